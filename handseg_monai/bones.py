@@ -1,0 +1,169 @@
+"""The 29 bones of the hand and wrist: the only list of them in the project.
+
+A bone's position in :data:`BONES` is its bit in a bit plane (:mod:`handseg_monai.bitplanes`), its channel in the
+network's output and its place in a submission.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Group(StrEnum):
+    """Anatomical group of a bone."""
+
+    DISTAL_PHALANX = "distal phalanx"
+    MIDDLE_PHALANX = "middle phalanx"
+    PROXIMAL_PHALANX = "proximal phalanx"
+    METACARPAL = "metacarpal"
+    CARPAL = "carpal"
+    FOREARM = "forearm"
+
+
+@dataclass(frozen=True, slots=True)
+class Bone:
+    """One bone.
+
+    Attributes
+    ----------
+    index
+        Bit, channel and place in the submission, 0 to 28.
+    name
+        Label in the competition's files, for example ``finger-1`` or ``Trapezium``.
+    english, korean
+        Anatomical name.
+    group
+        Anatomical group.
+    ray
+        1 (thumb) to 5 (little finger) for phalanges and metacarpals, None for carpals and forearm.
+    colour
+        (red, green, blue), 0 to 255. Each ray has a hue, so that neighbours along and across rays differ.
+    """
+
+    index: int
+    name: str
+    english: str
+    korean: str
+    group: Group
+    ray: int | None
+    colour: tuple[int, int, int]
+
+
+_ROWS = (
+    ("finger-1", "thumb distal phalanx", "엄지손가락 끝마디뼈", Group.DISTAL_PHALANX, 1, "ff8a80"),
+    ("finger-2", "thumb proximal phalanx", "엄지손가락 첫마디뼈", Group.PROXIMAL_PHALANX, 1, "f44336"),
+    ("finger-3", "first metacarpal", "첫째 손허리뼈", Group.METACARPAL, 1, "b71c1c"),
+    ("finger-4", "index distal phalanx", "집게손가락 끝마디뼈", Group.DISTAL_PHALANX, 2, "ffd180"),
+    ("finger-5", "index middle phalanx", "집게손가락 중간마디뼈", Group.MIDDLE_PHALANX, 2, "ffa726"),
+    ("finger-6", "index proximal phalanx", "집게손가락 첫마디뼈", Group.PROXIMAL_PHALANX, 2, "ff6f00"),
+    ("finger-7", "second metacarpal", "둘째 손허리뼈", Group.METACARPAL, 2, "bf5600"),
+    ("finger-8", "middle finger distal phalanx", "가운데손가락 끝마디뼈", Group.DISTAL_PHALANX, 3, "f4ff81"),
+    ("finger-9", "middle finger middle phalanx", "가운데손가락 중간마디뼈", Group.MIDDLE_PHALANX, 3, "d4e157"),
+    ("finger-10", "middle finger proximal phalanx", "가운데손가락 첫마디뼈", Group.PROXIMAL_PHALANX, 3, "9e9d24"),
+    ("finger-11", "third metacarpal", "셋째 손허리뼈", Group.METACARPAL, 3, "827717"),
+    ("finger-12", "ring finger distal phalanx", "반지손가락 끝마디뼈", Group.DISTAL_PHALANX, 4, "b9f6ca"),
+    ("finger-13", "ring finger middle phalanx", "반지손가락 중간마디뼈", Group.MIDDLE_PHALANX, 4, "66bb6a"),
+    ("finger-14", "ring finger proximal phalanx", "반지손가락 첫마디뼈", Group.PROXIMAL_PHALANX, 4, "2e7d32"),
+    ("finger-15", "fourth metacarpal", "넷째 손허리뼈", Group.METACARPAL, 4, "00600f"),
+    ("finger-16", "little finger distal phalanx", "새끼손가락 끝마디뼈", Group.DISTAL_PHALANX, 5, "80d8ff"),
+    ("finger-17", "little finger middle phalanx", "새끼손가락 중간마디뼈", Group.MIDDLE_PHALANX, 5, "29b6f6"),
+    ("finger-18", "little finger proximal phalanx", "새끼손가락 첫마디뼈", Group.PROXIMAL_PHALANX, 5, "0277bd"),
+    ("finger-19", "fifth metacarpal", "다섯째 손허리뼈", Group.METACARPAL, 5, "01497c"),
+    ("Trapezium", "trapezium", "큰마름뼈", Group.CARPAL, None, "ea80fc"),
+    ("Trapezoid", "trapezoid", "작은마름뼈", Group.CARPAL, None, "00e5ff"),
+    ("Capitate", "capitate", "알머리뼈", Group.CARPAL, None, "ff4081"),
+    ("Hamate", "hamate", "갈고리뼈", Group.CARPAL, None, "eeff41"),
+    ("Scaphoid", "scaphoid", "손배뼈", Group.CARPAL, None, "ffab40"),
+    ("Lunate", "lunate", "반달뼈", Group.CARPAL, None, "7c4dff"),
+    ("Triquetrum", "triquetrum", "세모뼈", Group.CARPAL, None, "1de9b6"),
+    ("Pisiform", "pisiform", "콩알뼈", Group.CARPAL, None, "ff1744"),
+    ("Radius", "radius", "노뼈", Group.FOREARM, None, "448aff"),
+    ("Ulna", "ulna", "자뼈", Group.FOREARM, None, "e040fb"),
+)
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(text)
+    return red, green, blue
+
+
+BONES: tuple[Bone, ...] = tuple(
+    Bone(i, name, english, korean, group, ray, _colour(colour))
+    for i, (name, english, korean, group, ray, colour) in enumerate(_ROWS)
+)
+NUM_BONES = len(BONES)
+NAMES: tuple[str, ...] = tuple(bone.name for bone in BONES)
+INDEX: dict[str, int] = {name: i for i, name in enumerate(NAMES)}
+
+ALL_KNOWN = (1 << NUM_BONES) - 1
+"""Bit plane value with every bone's bit set; as an image's ``known``, every bone is labelled there."""
+
+
+def _pairs(text: str) -> frozenset[tuple[int, int]]:
+    pairs = (line.split() for line in text.strip().splitlines())
+    return frozenset((min(INDEX[a], INDEX[b]), max(INDEX[a], INDEX[b])) for a, b in pairs)
+
+
+NEIGHBOURS: frozenset[tuple[int, int]] = _pairs(
+    """
+    finger-1 finger-2
+    finger-2 finger-3
+    finger-3 Trapezium
+    finger-4 finger-5
+    finger-5 finger-6
+    finger-6 finger-7
+    finger-7 finger-11
+    finger-7 Trapezium
+    finger-7 Trapezoid
+    finger-7 Capitate
+    finger-8 finger-9
+    finger-9 finger-10
+    finger-10 finger-11
+    finger-11 finger-15
+    finger-11 Capitate
+    finger-12 finger-13
+    finger-13 finger-14
+    finger-14 finger-15
+    finger-15 finger-19
+    finger-15 Capitate
+    finger-15 Hamate
+    finger-16 finger-17
+    finger-17 finger-18
+    finger-18 finger-19
+    finger-19 Hamate
+    Trapezium Trapezoid
+    Trapezium Scaphoid
+    Trapezoid Capitate
+    Trapezoid Scaphoid
+    Capitate Hamate
+    Capitate Scaphoid
+    Capitate Lunate
+    Hamate Lunate
+    Hamate Triquetrum
+    Scaphoid Lunate
+    Scaphoid Radius
+    Lunate Triquetrum
+    Lunate Radius
+    Triquetrum Pisiform
+    Radius Ulna
+    """
+)
+"""Pairs (i, j), i < j, of bones that articulate."""
+
+OVERLAPS: frozenset[tuple[int, int]] = NEIGHBOURS | _pairs(
+    """
+    finger-3 finger-7
+    finger-3 Trapezoid
+    finger-19 Capitate
+    Hamate Pisiform
+    Trapezium Capitate
+    Lunate Pisiform
+    Triquetrum Capitate
+    Triquetrum Ulna
+    Pisiform Ulna
+    Lunate Ulna
+    """
+)
+"""Pairs (i, j), i < j, whose silhouettes naturally overlap on a PA radiograph: neighbours, and bones that lie over
+one another. Any other overlap of two labels deserves a look."""

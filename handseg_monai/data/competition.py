@@ -1,0 +1,144 @@
+"""The competition's layout on disk -> MONAI datalists, and its JSON labels -> polygons.
+
+::
+
+    DATA/train/DCM/IDxxx/<name>.png            a folder is a person and holds both hands
+    DATA/train/outputs_json/IDxxx/<name>.json  polygons in pixels of the PNG
+    DATA/test/DCM/IDxxx/<name>.png             labels, where there are any, in test/outputs_json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from handseg_monai.bitplanes import Polygon
+from handseg_monai.bones import INDEX
+from handseg_monai.data.images import find_images
+
+OUTSIDE_TOLERANCE = 2
+"""Pixels that a point may lie outside of the image; it is moved to the edge."""
+
+
+class Item(TypedDict, total=False):
+    """One radiograph of a datalist: paths as text, so that it goes through MONAI and JSON alike."""
+
+    image: str
+    name: str
+    label: str
+    subject: str
+
+
+class LabelError(ValueError):
+    """A label file that breaks the contract. The message names the file and every fault in it."""
+
+
+def find_splits(dataset_dir: str | Path) -> dict[str, Path]:
+    """Find the splits of a dataset: ``train`` and ``test`` of a root, or the folder itself if it holds ``DCM``."""
+    root = Path(dataset_dir)
+    if (root / "DCM").is_dir():
+        return {root.name: root}
+    return {name: root / name for name in ("train", "test") if (root / name / "DCM").is_dir()}
+
+
+def labelled_items(split: str | Path) -> tuple[list[Item], list[str]]:
+    """Pair the images of a split with their labels by relative path without suffix.
+
+    Parameters
+    ----------
+    split
+        Folder that holds ``DCM`` and ``outputs_json``.
+
+    Returns
+    -------
+    items
+        One for each image that has a label, sorted by path.
+    faults
+        A sentence for each image without a label and each label without an image.
+    """
+    images_dir, labels_dir = Path(split, "DCM"), Path(split, "outputs_json")
+    labels = {path.relative_to(labels_dir).with_suffix(""): path for path in sorted(labels_dir.rglob("*.json"))}
+    items: list[Item] = []
+    faults = []
+    for image in find_images(images_dir):
+        key = image.relative_to(images_dir).with_suffix("")
+        label = labels.pop(key, None)
+        if label is None:
+            faults.append(f"{image}: no label; looked for {labels_dir / key}.json")
+            continue
+        subject = key.parts[0]
+        items.append(Item(image=str(image), name=image.name, label=str(label), subject=subject))
+    faults += [f"{label}: no image; looked for {images_dir / key}.*" for key, label in labels.items()]
+    return items, faults
+
+
+def read_polygons(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, Polygon]]:
+    """Read the polygons of a label file.
+
+    Parameters
+    ----------
+    path
+        JSON file of the competition. Its ``metadata`` size is ignored: points are in pixels of the PNG.
+    shape
+        (height, width) of the PNG.
+
+    Returns
+    -------
+    polygons
+        Pairs of bone index and points, int32 (N, 2), x and y. A bone may come several times: the union counts.
+
+    Raises
+    ------
+    LabelError
+        No such file, not JSON, an unknown bone, fewer than 3 points, points that are not finite or lie more than
+        :data:`OUTSIDE_TOLERANCE` pixels outside of the image. All faults of the file are in the message.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise LabelError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"{path}: not JSON ({error})") from error
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(annotations, list):
+        raise LabelError(f"{path}: no list 'annotations'")
+    polygons = []
+    faults = []
+    for number, annotation in enumerate(annotations, 1):
+        try:
+            polygons.append(_polygon(annotation, shape))
+        except ValueError as error:
+            faults.append(f"annotation {number}: {error}")
+    if faults:
+        raise LabelError(f"{path}: {'; '.join(faults)}")
+    return polygons
+
+
+def _polygon(annotation: object, shape: tuple[int, int]) -> tuple[int, Polygon]:
+    if not isinstance(annotation, dict):
+        raise ValueError(f"expected an object, got {type(annotation).__name__}")
+    label = annotation.get("label")
+    if not isinstance(label, str) or label not in INDEX:
+        raise ValueError(f"unknown bone {label!r}")
+    try:
+        points = np.array(annotation.get("points"), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        points = np.empty(0)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"{label}: 'points' is no list of [x, y] pairs")
+    if len(points) < 3:
+        raise ValueError(f"{label}: a polygon of {len(points)} points; expected at least 3")
+    if not np.isfinite(points).all():
+        raise ValueError(f"{label}: points that are not finite")
+    points = np.rint(points)
+    edge = np.array([shape[1] - 1, shape[0] - 1])
+    outside = np.maximum(-points, points - edge).max()
+    if outside > OUTSIDE_TOLERANCE:
+        raise ValueError(
+            f"{label}: a point lies {outside:.0f} pixels outside of the image of {shape[1]} x {shape[0]} pixels"
+        )
+    return INDEX[label], np.clip(points, 0, edge).astype(np.int32)

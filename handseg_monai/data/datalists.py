@@ -1,0 +1,143 @@
+"""Datalists of a bundle run, and what is checked of them before it begins."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from handseg_monai.data.competition import Item, LabelError, find_splits, labelled_items, read_polygons
+from handseg_monai.data.folds import split_items
+from handseg_monai.data.images import IMAGE_SUFFIXES, UnreadableImageError, find_images, image_size
+
+
+class DatasetError(ValueError):
+    """A dataset that a run can't begin with. The message says what was looked for and where."""
+
+
+def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) -> list[Item]:
+    """List the radiographs below a folder, or one file.
+
+    Parameters
+    ----------
+    dataset_dir
+        Folder, searched with its subfolders, or a file.
+    relative_names
+        Name images by their path relative to ``dataset_dir`` rather than by base name.
+
+    Raises
+    ------
+    DatasetError
+        No such folder, no images in it, or two images of one name (both are named).
+    """
+    root = Path(str(dataset_dir))
+    if not root.exists():
+        raise DatasetError(f"no such folder: {root} (--dataset_dir, looked for radiographs)")
+    images = find_images(root)
+    if not images:
+        raise DatasetError(f"no images in {root} or below; looked for {', '.join(IMAGE_SUFFIXES)}")
+    paths: dict[str, Path] = {}
+    for image in images:
+        name = image.relative_to(root).as_posix() if relative_names and image != root else image.name
+        if name in paths:
+            raise DatasetError(f"two images of the name {name}: {paths[name]} and {image}; use --relative_names true")
+        paths[name] = image
+    return [Item(image=str(path), name=name) for name, path in paths.items()]
+
+
+def training_datalist(
+    dataset_dir: str | Path,
+    fold: int = 0,
+    num_folds: int = 5,
+    seed: int = 0,
+    folds_file: str | Path | None = None,
+) -> dict[str, list[Item]]:
+    """List a dataset's labelled radiographs as ``training`` and ``validation``; for the rest see :func:`split_items`.
+
+    Raises
+    ------
+    DatasetError
+        No such folder, no labelled images in it, or folds that can't be made.
+    """
+    items, faults = _labelled(dataset_dir)
+    if faults:
+        raise DatasetError("\n".join(faults))
+    try:
+        training, validation = split_items(items, fold, num_folds, seed, folds_file)
+    except ValueError as error:
+        raise DatasetError(f"{dataset_dir}: {error}") from error
+    return {"training": training, "validation": validation}
+
+
+def _labelled(dataset_dir: str | Path) -> tuple[list[Item], list[str]]:
+    root = Path(str(dataset_dir))
+    if not root.is_dir():
+        raise DatasetError(f"no such folder: {root} (--dataset_dir, looked for train/DCM and train/outputs_json)")
+    splits = find_splits(root)
+    split = root if (root / "DCM").is_dir() else splits.get("train")
+    if split is None:
+        raise DatasetError(f"no labelled radiographs in {root}: looked for {root}/train/DCM and {root}/DCM")
+    if not (split / "outputs_json").is_dir():
+        raise DatasetError(f"no labels in {split}: looked for {split}/outputs_json")
+    items, faults = labelled_items(split)
+    if not items and not faults:
+        raise DatasetError(f"no images in {split}/DCM; looked for {', '.join(IMAGE_SUFFIXES)}")
+    return items, faults
+
+
+def check_training(
+    dataset_dir: str | Path,
+    fold: int = 0,
+    num_folds: int = 5,
+    seed: int = 0,
+    folds_file: str | Path | None = None,
+    world_size: int = 1,
+) -> None:
+    """Check that training can begin: every image is whole, every label keeps the contract, the folds exist.
+
+    Raises
+    ------
+    DatasetError
+        With all faults of all files, a line each.
+    """
+    items, faults = _labelled(dataset_dir)
+    faults += check_items(items)
+    if faults:
+        raise DatasetError("\n".join([f"{dataset_dir}: {len(faults)} faults, training does not begin:", *faults]))
+    lists = training_datalist(dataset_dir, fold, num_folds, seed, folds_file)
+    for name, data in lists.items():
+        if len(data) < world_size:
+            raise DatasetError(f"{dataset_dir}: {len(data)} {name} images for {world_size} ranks; expected one each")
+
+
+def check_items(items: Sequence[Item]) -> list[str]:
+    """Check images and labels of a datalist; a sentence for each file at fault."""
+    faults = []
+    shapes: dict[str, tuple[int, int]] = {}
+    for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
+        try:
+            shapes[item["image"]] = _verified_size(item["image"])
+            read_polygons(item["label"], shapes[item["image"]])
+        except (UnreadableImageError, LabelError) as error:
+            faults.append(str(error))
+    return faults + _twins(items)
+
+
+def _verified_size(path: str) -> tuple[int, int]:
+    """Size of an image, its checksums compared where the format has them, which is quicker than decoding it."""
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(f"{path}: not an image, or cut short or damaged ({error})") from error
+    return image_size(path)
+
+
+def _twins(items: Sequence[Item]) -> list[str]:
+    paths = defaultdict(list)
+    for item in items:
+        paths[item["name"]].append(item["image"])
+    return [f"two images of the name {name}: {' and '.join(p)}" for name, p in paths.items() if len(p) > 1]

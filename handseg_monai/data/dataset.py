@@ -1,0 +1,145 @@
+"""A MONAI dataset whose random draws depend on (seed, epoch, index) alone, and the sampler that feeds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from monai.data import CacheDataset
+from torch.utils.data import DistributedSampler
+
+from handseg_monai.bitplanes import unpack
+
+
+class RadiographDataset(CacheDataset):
+    """Apply transforms to a datalist, cached up to the first random one.
+
+    An index counts on through the epochs: ``epoch * len(dataset) + i``, as :class:`EpochSampler` yields it. Before
+    an item is transformed all random transforms are seeded with (seed, epoch, i), so that neither the number of
+    workers, nor that of ranks, nor resuming changes a draw, and no draw comes twice.
+
+    Parameters
+    ----------
+    data
+        Datalist of :class:`~handseg_monai.data.competition.Item`.
+    transform
+        A MONAI ``Compose``.
+    seed
+        Of all random draws.
+    cache_rate
+        Share of the items to keep in memory, 0 to 1.
+    cache_workers
+        Threads that fill the cache.
+    progress
+        Show a progress bar while the cache is filled.
+    keep_failures
+        What to do with an image that can't be read or prepared: False raises; True gives an item whose ``image`` is
+        empty, (1, 0, 0), and whose ``failure`` says why. Inferers and writers pass it over, and the run reports it.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Any],
+        transform: Callable[..., Any],
+        seed: int = 0,
+        cache_rate: float = 0.0,
+        cache_workers: int = 2,
+        progress: bool = True,
+        keep_failures: bool = False,
+    ) -> None:
+        self.seed = seed
+        self.keep_failures = keep_failures
+        super().__init__(
+            data, transform, cache_rate=cache_rate, num_workers=cache_workers, progress=progress and cache_rate > 0
+        )
+
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, int | np.integer):
+            return super().__getitem__(index)
+        epoch, i = divmod(int(index), len(self))
+        entropy = np.random.SeedSequence((self.seed, epoch, i))
+        self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))
+        if not self.keep_failures:
+            return super().__getitem__(i)
+        try:
+            return super().__getitem__(i)
+        except (OSError, ValueError, RuntimeError) as error:
+            return {**self.data[i], "image": torch.empty(1, 0, 0), "failure": _root_cause(error)}
+
+
+def _root_cause(error: BaseException) -> str:
+    # MONAI wraps what a transform raises; the first error of the chain is the one to tell.
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
+
+
+class EpochSampler(DistributedSampler):
+    """Yield the indices of one epoch for this rank, without padding: ``epoch * len(dataset) + i``.
+
+    MONAI's engines call ``set_epoch`` on it as an epoch starts, after a resume too.
+
+    Parameters
+    ----------
+    dataset
+        Anything with a length.
+    shuffle
+        Draw the order anew in each epoch from (seed, epoch), or keep that of the datalist.
+    seed
+        Of the order.
+    even
+        For training: give every rank the same number of images, leaving out the last few of the epoch's order,
+        because ranks that wait for one another must take the same number of steps. For inference: False, and every
+        image comes exactly once.
+    """
+
+    def __init__(self, dataset: Any, shuffle: bool = False, seed: int = 0, even: bool = False) -> None:
+        ranked = dist.is_available() and dist.is_initialized()
+        super().__init__(
+            dataset,
+            num_replicas=dist.get_world_size() if ranked else 1,
+            rank=dist.get_rank() if ranked else 0,
+            shuffle=shuffle,
+            seed=seed,
+        )
+        self.length = len(dataset)
+        self.even = even
+
+    def _of_rank(self, order: Sequence[int] | np.ndarray) -> list[int]:
+        if self.even:
+            order = order[: self.length - self.length % self.num_replicas]
+        return [int(i) for i in order[self.rank :: self.num_replicas]]
+
+    def __len__(self) -> int:
+        return len(self._of_rank(range(self.length)))
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        return iter([self.epoch * self.length + i for i in self._of_rank(order)])
+
+
+def prepare_planes(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bring a batch to the device and unpack its bit planes there: MONAI's ``prepare_batch`` for training.
+
+    Parameters
+    ----------
+    batch
+        ``image`` float32 (B, 1, H, W) and ``label`` bit planes, int32 (B, 1, H, W).
+    device, non_blocking, kwargs
+        As for ``Tensor.to``.
+
+    Returns
+    -------
+    image, target
+        float32 (B, 1, H, W), and float32 (B, 29, H, W), one mask per bone.
+    """
+    image = batch["image"].to(device, non_blocking=non_blocking, **kwargs)
+    planes = batch["label"].to(device, non_blocking=non_blocking)
+    return image, unpack(planes[:, 0]).to(torch.float32)

@@ -1,0 +1,150 @@
+"""Folds that never part the images of one subject."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from handseg_monai.data.competition import Item, find_splits, labelled_items
+from handseg_monai.data.images import find_images
+from handseg_monai.files import atomic_open
+
+
+def assign_folds(subjects: Sequence[str], num_folds: int, seed: int = 0) -> dict[str, int]:
+    """Deal subjects into folds of about equal numbers of images.
+
+    Parameters
+    ----------
+    subjects
+        The subject of each image.
+    num_folds
+        Number of folds, at least 2.
+    seed
+        Of the order in which subjects are dealt. The result depends on nothing else.
+
+    Returns
+    -------
+    fold_of
+        For each subject its fold, 0 to ``num_folds - 1``.
+
+    Raises
+    ------
+    ValueError
+        Fewer than 2 folds, or fewer subjects than folds.
+    """
+    names, counts = np.unique(np.asarray(subjects), return_counts=True)
+    if num_folds < 2:
+        raise ValueError(f"expected at least 2 folds, got {num_folds}")
+    if len(names) < num_folds:
+        raise ValueError(f"{len(names)} subjects can't be dealt into {num_folds} folds; expected at least {num_folds}")
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-counts[order], kind="stable")]
+    images_in = np.zeros(num_folds, np.int64)
+    fold_of = {}
+    for i in order:
+        fold = int(images_in.argmin())
+        fold_of[str(names[i])] = fold
+        images_in[fold] += counts[i]
+    return fold_of
+
+
+def split_items(
+    items: Sequence[Item], fold: int, num_folds: int, seed: int = 0, folds_file: str | Path | None = None
+) -> tuple[list[Item], list[Item]]:
+    """Split a datalist into training and validation.
+
+    Parameters
+    ----------
+    items
+        Labelled items.
+    fold
+        The fold to validate on; the others train.
+    num_folds, seed
+        See :func:`assign_folds`. Not used with ``folds_file``.
+    folds_file
+        A file of :func:`write_folds`, whose folds are taken as they are.
+
+    Returns
+    -------
+    training, validation
+        Datalists with no subject in common.
+
+    Raises
+    ------
+    ValueError
+        ``fold`` is out of range, a subject is missing from the file, or in two of its folds.
+    """
+    if folds_file:
+        fold_of = read_folds(folds_file)
+        num_folds = max(fold_of.values(), default=-1) + 1
+    else:
+        fold_of = assign_folds([item["subject"] for item in items], num_folds, seed)
+    if not 0 <= fold < num_folds:
+        raise ValueError(f"fold {fold} is out of range; expected 0 to {num_folds - 1}")
+    if missing := sorted({item["subject"] for item in items} - fold_of.keys()):
+        raise ValueError(f"{folds_file}: no fold for subject {', '.join(missing[:5])}; write the folds anew")
+    training = [item for item in items if fold_of[item["subject"]] != fold]
+    validation = [item for item in items if fold_of[item["subject"]] == fold]
+    return training, validation
+
+
+def write_folds(path: str | Path, dataset_dir: str | Path, num_folds: int, seed: int = 0) -> dict[str, int]:
+    """Write a dataset as a datalist with folds, in the form of MONAI's Auto3DSeg.
+
+    ``{"training": [{"image", "label", "subject", "fold"}, …], "testing": [{"image"}, …]}``, paths relative to
+    ``dataset_dir``. Returns the fold of each subject.
+
+    Raises
+    ------
+    ValueError
+        The dataset has no labelled images, an image or a label stands alone, or there are too few subjects.
+    """
+    root = Path(dataset_dir)
+    splits = find_splits(root)
+    train = splits.pop("train", None) or next(iter(splits.values()), None)
+    items, faults = labelled_items(train) if train else ([], [])
+    if faults:
+        raise ValueError("\n".join(faults))
+    if not items:
+        raise ValueError(f"no labelled images in {root}; looked for train/DCM and train/outputs_json")
+    fold_of = assign_folds([item["subject"] for item in items], num_folds, seed)
+    training = [
+        {
+            "image": Path(item["image"]).relative_to(root).as_posix(),
+            "label": Path(item["label"]).relative_to(root).as_posix(),
+            "subject": item["subject"],
+            "fold": fold_of[item["subject"]],
+        }
+        for item in items
+    ]
+    test = splits.get("test")
+    testing = [{"image": p.relative_to(root).as_posix()} for p in find_images(test / "DCM")] if test else []
+    with atomic_open(path) as file:
+        json.dump({"training": training, "testing": testing}, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    return fold_of
+
+
+def read_folds(path: str | Path) -> dict[str, int]:
+    """Read the fold of each subject from a datalist; see :func:`write_folds`.
+
+    Raises
+    ------
+    ValueError
+        Not such a file, or a subject in two folds.
+    """
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))["training"]
+        pairs = [(str(entry["subject"]), int(entry["fold"])) for entry in entries]
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: no datalist with 'training' entries of 'subject' and 'fold'") from error
+    fold_of: dict[str, int] = {}
+    for subject, fold in pairs:
+        if fold_of.setdefault(subject, fold) != fold:
+            raise ValueError(f"{path}: subject {subject} is in folds {fold_of[subject]} and {fold}")
+    return fold_of

@@ -1,0 +1,113 @@
+"""Finding radiographs in a folder and reading them as stored."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+class UnreadableImageError(ValueError):
+    """A file that is not an image, is cut short or damaged, or holds more than one picture."""
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    """List the image files below a folder, sorted by path; a path of one file is that file.
+
+    Hidden files and folders are passed over; what is an image is told by the suffix (:data:`IMAGE_SUFFIXES`).
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(place, name) for name in files if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+        ]
+    return sorted(found)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the stored pixel grid, from the header where it tells.
+
+    Raises
+    ------
+    UnreadableImageError
+        The file is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        height, width = read_radiograph(path).shape
+        return height, width
+
+
+def read_radiograph(path: str | Path) -> np.ndarray:
+    """Read a radiograph as one grey channel.
+
+    Parameters
+    ----------
+    path
+        PNG, JPEG, BMP or TIFF; grey, RGB or RGBA, with 8 or 16 bits a channel.
+
+    Returns
+    -------
+    radiograph
+        uint8 or uint16 (float32 where a TIFF holds it), (H, W), the stored pixel grid: an EXIF rotation is ignored.
+        Three equal channels give that channel, colours their luminance; alpha is dropped.
+
+    Raises
+    ------
+    UnreadableImageError
+        The file is missing, is not an image, is cut short or damaged, or holds several pictures. The message names
+        the file and says which.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnreadableImageError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise UnreadableImageError(f"{path}: the file is empty")
+    try:
+        pixels = _read_jpeg(path) if path.suffix.lower() in (".jpg", ".jpeg") else _read(path)
+    except (cv2.error, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    if pixels is None or pixels.size == 0:
+        raise UnreadableImageError(f"{path}: not an image, or cut short or damaged")
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise UnreadableImageError(f"{path}: pixels are {pixels.dtype}; expected 8 or 16 bits a channel")
+    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+        raise UnreadableImageError(f"{path}: pixels hold NaN or infinity")
+    return _grey(pixels)
+
+
+def _read(path: Path) -> np.ndarray | None:
+    if path.suffix.lower() in (".tif", ".tiff") and (pages := cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)) > 1:
+        raise ValueError(f"holds {pages} pictures; expected one")
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def _read_jpeg(path: Path) -> np.ndarray | None:
+    # OpenCV fills up a JPEG that is cut short without an error; Pillow raises.
+    with Image.open(path) as image:
+        if image.mode == "L":
+            return np.asarray(image)
+        return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    """Reduce OpenCV's channels (none, BGR or BGRA) to one."""
+    if pixels.ndim == 2:
+        return pixels
+    if pixels.shape[2] == 2:  # grey and alpha
+        return np.ascontiguousarray(pixels[..., 0])
+    blue, green, red = (pixels[..., k] for k in range(3))
+    if np.array_equal(blue, green) and np.array_equal(blue, red):
+        return np.ascontiguousarray(blue)
+    return cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2GRAY)

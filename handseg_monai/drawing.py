@@ -1,0 +1,84 @@
+"""Pictures of radiographs with their bones: overlays and contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from handseg_monai.bitplanes import boxes, reduce
+from handseg_monai.bones import BONES
+from handseg_monai.files import atomic_path
+
+
+def grey8(radiograph: np.ndarray) -> np.ndarray:
+    """Stretch a radiograph of any dtype, (H, W), between its percentiles 0.5 and 99.5 to uint8 for showing."""
+    low, high = np.percentile(radiograph, (0.5, 99.5))
+    return (np.clip((radiograph - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+
+
+def overlay(radiograph: np.ndarray, planes: np.ndarray, fill: float = 0.25) -> np.ndarray:
+    """Draw each bone over a radiograph: its area tinted, its outline in full colour.
+
+    Parameters
+    ----------
+    radiograph
+        uint8 (H, W).
+    planes
+        Bit planes, int32 (H, W).
+    fill
+        Opacity of the tint, 0 to 1.
+
+    Returns
+    -------
+    picture
+        uint8 (H, W, 3), red, green, blue. Overlapping bones show both outlines.
+    """
+    if radiograph.dtype != np.uint8 or radiograph.shape != planes.shape:
+        raise ValueError(
+            f"expected a uint8 radiograph of the planes' shape {planes.shape}, got {radiograph.dtype} "
+            f"{radiograph.shape}"
+        )
+    picture = np.repeat(radiograph[..., None], 3, axis=2)
+    masks = [(k, box, ((planes[box] >> k) & 1).astype(np.uint8)) for k, box in boxes(planes)]
+    for k, box, mask in masks:
+        tinted = picture[box][mask > 0]
+        picture[box][mask > 0] = ((1 - fill) * tinted + fill * np.array(BONES[k].colour)).astype(np.uint8)
+    thickness = max(1, round(max(planes.shape) / 700))
+    for k, (rows, columns), mask in masks:
+        contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(columns.start, rows.start))
+        cv2.drawContours(picture, contours, -1, BONES[k].colour, thickness, cv2.LINE_AA)
+    return picture
+
+
+def fit(radiograph: np.ndarray, planes: np.ndarray, long_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bring a radiograph, (H, W), and its bit planes, int32 (H, W), to at most ``long_side`` pixels for showing."""
+    scale = min(1.0, long_side / max(planes.shape))
+    size = max(1, round(planes.shape[0] * scale)), max(1, round(planes.shape[1] * scale))
+    if size == planes.shape:
+        return radiograph, planes
+    return cv2.resize(radiograph, size[::-1], interpolation=cv2.INTER_AREA), reduce(planes, size)
+
+
+def sheet(pictures: Sequence[np.ndarray], columns: int, gap: int = 6) -> np.ndarray:
+    """Arrange pictures, uint8 (H, W) or (H, W, 3) of any size, in a grid on black: uint8 (H, W, 3)."""
+    colour = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in pictures]
+    height, width = (max(p.shape[axis] for p in colour) for axis in (0, 1))
+    rows = -(-len(colour) // columns)
+    result = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), np.uint8)
+    for i, picture in enumerate(colour):
+        top = (i // columns) * (height + gap) + (height - picture.shape[0]) // 2
+        left = (i % columns) * (width + gap) + (width - picture.shape[1]) // 2
+        result[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return result
+
+
+def save(path: str | Path, picture: np.ndarray) -> None:
+    """Write a picture, uint8 (H, W) or (H, W, 3) in red, green, blue, atomically; the suffix says the format."""
+    path = Path(path)
+    bgr = picture if picture.ndim == 2 else picture[..., ::-1]
+    _, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(bgr))
+    with atomic_path(path) as part:
+        part.write_bytes(encoded.tobytes())

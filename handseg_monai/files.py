@@ -1,0 +1,37 @@
+"""Writing a file so that it is whole or not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to, and rename it to ``path`` once it is complete and on disk.
+
+    Folders that are missing are made. On an error or a kill an older file stays as it was; a kill may leave the
+    part file, whose name begins with a dot and ends in ``.part``.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_open(path: str | Path) -> Iterator[IO[str]]:
+    """Open a UTF-8 text file for writing that appears under ``path`` when it is complete; see :func:`atomic_path`."""
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        yield file
+        file.flush()

@@ -1,0 +1,99 @@
+"""Handlers that show what the network did: overlay pictures in TensorBoard or in files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+
+from handseg_monai import drawing
+from handseg_monai.data.competition import Item
+from handseg_monai.data.images import read_radiograph
+
+
+def _planes(value: Any) -> np.ndarray:
+    return value[0].cpu().numpy().astype(np.int32, copy=False)
+
+
+class TensorBoardOverlays:
+    """Write overlays of the first validation images to TensorBoard, prediction beside truth.
+
+    Parameters
+    ----------
+    summary_writer
+        A ``SummaryWriter``.
+    data
+        Datalist, for the paths of the radiographs.
+    count
+        Number of images.
+    long_side
+        Of the pictures, in pixels.
+    """
+
+    def __init__(self, summary_writer: Any, data: Sequence[Item], count: int = 4, long_side: int = 512) -> None:
+        self.summary_writer = summary_writer
+        self.paths = {item["name"]: item["image"] for item in data}
+        self.count = count
+        self.long_side = long_side
+        self.shown = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose output holds ``pred`` and ``label``, bit planes int32 (1, H, W)."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.show)
+
+    def begin(self, engine: Engine) -> None:
+        """Count anew."""
+        self.shown = 0
+
+    def show(self, engine: Engine) -> None:
+        """Write the pictures of one iteration, until ``count`` are written."""
+        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+            if self.shown >= self.count:
+                return
+            radiograph = read_radiograph(self.paths[batch["name"]])
+            pictures = []
+            for key in ("pred", "label"):
+                small, planes = drawing.fit(radiograph, _planes(output[key]), self.long_side)
+                pictures.append(drawing.overlay(drawing.grey8(small), planes))
+            picture = drawing.sheet(pictures, columns=2)
+            tag = f"prediction and truth/{self.shown}"
+            self.summary_writer.add_image(tag, picture, engine.state.epoch, dataformats="HWC")
+            self.shown += 1
+
+
+class OverlayWriter:
+    """Write an overlay picture of each image as ``<output_dir>/<name without suffix>.jpg``.
+
+    Parameters
+    ----------
+    output_dir
+        Where to write.
+    data
+        Datalist, for the paths of the radiographs.
+    long_side
+        Of the pictures, at most, in pixels.
+    """
+
+    def __init__(self, output_dir: str | Path, data: Sequence[Item], long_side: int = 1024) -> None:
+        self.output_dir = Path(output_dir)
+        self.paths = {item["name"]: item["image"] for item in data}
+        self.long_side = long_side
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose output holds ``pred``, bit planes int32 (1, H, W)."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+
+    def write(self, engine: Engine) -> None:
+        """Write the pictures of one iteration; images that failed have none."""
+        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+            if "failure" in batch:
+                continue
+            small, planes = drawing.fit(
+                read_radiograph(self.paths[batch["name"]]), _planes(output["pred"]), self.long_side
+            )
+            path = self.output_dir / f"{batch['name']}.jpg"
+            drawing.save(path, drawing.overlay(drawing.grey8(small), planes))

@@ -1,0 +1,36 @@
+"""A binary loss taken bone by bone."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class PerBoneLoss(nn.Module):
+    """Fold the bones into the batch axis, so that a loss sees each of them as a binary problem of its own.
+
+    MONAI's ``DiceCELoss(sigmoid=True)`` takes a softmax cross-entropy across channels where there are several, which
+    is wrong for bones that overlap; of one channel it takes the binary cross-entropy. Folded, (B, 29, H, W) ->
+    (B·29, 1, H, W), it is Dice + binary cross-entropy per image and bone, each bone with equal weight.
+
+    Parameters
+    ----------
+    loss
+        A loss of logits and target, both (N, 1, H, W), for example ``monai.losses.DiceCELoss(sigmoid=True)``.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Loss of logits (B, C, H, W) and target (B, C, H, W): a scalar if ``loss`` gives one.
+
+        Raises
+        ------
+        ValueError
+            The shapes differ.
+        """
+        if logits.shape != target.shape:
+            raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} differ in shape")
+        return self.loss(logits.flatten(0, 1).unsqueeze(1), target.flatten(0, 1).unsqueeze(1))

@@ -1,0 +1,61 @@
+"""The contract's Dice on bit planes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from monai.metrics import CumulativeIterationMetric
+
+from handseg_monai.bitplanes import areas
+
+
+def dice(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Dice of each bone: 2 |A ∩ B| / (|A| + |B|), and 1 where both are empty.
+
+    Parameters
+    ----------
+    prediction, truth
+        Bit planes, int32 (H, W).
+
+    Returns
+    -------
+    dice
+        float64 (29,).
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in shape")
+    return dice_of_areas(areas(prediction & truth), areas(prediction), areas(truth))
+
+
+def dice_of_areas(intersection: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Dice from areas in pixels, integers of equal shape; 1 where both masks are empty."""
+    total = prediction + truth
+    return np.where(total == 0, 1.0, 2 * intersection / np.maximum(total, 1))
+
+
+class PlanesDice(CumulativeIterationMetric):
+    """Mean Dice over images and bones on bit planes, as the contract says: both empty count as 1.
+
+    Equals ``monai.metrics.DiceMetric(include_background=True, ignore_empty=False)`` on the unpacked masks. Called
+    with bit planes (B, 1, H, W), int32, or lists of (1, H, W), which may differ in size.
+    """
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        if y is None:
+            raise ValueError("expected bit planes of the truth, got none")
+        pairs = zip(y_pred.cpu().numpy(), y.cpu().numpy(), strict=True)
+        return torch.from_numpy(np.stack([dice(a[0], b[0]) for a, b in pairs])).to(y_pred.device)
+
+    def aggregate(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Mean over images and bones, a scalar."""
+        values = self.get_buffer()
+        if not isinstance(values, torch.Tensor):
+            raise ValueError("no images were compared: call the metric before aggregate()")
+        return values.mean()

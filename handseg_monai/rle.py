@@ -1,0 +1,190 @@
+"""Run-length codec of the competition's submission, and its CSV file.
+
+A mask is written as pairs of start and length, ``"3 2 9 1"``: starts count from 1 in row-major order, so that in a
+mask of width W the pixel in row r and column c is number r·W + c + 1. An empty mask is an empty field.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from handseg_monai.bones import INDEX, NAMES, NUM_BONES
+from handseg_monai.files import atomic_open
+
+HEADER = ("image_name", "class", "rle")
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_NUMBERS = re.compile(r"(?:[0-9]{1,18}(?: |$))*")
+
+
+def encode(mask: np.ndarray) -> str:
+    """Encode a boolean mask (H, W) as run-length text."""
+    if mask.dtype != np.bool_ or mask.ndim != 2:
+        raise ValueError(f"expected a boolean mask of shape (H, W), got {mask.dtype} {mask.shape}")
+    flat = np.concatenate([[False], mask.ravel(), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    return _text(edges)
+
+
+def encode_planes(planes: np.ndarray) -> list[str]:
+    """Encode bit planes, int32 (H, W), as 29 run-length texts in the order of the bones.
+
+    One pass finds every pixel where any bone begins or ends; a bone's runs are those where its bit flips.
+    """
+    if planes.dtype != np.int32 or planes.ndim != 2:
+        raise ValueError(f"expected bit planes, int32 (H, W), got {planes.dtype} {planes.shape}")
+    flat = np.ascontiguousarray(planes).ravel()
+    flips = np.empty(flat.size + 1, np.int32)
+    flips[0] = flat[0] if flat.size else 0
+    np.bitwise_xor(flat[1:], flat[:-1], out=flips[1:-1])
+    flips[-1] = flat[-1] if flat.size else 0
+    at = np.flatnonzero(flips)
+    flips = flips[at]
+    return [_text(at[(flips & np.int32(1 << k)) != 0]) for k in range(NUM_BONES)]
+
+
+def _text(edges: np.ndarray) -> str:
+    """Text of runs given the 0-based pixels at which they begin and, alternately, end."""
+    runs = edges.reshape(-1, 2)
+    return " ".join(map(str, np.column_stack([runs[:, 0] + 1, runs[:, 1] - runs[:, 0]]).ravel().tolist()))
+
+
+def parse(text: str | float | None, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Read run-length text into runs.
+
+    Parameters
+    ----------
+    text
+        Run-length text. Empty text, None and NaN (as pandas reads an empty field) are the empty mask.
+    shape
+        (height, width) of the image, if known, to check that no run ends beyond it.
+
+    Returns
+    -------
+    runs
+        int64, (N, 2): 0-based start and length in pixels, ascending.
+
+    Raises
+    ------
+    ValueError
+        Odd count of numbers, a token that is no integer, a start or length below 1, a run that begins before the
+        last one has ended, or one that ends beyond the image.
+    """
+    if text is None or (isinstance(text, float) and math.isnan(text)):
+        return np.empty((0, 2), np.int64)
+    if not isinstance(text, str):
+        raise ValueError(f"expected run-length text, got {type(text).__name__} {text!r}")
+    if not _NUMBERS.fullmatch(text):
+        for token in text.split():
+            if not _INTEGER.fullmatch(token):
+                raise ValueError(f"run-length text holds {token[:40]!r}; expected integers of at most 18 digits")
+    numbers = np.fromstring(text, np.int64, sep=" ") if text.strip() else np.empty(0, np.int64)
+    if numbers.size % 2:
+        raise ValueError(f"run-length text holds an odd count of numbers ({numbers.size}); expected start-length pairs")
+    runs = numbers.reshape(-1, 2)
+    starts, lengths = runs[:, 0] - 1, runs[:, 1]
+    if (bad := np.flatnonzero(lengths < 1)).size:
+        raise ValueError(f"run {bad[0] + 1} has length {lengths[bad[0]]}; expected at least 1")
+    if (bad := np.flatnonzero(starts < 0)).size:
+        raise ValueError(f"run {bad[0] + 1} starts at {runs[bad[0], 0]}; expected at least 1")
+    if (bad := np.flatnonzero(starts[1:] < starts[:-1] + lengths[:-1])).size:
+        i = int(bad[0])
+        raise ValueError(
+            f"run {i + 2} starts at {runs[i + 1, 0]}, before run {i + 1} ({runs[i, 0]} {lengths[i]}) has ended: "
+            "runs overlap or are out of order"
+        )
+    if shape is not None and len(runs) and (end := int(starts[-1] + lengths[-1])) > shape[0] * shape[1]:
+        raise ValueError(
+            f"the last run ends at pixel {end}, past the end of an image of {shape[0]} x {shape[1]} "
+            f"({shape[0] * shape[1]} pixels)"
+        )
+    return np.column_stack([starts, lengths])
+
+
+def decode(text: str | float | None, shape: tuple[int, int]) -> np.ndarray:
+    """Decode run-length text into a boolean mask of ``shape`` (height, width). Errors: see :func:`parse`."""
+    mask = np.zeros(shape[0] * shape[1], np.bool_)
+    for start, length in parse(text, shape):
+        mask[start : start + length] = True
+    return mask.reshape(shape)
+
+
+def decode_planes(texts: Iterable[str | float | None], shape: tuple[int, int]) -> np.ndarray:
+    """Decode 29 run-length texts, in the order of the bones, into bit planes, int32 ``shape``."""
+    flips = np.zeros(shape[0] * shape[1] + 1, np.int32)
+    for bone, text in zip(range(NUM_BONES), texts, strict=True):
+        runs = parse(text, shape)
+        # Starts are unique among themselves and so are ends; where runs touch, the pixel must flip twice.
+        flips[runs[:, 0]] ^= np.int32(1 << bone)
+        flips[runs.sum(axis=1)] ^= np.int32(1 << bone)
+    return np.bitwise_xor.accumulate(flips)[:-1].reshape(shape)
+
+
+def read_csv(path: str | Path) -> dict[str, list[str]]:
+    """Read a submission.
+
+    Parameters
+    ----------
+    path
+        CSV file with the header ``image_name,class,rle``, rows in any order.
+
+    Returns
+    -------
+    texts
+        For each image name 29 run-length texts in the order of the bones; None where the file has no row.
+
+    Raises
+    ------
+    ValueError
+        Wrong header, a row of other than three fields, an unknown bone, or two rows of one image and bone. The
+        message names the file and the line.
+    """
+    path = Path(path)
+    texts: dict[str, list[str]] = {}
+    csv.field_size_limit(1 << 30)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file)
+        header = tuple(next(rows, ()))
+        if header != HEADER:
+            raise ValueError(f"{path}: the header is {','.join(header)!r}; expected {','.join(HEADER)!r}")
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            if len(row) != 3:
+                raise ValueError(f"{where}: {len(row)} fields; expected image_name, class and rle")
+            name, bone, text = row
+            if bone not in INDEX:
+                raise ValueError(f"{where}: unknown class {bone!r}; expected one of {', '.join(NAMES)}")
+            of_image = texts.setdefault(name, [None] * NUM_BONES)  # type: ignore[list-item]
+            if of_image[INDEX[bone]] is not None:
+                raise ValueError(f"{where}: a second row of image {name!r} and class {bone!r}")
+            of_image[INDEX[bone]] = text
+    return texts
+
+
+def rows(name: str, texts: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the 29 rows of one image: name, class and run-length text, in the order of the bones."""
+    for bone, text in zip(NAMES, texts, strict=True):
+        yield name, bone, text
+
+
+def write_csv(path: str | Path, texts: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """Write a submission atomically.
+
+    Parameters
+    ----------
+    path
+        CSV file; an older one stays whole until the new one is complete.
+    texts
+        Pairs of image name and 29 run-length texts in the order of the bones.
+    """
+    with atomic_open(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for name, of_image in texts:
+            writer.writerows(rows(name, of_image))

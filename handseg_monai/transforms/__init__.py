@@ -1,0 +1,15 @@
+"""MONAI dictionary transforms that MONAI lacks."""
+
+from handseg_monai.transforms.load_bone_planes import LoadBonePlanesd
+from handseg_monai.transforms.load_radiograph import LoadRadiographd, fitted_shape
+from handseg_monai.transforms.logits_to_planes import LogitsToPlanesd, logits_to_planes
+from handseg_monai.transforms.rand_albumentations import RandAlbumentationsd
+
+__all__ = [
+    "LoadBonePlanesd",
+    "LoadRadiographd",
+    "LogitsToPlanesd",
+    "RandAlbumentationsd",
+    "fitted_shape",
+    "logits_to_planes",
+]

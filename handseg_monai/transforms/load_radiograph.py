@@ -1,0 +1,65 @@
+"""Dictionary transform that reads a radiograph and brings its long side to the working size."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from handseg_monai.data.images import read_radiograph
+
+
+def fitted_shape(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
+    """(height, width) of an image of ``shape`` once its long side is ``size``; ``shape`` itself if that is None.
+
+    A short side never falls below one pixel.
+    """
+    if size is None:
+        return shape
+    scale = size / max(shape)
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+class LoadRadiographd(MapTransform):
+    """Read a radiograph and bring its long side to ``size``, aspect kept.
+
+    A smaller image is averaged over areas, a larger one interpolated linearly; pixel centres are aligned. Beside the
+    image the transform sets ``image_size``, int64 (2,): height and width as stored, which labels and results refer
+    to.
+
+    Parameters
+    ----------
+    keys
+        Keys of paths. The result is float32 (1, H, W), grey values as stored.
+    size
+        Long side in pixels; None keeps the stored size.
+
+    Raises
+    ------
+    UnreadableImageError
+        See :func:`handseg_monai.data.images.read_radiograph`.
+    """
+
+    def __init__(self, keys: KeysCollection, size: int | None = None) -> None:
+        super().__init__(keys)
+        self.size = size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.keys:
+            stored = read_radiograph(result[key])
+            height, width = fitted_shape((stored.shape[0], stored.shape[1]), self.size)
+            image = stored
+            if (height, width) != stored.shape:
+                smaller = height < stored.shape[0] or width < stored.shape[1]
+                image = cv2.resize(
+                    stored, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+                )
+            result[key] = torch.from_numpy(image.astype(np.float32)[None])
+            result["image_size"] = torch.tensor(stored.shape)
+        return result

@@ -1,0 +1,68 @@
+"""Fixtures: small drawn radiographs in the competition's layout, made in milliseconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from handseg_monai.bones import NAMES
+
+
+def draw_radiograph(seed: int, shape: tuple[int, int]) -> tuple[np.ndarray, dict[str, list[list[int]]]]:
+    """Draw 29 overlapping ellipses on a ramp: uint8 ``shape``, and each bone's polygon.
+
+    Bone k stands at the same place of every image but for a jitter, in 6 columns and 5 rows, taller than wide, so
+    that a transposed or mirrored mask can't pass for the right one.
+    """
+    rng = np.random.default_rng(seed)
+    height, width = shape
+    image = np.linspace(20, 60, width)[None, :] + np.zeros((height, 1))
+    polygons = {}
+    for k, name in enumerate(NAMES):
+        row, column = divmod(k, 6)
+        centre = np.array([(column + 0.5) * width / 6, (row + 0.5) * height / 5]) + rng.uniform(-2, 2, 2)
+        radii = np.array([width / 13, height / 8.5])
+        points = cv2.ellipse2Poly(
+            (int(centre[0]), int(centre[1])), (int(radii[0]), int(radii[1])), 0, 0, 360, 12
+        ).astype(np.int32)
+        points = np.clip(points, 0, (width - 1, height - 1))
+        mask = np.zeros(shape, np.uint8)
+        cv2.fillPoly(mask, [points], 1)
+        image += mask * (60 + 4 * k)
+        polygons[name] = points.tolist()
+    image += rng.normal(0, 2, shape)
+    return np.clip(image, 0, 255).astype(np.uint8), polygons
+
+
+def write_label(path: Path, polygons: dict[str, list[list[int]]]) -> None:
+    """Write polygons as the competition does, in the wrong order and with a wrong size in the metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    annotations = [
+        {"id": name, "type": "poly_seg", "attributes": {}, "points": points, "label": name}
+        for name, points in reversed(polygons.items())
+    ]
+    content = {"annotations": annotations, "filename": f"{path.stem}.jpg", "metadata": {"width": 3060, "height": 3060}}
+    path.write_text(json.dumps(content))
+
+
+def write_drawn_dataset(root: Path, subjects: int, shape: tuple[int, int] = (96, 72), split: str = "train") -> Path:
+    """Write a dataset of two drawn radiographs a subject."""
+    for subject in range(subjects):
+        for hand in range(2):
+            name = f"image{1_661_392_000_000 + 10 * subject + hand + (5_000_000 if split == 'test' else 0)}"
+            image, polygons = draw_radiograph(1000 * subject + hand, shape)
+            path = root / split / "DCM" / f"ID{subject + 1:03d}" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), np.repeat(image[..., None], 3, axis=2))
+            write_label(root / split / "outputs_json" / f"ID{subject + 1:03d}" / f"{name}.json", polygons)
+    return root
+
+
+@pytest.fixture(scope="session")
+def drawn_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five subjects, ten images of 96 x 72 pixels; don't change it."""
+    return write_drawn_dataset(tmp_path_factory.mktemp("drawn"), subjects=5)
