@@ -63,6 +63,18 @@ def check_options() -> None:
             raise ValueError(f"option --{name} is unknown: {config_file} does not hold it; {hint}")
 
 
+def flag(value: object) -> bool:
+    """Read an option that is true or false, in any case: the command line hands on ``false`` as a text, which is true.
+
+    Anything else becomes :func:`stop`.
+    """
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    stop(f"expected true or false, got {value!r}")
+
+
 def check_window(window: int, size_divisor: int, network_name: str) -> None:
     """Refuse a window that the network can't take.
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+
+# Threads of tiny networks cost more than they give, and the tests' own processes inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from handseg_monai.bones import NAMES
+
+# The same examples on every machine, and no time limit for one of them, which a busy machine breaks.
+settings.register_profile("handseg", deadline=None, derandomize=True)
+settings.load_profile("handseg")
 
 
 def draw_radiograph(seed: int, shape: tuple[int, int]) -> tuple[np.ndarray, dict[str, list[list[int]]]]:
@@ -66,3 +75,11 @@ def write_drawn_dataset(root: Path, subjects: int, shape: tuple[int, int] = (96,
 def drawn_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five subjects, ten images of 96 x 72 pixels; don't change it."""
     return write_drawn_dataset(tmp_path_factory.mktemp("drawn"), subjects=5)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests on real radiographs where ``HANDSEG_REAL_DIR`` names no folder of them."""
+    if not os.environ.get("HANDSEG_REAL_DIR"):
+        real = [item for item in items if item.get_closest_marker("real")]
+        config.hook.pytest_deselected(items=real)
+        items[:] = [item for item in items if item not in real]

@@ -29,7 +29,7 @@ class SubmissionWriter:
     Each rank appends to a part file of its own. When all are done, rank 0 merges the parts in the order of the
     datalist, makes sure that each image came exactly once, and writes ``submission.csv`` beside and renames it: a
     kill leaves the old file or the new one. Images that failed get no rows; they are listed in ``failures.csv`` and
-    by :meth:`finalize`.
+    by :meth:`finish`.
 
     Parameters
     ----------
@@ -54,12 +54,13 @@ class SubmissionWriter:
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose batches hold ``name`` and, for an image that failed, ``failure``."""
-        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.append)
-        engine.add_event_handler(Events.COMPLETED, self.merge)
 
-    def start(self, engine: Engine) -> None:
-        """Remove what an earlier run left and open this rank's parts."""
+    def start(self) -> None:
+        """Remove what an earlier run left and open this rank's parts; every rank calls it before the run.
+
+        Not an event handler, because an engine without images fires no events and other ranks would wait for it.
+        """
         if _rank() == 0:
             shutil.rmtree(self._parts, ignore_errors=True)
             self._parts.mkdir(parents=True)
@@ -76,8 +77,10 @@ class SubmissionWriter:
                 planes = output[self.key][0].cpu().numpy().astype(np.int32, copy=False)
                 self._append("masks", rows(batch["name"], encode_planes(planes)))
 
-    def merge(self, engine: Engine) -> None:
-        """Merge the parts of all ranks, on rank 0.
+    def finish(self) -> None:
+        """Merge the parts of all ranks, on rank 0, and print where the result is; every rank calls it after the run.
+
+        Exits with code 1 where images failed, once all else is done; they are printed with their reasons.
 
         Raises
         ------
@@ -85,24 +88,24 @@ class SubmissionWriter:
             An image of the datalist is missing from the parts, or comes twice.
         """
         _barrier()
+        self.failures = {name: reason for path in self._parts.glob("failures.*") for name, reason in _read(path)}
+        _barrier()
         if _rank() == 0:
-            self.failures = dict(row for path in self._parts.glob("failures.*") for row in _read(path))
             self._write_failures()
             self._write_submission()
             shutil.rmtree(self._parts)
+            self._report()
         _barrier()
+        if self.failures:
+            sys.exit(1)
 
-    def finalize(self) -> None:
-        """Print where the result is and which images failed; exits with code 1 if there are any."""
-        if _rank() != 0:
-            return
+    def _report(self) -> None:
         count = len(self.data)
         print(f"{self.path}: {count - len(self.failures)} of {count} images")
         if self.failures:
             print(f"{len(self.failures)} of {count} images failed:", file=sys.stderr)
             for reason in self.failures.values():
                 print(f"  {reason}", file=sys.stderr)
-            sys.exit(1)
 
     @property
     def _parts(self) -> Path:

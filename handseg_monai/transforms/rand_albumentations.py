@@ -12,7 +12,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 # Set before the import: albumentations asks a server for its newest version as it loads.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 
 class RandAlbumentationsd(RandomizableTransform, MapTransform):

@@ -1,0 +1,5 @@
+"""``python -m handseg_monai``: the same as ``handseg``."""
+
+from handseg_monai.cli import main
+
+main()

@@ -1,0 +1,158 @@
+"""The command line ``handseg``: each command is the face of a Python function of the package."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from handseg_monai.metrics.evaluation import Evaluation
+
+# What needs torch or numba is imported inside its command, so that --help answers at once.
+
+app = typer.Typer(
+    help="Segment the 29 bones of the hand on radiographs. Training and inference: python -m monai.bundle run …",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Preset(StrEnum):
+    """Presets of the phantom."""
+
+    EASY = "easy"
+    STANDARD = "standard"
+
+
+class MissingRows(StrEnum):
+    """What to do with images or rows that a CSV lacks."""
+
+    ERROR = "error"
+    ZERO = "zero"
+    SKIP = "skip"
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("handseg-demo"),
+    seed: Annotated[int, typer.Option(help="Of phantoms and training.")] = 0,
+) -> None:
+    """Make phantoms, train, infer and evaluate, in a few minutes on two cores without a GPU."""
+    from handseg_monai.demo import run_demo
+
+    run_demo(out, seed=seed)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder of the dataset to write.")],
+    subjects: Annotated[int, typer.Option(help="Subjects to train on; each has two radiographs.")],
+    test_subjects: Annotated[int, typer.Option(help="Subjects to test on.")] = 0,
+    size: Annotated[int, typer.Option(help="Height and width of the radiographs in pixels.")] = 2048,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    preset: Annotated[Preset, typer.Option(help="How much the radiographs vary.")] = Preset.STANDARD,
+    preview: Annotated[Path | None, typer.Option(help="PNG of a contact sheet to write.")] = None,
+) -> None:
+    """Write synthetic radiographs with exact labels in the competition's layout."""
+    from handseg_monai.phantom import write_dataset
+
+    write_dataset(
+        out,
+        subjects=subjects,
+        test_subjects=test_subjects,
+        size=size,
+        seed=seed,
+        workers=workers,
+        preset=preset.value,
+        preview=preview,
+    )
+
+
+@app.command()
+def folds(
+    data: Annotated[Path, typer.Argument(help="Dataset in the competition's layout.")],
+    out: Annotated[Path, typer.Option(help="Datalist JSON to write.")] = Path("folds.json"),
+    k: Annotated[int, typer.Option(help="Number of folds.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the order in which subjects are dealt.")] = 0,
+) -> None:
+    """Deal the subjects of a dataset into folds, and write them as a MONAI datalist."""
+    from collections import Counter
+
+    from handseg_monai.data.folds import write_folds
+
+    fold_of = write_folds(out, data, k, seed)
+    counts = Counter(fold_of.values())
+    print(f"{out}: {len(fold_of)} subjects, by fold {[counts[i] for i in range(k)]}")
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    truth: Annotated[Path, typer.Option(help="Dataset in the competition's layout, or one of its splits.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.csv and evaluation.json.")] = None,
+    missing: Annotated[
+        MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")
+    ] = MissingRows.ERROR,
+) -> None:
+    """Print the Dice of a submission by bone, at each image's own size."""
+    from handseg_monai.metrics.evaluation import evaluate as evaluate_csv
+
+    result = evaluate_csv(prediction, truth, missing.value)
+    print_evaluation(result)
+    if out is not None:
+        result.write(out)
+        print(f"{out}/evaluation.csv, {out}/evaluation.json")
+
+
+def print_evaluation(result: Evaluation) -> None:
+    """Print a table of the bones, and what was missing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("bone", "name", "Dice", "lowest", "images", "false positives"):
+        table.add_column(heading, justify="left" if heading in ("bone", "name") else "right")
+    for row in result.of_bones():
+        table.add_row(
+            str(row["bone"]),
+            str(row["name"]),
+            f"{row['dice']:.4f}",
+            f"{row['lowest']:.4f}",
+            str(row["images"]),
+            str(row["false_positives"]),
+        )
+    console = Console()
+    console.print(table)
+    what_was_done = {"zero": "taken as empty", "skip": "left out"}.get(result.missing, "")
+    for number, what in (
+        (len(result.missing_images), "images that the CSV lacks"),
+        (len(result.missing_rows), "rows that the CSV lacks"),
+        (len(result.without_truth), "images of the CSV without a label"),
+    ):
+        if number:
+            print(f"{number} {what}: {what_was_done}")
+    print(
+        f"mean Dice {result.mean_dice:.6f} of {len(result.names)} images and 29 bones, thresholded, at their own size"
+    )
+    print(f"mean Dice {result.mean_dice_present:.6f} of the bones present")
+
+
+def main() -> None:
+    """Run the command line: exit code 0; 1 where a step failed; 2, with one line, for input that can't be right."""
+    try:
+        app()
+    except ChildProcessError as error:
+        print(f"handseg: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"handseg: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("handseg: interrupted", file=sys.stderr)
+        sys.exit(130)

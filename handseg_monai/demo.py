@@ -1,0 +1,155 @@
+"""The demo: phantoms, training, inference and evaluation on a laptop, through the commands that a user would type."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+
+from handseg_monai import bundle_root, drawing
+from handseg_monai.files import atomic_open
+
+SUBJECTS, TEST_SUBJECTS, SIZE, PRESET = 32, 8, 512, "easy"
+MARK = ".handseg-demo"
+
+
+def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
+    """Make phantoms, train on them, infer on others and evaluate, all below one folder.
+
+    Parameters
+    ----------
+    out
+        Folder for everything; what an earlier demo left there is replaced.
+    seed
+        Of phantoms and training.
+
+    Returns
+    -------
+    summary
+        What ``summary.json`` holds: Dice, times, machine and paths.
+
+    Raises
+    ------
+    ValueError
+        ``out`` holds something else than an earlier demo.
+    ChildProcessError
+        A command failed; the message says where its log is.
+    """
+    from handseg_monai.metrics.evaluation import evaluate
+    from handseg_monai.phantom import write_dataset
+
+    out = Path(out).absolute()
+    _make_room(out)
+    data, run, result = out / "data", out / "run", out / "result"
+    configs = bundle_root() / "configs"
+    start = time.perf_counter()
+    times = {}
+
+    _say(f"1/4  phantoms: {SUBJECTS} subjects to train on, {TEST_SUBJECTS} to test on, two hands each -> {data}")
+    _say(
+        f"     $ handseg phantom {data} --subjects {SUBJECTS} --test-subjects {TEST_SUBJECTS} --size {SIZE} "
+        f"--preset {PRESET} --seed {seed} --preview {out / 'phantoms.png'}"
+    )
+    write_dataset(
+        data,
+        subjects=SUBJECTS,
+        test_subjects=TEST_SUBJECTS,
+        size=SIZE,
+        seed=seed,
+        workers=min(2, os.cpu_count() or 1),
+        preset=PRESET,
+        preview=out / "phantoms.png",
+    )
+    times["phantoms"] = time.perf_counter() - start
+
+    _say(f"2/4  training -> {run}   (watch it: tensorboard --logdir {run})")
+    times["training"] = _bundle(
+        ["training", "--config_file", str([str(configs / "train.json"), str(configs / "demo.json")])]
+        + ["--bundle_root", str(bundle_root()), "--dataset_dir", str(data), "--output_dir", str(run)]
+        + ["--seed", str(seed)],
+        out / "training.log",
+        echo=("train_loss", "Epoch["),
+    )
+    _say(f"3/4  inference on the test radiographs -> {result}")
+    times["inference"] = _bundle(
+        ["--config_file", str([str(configs / "inference.json"), str(configs / "demo.json")])]
+        + ["--bundle_root", str(bundle_root()), "--dataset_dir", str(data / "test" / "DCM")]
+        + ["--output_dir", str(result), "--checkpoint", str(run / "model.pt")],
+        out / "inference.log",
+    )
+    _say(f"4/4  evaluation -> {result}")
+    _say(f"     $ handseg evaluate {result / 'submission.csv'} --truth {data / 'test'} --out {result}")
+    evaluation = evaluate(result / "submission.csv", data / "test")
+    evaluation.write(result)
+    _write_sheet(result / "overlays", out / "overlays.png")
+
+    summary: dict[str, object] = {
+        "mean_dice": evaluation.mean_dice,
+        "mean_dice_of_bones_present": evaluation.mean_dice_present,
+        "test_images": len(evaluation.names),
+        "seconds": {name: round(seconds, 1) for name, seconds in times.items()}
+        | {"total": round(time.perf_counter() - start, 1)},
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "submission": str(result / "submission.csv"),
+        "evaluation": str(result / "evaluation.csv"),
+        "overlays": str(out / "overlays.png"),
+        "phantoms": str(out / "phantoms.png"),
+        "checkpoint": str(run / "model.pt"),
+    }
+    with atomic_open(out / "summary.json") as file:
+        json.dump(summary, file, indent=1)
+        file.write("\n")
+    from handseg_monai.cli import print_evaluation
+
+    print_evaluation(evaluation)
+    _say(f"done in {time.perf_counter() - start:.0f} s; everything is in {out}")
+    for name in ("overlays", "phantoms", "submission", "evaluation", "checkpoint"):
+        _say(f"  {name:<11} {summary[name]}")
+    _say(f"  {'summary':<11} {out / 'summary.json'}")
+    return summary
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _make_room(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        if not (out / MARK).exists():
+            raise ValueError(f"{out} holds other files; choose another folder with --out")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+
+
+def _bundle(arguments: list[str], log: Path, echo: tuple[str, ...] = ()) -> float:
+    """Run ``python -m monai.bundle run``, its output in a log; progress bars and chosen lines are shown. Seconds."""
+    command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
+    _say(f"     $ {shlex.join(['python', *command[1:]])}")
+    start = time.perf_counter()
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    with (
+        log.open("w", encoding="utf-8") as file,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=log.parent) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            file.write(line)
+            if any(part in line for part in echo):
+                _say(f"     {line.split(' - ')[-1].strip()}")
+    if process.returncode:
+        raise ChildProcessError(f"the command above ended with code {process.returncode}; its log is {log}")
+    return time.perf_counter() - start
+
+
+def _write_sheet(folder: Path, path: Path) -> None:
+    pictures = [cv2.imread(str(file))[..., ::-1] for file in sorted(folder.rglob("*.jpg"))[:8]]
+    drawing.save(path, drawing.sheet(pictures, columns=4))

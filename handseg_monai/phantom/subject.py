@@ -1,0 +1,208 @@
+"""One person's hand: the MyoHand reshaped, its joint spaces set, and the marrow cavity of every bone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
+from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, rotation, with_forearm
+from handseg_monai.phantom.carpus import CARPOMETACARPAL, INTERCARPAL, KEPT_APART, settle
+from handseg_monai.phantom.mesh import Array, Mesh, vertex_normals
+from handseg_monai.phantom.ranges import PhantomRanges, Range
+
+
+@dataclass(frozen=True)
+class Flesh:
+    """Soft tissue of a person: factors of its widths, thickness and muscles, and the layer of fat in millimetres."""
+
+    finger: float
+    palm: float
+    forearm: float
+    thickness: float
+    muscle: float
+    fat: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person; both hands share it.
+
+    Attributes
+    ----------
+    anatomy
+        Bones of the right hand at rest, millimetres.
+    cavities
+        29 arrays (N, 3): the vertices of each bone's marrow cavity, one for each vertex of its outer surface.
+    scale
+        Size of the hand, factor; already applied to the bones.
+    radiocarpal_gap
+        Joint space between radius and carpus, millimetres.
+    density, texture
+        Attenuation of trabecular bone and visibility of trabeculae, factors.
+    flesh
+        Soft tissue.
+    """
+
+    anatomy: Anatomy
+    cavities: tuple[Array, ...]
+    scale: float
+    radiocarpal_gap: float
+    density: float
+    texture: float
+    flesh: Flesh
+
+
+def draw(rng: np.random.Generator, bounds: Range) -> float:
+    """Return a uniform draw from a range."""
+    return float(rng.uniform(*bounds))
+
+
+def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy) -> Subject:
+    """Draw a person.
+
+    Parameters
+    ----------
+    rng
+        Source of the draws.
+    ranges
+        Ranges of the shape.
+    base
+        The hand to reshape.
+    """
+    vertices = [mesh.vertices for mesh in base.meshes]
+    anchors, ends = base.anchors.copy(), base.ends.copy()
+    slender = draw(rng, ranges.slenderness)
+    for ray in RAYS:
+        _reshape_ray(rng, ranges, ray, slender, vertices, anchors, ends)
+    for bone in CARPALS:
+        middle = vertices[bone].mean(axis=0)
+        turn = np.linalg.multi_dot([rotation(axis, draw(rng, ranges.carpal_turn)) for axis in np.eye(3)])
+        size = np.array([draw(rng, ranges.carpal_scale) for _ in range(3)])
+        vertices[bone] = ((vertices[bone] - middle) * size) @ turn.T + middle
+    for bone in range(NUM_BONES):
+        height = draw(rng, ranges.bumps) * (0.5 if BONES[bone].group is Group.DISTAL_PHALANX else 1.0)
+        vertices[bone] = vertices[bone] + _bumps(rng, vertices[bone], height)[:, None] * base.normals[bone]
+    gap = draw(rng, ranges.carpal_gap)
+    _close_joints(base, vertices, anchors, ends, gap)
+    radiocarpal = draw(rng, ranges.radiocarpal_gap)
+    meshes = [Mesh(points, mesh.faces) for points, mesh in zip(vertices, base.meshes, strict=True)]
+    variance = draw(rng, ranges.ulnar_variance)
+    anatomy = with_forearm(
+        meshes, anchors, ends, base.flexion, gap=radiocarpal, variance=variance, softeners=base.softeners
+    )
+    cortex = draw(rng, ranges.cortex)
+    cavities = tuple(
+        anatomy.meshes[bone].vertices - cortex * _cortex(anatomy, bone)[:, None] * anatomy.normals[bone]
+        for bone in range(NUM_BONES)
+    )
+    scale = draw(rng, ranges.hand_scale)
+    grown = Anatomy(
+        tuple(Mesh(mesh.vertices * scale, mesh.faces) for mesh in anatomy.meshes),
+        anatomy.normals,
+        anatomy.softeners,
+        anatomy.anchors * scale,
+        anatomy.ends * scale,
+        anatomy.flexion,
+    )
+    flesh = Flesh(
+        finger=draw(rng, ranges.finger_flesh) * scale,
+        palm=draw(rng, ranges.palm_flesh) * scale,
+        forearm=draw(rng, ranges.forearm_flesh) * scale,
+        thickness=draw(rng, ranges.thickness) * scale,
+        muscle=draw(rng, ranges.muscle),
+        fat=draw(rng, ranges.fat),
+    )
+    return Subject(
+        grown,
+        tuple(cavity * scale for cavity in cavities),
+        scale,
+        radiocarpal,
+        draw(rng, ranges.trabecular_density),
+        draw(rng, ranges.trabecular_contrast),
+        flesh,
+    )
+
+
+def _reshape_ray(
+    rng: np.random.Generator,
+    ranges: PhantomRanges,
+    ray: tuple[int, ...],
+    slender: float,
+    vertices: list[Array],
+    anchors: Array,
+    ends: Array,
+) -> None:
+    whole = draw(rng, ranges.ray_length)
+    moved = np.zeros(3)
+    for bone in ray:
+        length = whole * draw(rng, ranges.bone_length)
+        width = slender * draw(rng, ranges.bone_width)
+        axis = ends[bone] - anchors[bone]
+        axis /= np.linalg.norm(axis)
+        stretch = width * np.eye(3) + (length - width) * np.outer(axis, axis)
+        pivot = anchors[bone].copy()
+        vertices[bone] = (vertices[bone] - pivot) @ stretch.T + pivot + moved
+        anchors[bone] = pivot + moved
+        end = stretch @ (ends[bone] - pivot) + pivot + moved
+        moved, ends[bone] = end - ends[bone], end
+
+
+def _bumps(rng: np.random.Generator, points: Array, height: float) -> Array:
+    extent = np.ptp(points, axis=0).min()
+    waves = rng.normal(size=(4, 3)) * (2.2 / extent)
+    phases, weights = rng.uniform(0, 2 * np.pi, 4), rng.normal(size=4)
+    return height * (np.sin(points @ waves.T + phases) @ weights) / 2.0
+
+
+def _close_joints(base: Anatomy, vertices: list[Array], anchors: Array, ends: Array, gap: float) -> None:
+    """Bring carpals and metacarpals to their joint spaces, in place; the capitate stays, rays follow."""
+    roots = [ray[0] for ray in RAYS]
+    capitate = INDEX["Capitate"]
+    free = [bone for bone in (*CARPALS, *roots) if bone != capitate]
+    body = [0] * NUM_BONES
+    for number, bone in enumerate(free, 1):
+        body[bone] = number
+    normals: list[Array] = [
+        vertex_normals(vertices[bone], base.meshes[bone].faces) if body[bone] or bone == capitate else np.zeros((0, 3))
+        for bone in range(NUM_BONES)
+    ]
+    pairs = INTERCARPAL + CARPOMETACARPAL
+    # The base of the thumb needs room to turn; the other carpometacarpal joints are tight.
+    gaps = [gap * (1.1 if pair[0] == roots[0] or pair[1] == roots[0] else 0.85) for pair in pairs]
+    shifts = settle(vertices, normals, body, pairs, gaps, KEPT_APART, least=0.3, rounds=40)
+    for bone in CARPALS:
+        vertices[bone] = vertices[bone] + shifts[body[bone]]
+        anchors[bone] += shifts[body[bone]]
+        ends[bone] += shifts[body[bone]]
+    for ray in RAYS:
+        for bone in ray:
+            vertices[bone] = vertices[bone] + shifts[body[ray[0]]]
+            anchors[bone] += shifts[body[ray[0]]]
+            ends[bone] += shifts[body[ray[0]]]
+
+
+def _cortex(anatomy: Anatomy, bone: int) -> Array:
+    """Return the cortical thickness at each vertex, millimetres: thick along the shaft, thin towards the joints."""
+    points = anatomy.meshes[bone].vertices
+    if bone in (RADIUS, ULNA):
+        down = points[:, 1].max() - points[:, 1]
+        wall = (0.75, 0.75, 0.8, 1.3, 2.0, 2.5) if bone == RADIUS else (0.6, 0.6, 0.7, 1.2, 1.8, 2.1)
+        # The joint surface rests on a dense plate.
+        plate = 0.35 * np.clip(anatomy.normals[bone][:, 1] - 0.55, 0, 0.4) / 0.4 * (down < 16)
+        return np.interp(down, (0, 10, 20, 32, 50, 80), wall) + plate
+    if BONES[bone].ray is None:
+        return np.full(len(points), 0.5)
+    axis = anatomy.ends[bone] - anatomy.anchors[bone]
+    length = float(np.linalg.norm(axis))
+    axis = axis / length
+    along = (points - anatomy.anchors[bone]) @ axis
+    across = np.linalg.norm(points - anatomy.anchors[bone] - along[:, None] * axis, axis=1)
+    share = (along - along.min()) / np.ptp(along)
+    cell = np.minimum((share * 16).astype(np.int64), 15)
+    reach = np.bincount(cell, across, 16) / np.maximum(np.bincount(cell, minlength=16), 1)
+    local = np.interp(share, (np.arange(16) + 0.5) / 16, reach)
+    shaft = np.clip(np.sin(np.pi * np.clip(share, 0, 1)), 0, 1) ** 1.6
+    part = 0.36 if BONES[bone].group is Group.DISTAL_PHALANX else 0.44
+    return 0.4 + np.maximum(part * local - 0.4, 0.0) * shaft

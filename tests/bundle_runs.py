@@ -1,0 +1,70 @@
+"""Running the bundle in tests: the command line of MONAI in a process of its own, or its function in this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+import torch
+from monai.bundle import ConfigParser
+
+from handseg_monai import bundle_root
+
+CONFIGS = bundle_root() / "configs"
+
+NETWORKS = {"dynunet": [], "segresnet": ["network_segresnet.json"], "swinunetr": ["network_swinunetr.json"]}
+"""Overlay files of each network."""
+
+TINY_NETWORK: dict[str, dict[str, Any]] = {
+    "dynunet": {"network_def#filters": [8, 8, 8, 8, 8, 8]},
+    "segresnet": {"network_def#init_filters": 8},
+    "swinunetr": {"network_def#feature_size": 12},
+}
+"""Overrides that make each network small."""
+
+TINY_RUN: dict[str, Any] = {"size": 96, "window": 64, "num_workers": 0, "overlays": False}
+"""Overrides that make a run small: 96 pixels in windows of 64."""
+
+
+def tiny(network: str = "dynunet", inference: bool = False) -> dict[str, Any]:
+    """Overrides for a small run of a network; ``overlays`` is an option of inference alone."""
+    run = {key: value for key, value in TINY_RUN.items() if inference or key != "overlays"}
+    return run | TINY_NETWORK[network]
+
+
+TINY = [text for key, value in tiny().items() for text in (f"--{key}", str(value))]
+"""The same for DynUNet, as arguments of a command line."""
+
+
+def run_bundle(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m monai.bundle run`` as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=cwd,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+def run_here(*names: str, run_id: str = "run", **override: Any) -> None:
+    """Run configurations of the bundle, by file name, in this process."""
+    files = [str(CONFIGS / name) for name in names]
+    monai.bundle.run(run_id=run_id, config_file=files, **override)
+
+
+def save_untrained(path: Path, network: str) -> Path:
+    """Write a checkpoint of a small network as it is before training, its output bias such that masks are not empty."""
+    parser = ConfigParser(
+        ConfigParser.load_config_files([str(CONFIGS / n) for n in ["train.json", *NETWORKS[network]]])
+    )
+    parser.update(tiny(network))
+    torch.manual_seed(0)
+    net = parser.get_parsed_content("network_def")
+    torch.save({"network": net.state_dict(), "network_name": network, "epoch": 0}, path)
+    return path

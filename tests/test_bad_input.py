@@ -1,0 +1,219 @@
+"""What is given wrongly to a bundle run ends it in one line, before it begins, or is listed at its end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from handseg_monai.rle import read_csv
+from tests.bundle_runs import CONFIGS, TINY, run_bundle, run_here, save_untrained, tiny
+
+TRAIN, INFER = str(CONFIGS / "train.json"), str(CONFIGS / "inference.json")
+
+
+@pytest.fixture
+def dataset(drawn_dataset: Path, tmp_path: Path) -> Path:
+    """A copy of the drawn data set to spoil."""
+    return Path(shutil.copytree(drawn_dataset, tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_untrained(tmp_path_factory.mktemp("checkpoint") / "model.pt", "dynunet")
+
+
+def stopped(capsys: pytest.CaptureFixture[str], *names: str, **options: object) -> list[str]:
+    """Run a configuration that must stop with exit code 2; the lines that it printed to standard error."""
+    with pytest.raises(SystemExit) as exit_:
+        run_here(*names, **options)
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if "it/s" not in line and "image/s" not in line and line.strip()]
+
+
+def only(lines: list[str]) -> str:
+    """The single line that a run may print when it stops, MONAI's warning about configurations apart."""
+    said = [line for line in lines if "UserWarning" not in line and not line.startswith("  ")]
+    assert len(said) == 1, said
+    return said[0]
+
+
+def train(capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path, **options: object) -> list[str]:
+    settings = tiny() | {"dataset_dir": str(dataset), "output_dir": str(tmp_path / "run"), "epochs": 1} | options
+    lines = stopped(capsys, "train.json", run_id="training", **settings)
+    assert not (tmp_path / "run").exists(), "training must not have begun"
+    return lines
+
+
+def infer(capsys: pytest.CaptureFixture[str], checkpoint: Path | str, images: Path, **options: object) -> list[str]:
+    settings = tiny(inference=True) | {"dataset_dir": str(images), "checkpoint": str(checkpoint)} | options
+    return stopped(capsys, "inference.json", **settings)
+
+
+def test_no_such_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path, checkpoint: Path) -> None:
+    assert only(train(capsys, tmp_path / "nowhere", tmp_path)).startswith(f"no such folder: {tmp_path}/nowhere")
+    assert only(infer(capsys, checkpoint, tmp_path / "nowhere")).startswith(f"no such folder: {tmp_path}/nowhere")
+
+
+def test_no_images(capsys: pytest.CaptureFixture[str], tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "empty" / "train" / "DCM").mkdir(parents=True)
+    (tmp_path / "empty" / "train" / "outputs_json").mkdir()
+    assert "no images in" in only(train(capsys, tmp_path / "empty", tmp_path))
+    assert "looked for .png" in only(infer(capsys, checkpoint, tmp_path / "empty"))
+
+
+def test_a_folder_without_labels_for_training(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path
+) -> None:
+    images = dataset / "train" / "DCM" / "ID001"
+    assert f"looked for {images}/train/DCM" in only(train(capsys, images, tmp_path))
+    shutil.rmtree(dataset / "train" / "outputs_json")
+    assert f"looked for {dataset}/train/outputs_json" in only(train(capsys, dataset, tmp_path))
+
+
+def test_a_misspelt_option_names_the_right_one(drawn_dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """On the real command line: one line, no traceback, exit code 2."""
+    for arguments in (["training", "--config_file", TRAIN], ["--config_file", INFER]):
+        result = run_bundle(*arguments, "--datset_dir", str(drawn_dataset), cwd=tmp_path)
+        assert result.returncode == 2
+        assert "option --datset_dir is unknown" in result.stderr
+        assert "did you mean --dataset_dir?" in result.stderr
+        assert "Traceback" not in result.stderr + result.stdout
+
+
+def _json_missing(label: Path) -> None:
+    label.unlink()
+
+
+def _not_json(label: Path) -> None:
+    label.write_text("{")
+
+
+def _edit(change: Callable[[list[dict]], None]) -> Callable[[Path], None]:
+    def spoil(label: Path) -> None:
+        content = json.loads(label.read_text())
+        change(content["annotations"])
+        label.write_text(json.dumps(content))
+
+    return spoil
+
+
+FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "JSON missing": (_json_missing, "no label; looked for"),
+    "not JSON": (_not_json, "not JSON"),
+    "unknown bone": (_edit(lambda a: a[0].update(label="finger-99")), "unknown bone 'finger-99'"),
+    "two points": (_edit(lambda a: a[0].update(points=[[1, 1], [2, 2]])), "a polygon of 2 points"),
+    "far outside": (_edit(lambda a: a[0]["points"].append([500, 5])), "outside of the image of 72 x 96 pixels"),
+    "not finite": (_edit(lambda a: a[0]["points"].append([float("nan"), 5])), "not finite"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_a_label_stops_training(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path, fault: str
+) -> None:
+    spoil, message = FAULTS[fault]
+    label = sorted((dataset / "train" / "outputs_json").rglob("*.json"))[3]
+    spoil(label)
+    lines = [line for line in train(capsys, dataset, tmp_path) if "UserWarning" not in line]
+    assert any(label.stem in line and message in line for line in lines), lines
+
+
+def test_all_faults_of_all_files_are_listed(capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path) -> None:
+    labels = sorted((dataset / "train" / "outputs_json").rglob("*.json"))
+    for label, (spoil, _) in zip(labels, FAULTS.values(), strict=False):
+        spoil(label)
+    image = sorted((dataset / "train" / "DCM").rglob("*.png"))[-1]
+    image.write_bytes(image.read_bytes()[:-200])
+    text = "\n".join(train(capsys, dataset, tmp_path))
+    assert "7 faults, training does not begin" in text
+    for label in labels[: len(FAULTS)]:
+        assert label.stem in text
+    assert f"{image}: not an image, or cut short or damaged" in text
+
+
+def test_points_two_pixels_outside_are_clipped(dataset: Path, tmp_path: Path) -> None:
+    label = sorted((dataset / "train" / "outputs_json").rglob("*.json"))[0]
+    _edit(lambda a: a[0]["points"].append([73, 50]))(label)
+    run_here(
+        "train.json", run_id="training", dataset_dir=str(dataset), output_dir=str(tmp_path / "run"), epochs=1, **tiny()
+    )
+    assert (tmp_path / "run" / "last.pt").exists()
+
+
+def test_a_checkpoint_that_is_missing_or_of_another_network(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    images = drawn_dataset / "train" / "DCM"
+    gone = tmp_path / "gone.pt"
+    assert only(infer(capsys, gone, images)) == f"checkpoint {gone}: no such file"
+    other = save_untrained(tmp_path / "segresnet.pt", "segresnet")
+    assert only(infer(capsys, other, images)) == (
+        f"checkpoint {other} holds network segresnet, the configuration declares dynunet"
+    )
+    wider = only(infer(capsys, checkpoint, images, **{"network_def#filters": [16, 16, 16, 16, 16, 16]}))
+    assert "holds another dynunet than the configuration declares" in wider
+    torch.save({"something": 1}, tmp_path / "no.pt")
+    assert "no entry 'network'" in only(infer(capsys, tmp_path / "no.pt", images))
+
+
+def test_a_window_that_the_network_can_not_take(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path
+) -> None:
+    assert "multiples of 32, from 64" in only(train(capsys, drawn_dataset, tmp_path, window=100))
+    assert "multiples of 32, from 64" in only(train(capsys, drawn_dataset, tmp_path, window=32))
+
+
+def test_more_folds_than_subjects(capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path) -> None:
+    assert "5 subjects can't be dealt into 9 folds" in only(train(capsys, drawn_dataset, tmp_path, num_folds=9))
+    assert "fold 5 is out of range; expected 0 to 4" in only(train(capsys, drawn_dataset, tmp_path, fold=5))
+
+
+def test_two_images_of_one_name(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    source = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[0]
+    for folder in ("a", "b"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        shutil.copy(source, tmp_path / "images" / folder / "same.png")
+    line = only(infer(capsys, checkpoint, tmp_path / "images"))
+    assert f"{tmp_path}/images/a/same.png and {tmp_path}/images/b/same.png" in line
+    run_here(
+        "inference.json",
+        dataset_dir=str(tmp_path / "images"),
+        output_dir=str(tmp_path / "out"),
+        checkpoint=str(checkpoint),
+        relative_names="true",
+        **tiny(inference=True),
+    )
+    assert list(read_csv(tmp_path / "out" / "submission.csv")) == ["a/same.png", "b/same.png"]
+
+
+def test_bad_images_among_good_ones(drawn_dataset: Path, tmp_path: Path, checkpoint: Path) -> None:
+    """On the real command line: the good ones are finished, the bad ones listed, exit code 1."""
+    images = tmp_path / "images"
+    images.mkdir()
+    good = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[:3]
+    for path in good:
+        shutil.copy(path, images)
+    (images / "a_text.png").write_text("no image")
+    (images / "b_cut.png").write_bytes(good[0].read_bytes()[:1500])
+    (images / "c_empty.jpg").touch()
+    result = run_bundle(
+        *("--config_file", INFER, "--dataset_dir", str(images), "--output_dir", str(tmp_path / "out")),
+        *("--checkpoint", str(checkpoint), "--num_workers", "2", *TINY),
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "3 of 6 images failed" in result.stderr
+    assert list(read_csv(tmp_path / "out" / "submission.csv")) == [path.name for path in good]
+    failures = (tmp_path / "out" / "failures.csv").read_text()
+    for name, reason in (("a_text.png", "not an image"), ("b_cut.png", "cut short"), ("c_empty.jpg", "empty")):
+        assert any(name in line and reason in line for line in failures.splitlines())
+        assert name in result.stderr
+    assert len(list((tmp_path / "out" / "overlays").glob("*.jpg"))) == 3

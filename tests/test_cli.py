@@ -1,0 +1,96 @@
+"""The command line: what it prints, its exit codes, and that it answers at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handseg_monai.bitplanes import rasterise
+from handseg_monai.bones import NAMES
+from handseg_monai.data.competition import labelled_items, read_polygons
+from handseg_monai.rle import encode_planes, write_csv
+
+
+def handseg(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "handseg_monai", *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture
+def perfect(drawn_dataset: Path, tmp_path: Path) -> Path:
+    """A submission that repeats the truth of the drawn data set."""
+    items, _ = labelled_items(drawn_dataset / "train")
+    planes = [rasterise(read_polygons(item["label"], (96, 72)), (96, 72)) for item in items]
+    write_csv(tmp_path / "perfect.csv", [(i["name"], encode_planes(p)) for i, p in zip(items, planes, strict=True)])
+    return tmp_path / "perfect.csv"
+
+
+def test_help_lists_the_commands_and_imports_no_torch() -> None:
+    result = handseg("--help")
+    assert result.returncode == 0
+    for command in ("demo", "phantom", "folds", "evaluate"):
+        assert command in result.stdout
+        assert handseg(command, "--help").returncode == 0
+    script = "import sys, handseg_monai.cli; sys.exit(bool({'torch', 'monai', 'cv2', 'numba'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_evaluate_prints_each_bone_and_writes_csv_and_json(perfect: Path, drawn_dataset: Path, tmp_path: Path) -> None:
+    result = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset), "--out", str(tmp_path / "out"))
+    assert result.returncode == 0, result.stderr
+    for name in NAMES:
+        assert name in result.stdout
+    assert "mean Dice 1.000000 of 10 images" in result.stdout
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["mean_dice"] == 1.0
+    assert len((tmp_path / "out" / "evaluation.csv").read_text().splitlines()) == 1 + 290
+
+
+def test_evaluate_refuses_missing_images_unless_told_what_to_do(perfect: Path, drawn_dataset: Path) -> None:
+    lines = perfect.read_text().splitlines()
+    perfect.write_text("\n".join(lines[:-29]) + "\n")
+    result = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset))
+    assert result.returncode == 2
+    assert "lacks 1 image (image1661392000041.png)" in result.stderr
+    assert "Traceback" not in result.stderr
+    zero = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset), "--missing", "zero")
+    assert "mean Dice 0.900000 of 10 images" in zero.stdout
+    assert "1 images that the CSV lacks: taken as empty" in zero.stdout
+    skip = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset), "--missing", "skip")
+    assert "mean Dice 1.000000 of 9 images" in skip.stdout
+
+
+def test_folds_writes_a_datalist(drawn_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "folds.json"
+    result = handseg("folds", str(drawn_dataset), "--k", "5", "--out", str(out))
+    assert result.returncode == 0, result.stderr
+    assert "5 subjects, by fold [1, 1, 1, 1, 1]" in result.stdout
+    entries = json.loads(out.read_text())["training"]
+    assert {(e["image"].split("/")[2], e["fold"]) for e in entries}.__len__() == 5
+    assert all((drawn_dataset / e["image"]).is_file() and (drawn_dataset / e["label"]).is_file() for e in entries)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "nowhere.csv", "--truth", "."],
+        ["folds", "nowhere"],
+        ["phantom", "out", "--subjects", "0"],
+        ["phantom", "out", "--subjects", "1", "--preset", "impossible"],
+        ["demo", "--nonsense"],
+        ["no-such-command"],
+    ],
+    ids=lambda a: " ".join(a[:2]),
+)
+def test_wrong_input_exits_with_2_and_no_traceback(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = handseg(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.strip()
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,283 @@
+"""Radiographs of every format and kind are read as stored, and a file that is not whole is never taken for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from handseg_monai.data.images import UnreadableImageError, find_images, image_size, read_radiograph
+
+SHAPE = (40, 28)
+LOSSLESS = ["png", "bmp", "tif"]
+FORMATS = [*LOSSLESS, "jpg"]
+
+
+def grey8() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8)
+
+
+def grey16() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 65536, SHAPE, dtype=np.uint16)
+
+
+def colours8() -> np.ndarray:
+    """Red, green, blue: (H, W, 3)."""
+    return np.random.default_rng(2).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+
+
+def smooth8() -> np.ndarray:
+    """A ramp with a bright corner, which JPEG keeps to within a few grey levels and no mirroring keeps."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return (rows * 3 + columns + 60 * ((rows < 8) & (columns < 16))).astype(np.uint8)
+
+
+def luminance(rgb: np.ndarray) -> np.ndarray:
+    """ITU-R 601, as float64."""
+    return rgb.astype(np.float64) @ [0.299, 0.587, 0.114]
+
+
+class TestKinds:
+    @pytest.mark.parametrize("suffix", LOSSLESS)
+    def test_grey(self, tmp_path: Path, suffix: str) -> None:
+        Image.fromarray(grey8()).save(tmp_path / f"a.{suffix}")
+        read = read_radiograph(tmp_path / f"a.{suffix}")
+        assert read.dtype == np.uint8
+        np.testing.assert_array_equal(read, grey8())
+
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    def test_grey_of_16_bits(self, tmp_path: Path, suffix: str) -> None:
+        Image.fromarray(grey16()).save(tmp_path / f"a.{suffix}")
+        read = read_radiograph(tmp_path / f"a.{suffix}")
+        assert read.dtype == np.uint16
+        np.testing.assert_array_equal(read, grey16())
+
+    @pytest.mark.parametrize("suffix", LOSSLESS)
+    @pytest.mark.parametrize("alpha", [False, True])
+    def test_three_equal_channels_are_that_channel(self, tmp_path: Path, suffix: str, alpha: bool) -> None:
+        channels = [grey8()] * 3 + ([255 - grey8()] if alpha else [])
+        Image.fromarray(np.dstack(channels)).save(tmp_path / f"a.{suffix}")
+        np.testing.assert_array_equal(read_radiograph(tmp_path / f"a.{suffix}"), grey8())
+
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    @pytest.mark.parametrize("alpha", [False, True])
+    def test_three_equal_channels_of_16_bits_keep_them(self, tmp_path: Path, suffix: str, alpha: bool) -> None:
+        cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.dstack([grey16()] * (4 if alpha else 3)))
+        read = read_radiograph(tmp_path / f"a.{suffix}")
+        assert read.dtype == np.uint16
+        np.testing.assert_array_equal(read, grey16())
+
+    @pytest.mark.parametrize("suffix", LOSSLESS)
+    @pytest.mark.parametrize("alpha", [False, True])
+    def test_colours_are_their_luminance(self, tmp_path: Path, suffix: str, alpha: bool) -> None:
+        channels = np.dstack([colours8(), grey8()]) if alpha else colours8()
+        Image.fromarray(channels).save(tmp_path / f"a.{suffix}")
+        np.testing.assert_allclose(read_radiograph(tmp_path / f"a.{suffix}"), luminance(colours8()), atol=1)
+
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    def test_colours_of_16_bits_are_their_luminance_at_16_bits(self, tmp_path: Path, suffix: str) -> None:
+        rgb = np.random.default_rng(3).integers(0, 65536, (*SHAPE, 3), dtype=np.uint16)
+        cv2.imwrite(str(tmp_path / f"a.{suffix}"), rgb[..., ::-1])
+        read = read_radiograph(tmp_path / f"a.{suffix}")
+        assert read.dtype == np.uint16
+        np.testing.assert_allclose(read, luminance(rgb), atol=2)
+
+    @pytest.mark.parametrize("suffix", LOSSLESS)
+    def test_a_palette_is_looked_up(self, tmp_path: Path, suffix: str) -> None:
+        picture = Image.fromarray(colours8()).quantize(16)
+        picture.save(tmp_path / f"a.{suffix}")
+        expected = luminance(np.asarray(picture.convert("RGB")))
+        np.testing.assert_allclose(read_radiograph(tmp_path / f"a.{suffix}"), expected, atol=1)
+
+    @pytest.mark.parametrize("suffix", LOSSLESS)
+    def test_one_bit_is_black_and_white(self, tmp_path: Path, suffix: str) -> None:
+        Image.fromarray(grey8() > 127).save(tmp_path / f"a.{suffix}")
+        np.testing.assert_array_equal(read_radiograph(tmp_path / f"a.{suffix}"), np.where(grey8() > 127, 255, 0))
+
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    def test_alpha_beside_grey_is_dropped(self, tmp_path: Path, suffix: str) -> None:
+        Image.fromarray(np.dstack([grey8(), 255 - grey8()]), "LA").save(tmp_path / f"a.{suffix}")
+        np.testing.assert_array_equal(read_radiograph(tmp_path / f"a.{suffix}"), grey8())
+
+    @pytest.mark.parametrize("suffix", ["jpg", "JPEG"])
+    @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+    def test_jpeg_of_grey_values(self, tmp_path: Path, suffix: str, mode: str) -> None:
+        Image.fromarray(smooth8()).convert(mode).save(tmp_path / f"a.{suffix}", "JPEG", quality=95)
+        read = read_radiograph(tmp_path / f"a.{suffix}")
+        assert read.dtype == np.uint8
+        assert np.abs(read.astype(int) - smooth8()).mean() < 2
+
+    def test_jpeg_of_colours_is_their_luminance(self, tmp_path: Path) -> None:
+        rgb = np.dstack([smooth8(), smooth8() // 2, smooth8() // 8])
+        Image.fromarray(rgb).save(tmp_path / "a.jpg", quality=95, subsampling=0)
+        np.testing.assert_allclose(read_radiograph(tmp_path / "a.jpg"), luminance(rgb), atol=12)
+        assert np.abs(read_radiograph(tmp_path / "a.jpg") - luminance(rgb)).mean() < 3
+
+    def test_tiff_of_float32_keeps_its_values(self, tmp_path: Path) -> None:
+        values = grey16().astype(np.float32) / 7
+        cv2.imwrite(str(tmp_path / "a.tif"), values)
+        read = read_radiograph(tmp_path / "a.tif")
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, values)
+
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits"])
+    def test_compressed_tiff(self, tmp_path: Path, compression: str) -> None:
+        Image.fromarray(grey8()).save(tmp_path / "a.tiff", compression=compression)
+        np.testing.assert_array_equal(read_radiograph(tmp_path / "a.tiff"), grey8())
+
+
+class TestStoredGrid:
+    @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_a_rotation_in_the_metadata_is_ignored(self, tmp_path: Path, suffix: str, orientation: int) -> None:
+        path = tmp_path / f"a.{suffix}"
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(smooth8()).save(path, exif=exif, **({"quality": 95} if suffix == "jpg" else {}))
+        assert image_size(path) == SHAPE
+        read = read_radiograph(path)
+        assert read.shape == SHAPE
+        assert np.abs(read.astype(int) - smooth8()).mean() < 2
+
+    @pytest.mark.parametrize("suffix", FORMATS)
+    def test_the_size_is_that_of_the_pixels_read(self, tmp_path: Path, suffix: str) -> None:
+        cv2.imwrite(str(tmp_path / f"a.{suffix}"), smooth8())
+        assert image_size(tmp_path / f"a.{suffix}") == read_radiograph(tmp_path / f"a.{suffix}").shape == SHAPE
+
+    def test_the_content_says_the_format_whatever_the_suffix(self, tmp_path: Path) -> None:
+        Image.fromarray(grey16()).save(tmp_path / "a.png")
+        (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+        np.testing.assert_array_equal(read_radiograph(tmp_path / "a.jpg"), grey16())
+
+
+def save(path: Path) -> bytes:
+    Image.fromarray(colours8()).save(path)
+    return path.read_bytes()
+
+
+def save_jpeg_as_png(path: Path) -> bytes:
+    Image.fromarray(colours8()).save(path, "JPEG")
+    return path.read_bytes()
+
+
+def save_lzw(path: Path) -> bytes:
+    Image.fromarray(colours8()).save(path, compression="tiff_lzw")
+    return path.read_bytes()
+
+
+def save_16_bits(path: Path) -> bytes:
+    Image.fromarray(grey16()).save(path)
+    return path.read_bytes()
+
+
+WRITERS: list[tuple[str, Callable[[Path], bytes]]] = [
+    ("a.png", save),
+    ("a.jpg", save),
+    ("a.bmp", save),
+    ("a.tif", save),
+    ("a.tif", save_lzw),
+    ("a.png", save_16_bits),
+    ("a.tif", save_16_bits),
+    ("a.png", save_jpeg_as_png),
+]
+
+
+class TestBadFiles:
+    @pytest.mark.parametrize(("name", "write"), WRITERS)
+    @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.97])
+    def test_a_file_cut_short_is_refused(
+        self, tmp_path: Path, name: str, write: Callable[[Path], bytes], share: float
+    ) -> None:
+        content = write(tmp_path / name)
+        (tmp_path / name).write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(UnreadableImageError, match=rf"{name}: \S"):
+            read_radiograph(tmp_path / name)
+
+    @pytest.mark.parametrize(("name", "write"), WRITERS)
+    def test_a_damaged_header_is_refused(self, tmp_path: Path, name: str, write: Callable[[Path], bytes]) -> None:
+        content = write(tmp_path / name)
+        (tmp_path / name).write_bytes(bytes(24) + content[24:])
+        with pytest.raises(UnreadableImageError, match=rf"{name}: \S"):
+            read_radiograph(tmp_path / name)
+        with pytest.raises(UnreadableImageError, match=rf"{name}: \S"):
+            image_size(tmp_path / name)
+
+    @pytest.mark.parametrize("position", [0.2, 0.5, 0.9])
+    def test_a_damaged_png_is_refused_wherever_the_damage_is(self, tmp_path: Path, position: float) -> None:
+        """PNG has checksums, so that one changed byte shows; the other formats have none."""
+        content = bytearray(save(tmp_path / "a.png"))
+        content[int(len(content) * position)] ^= 0xFF
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(UnreadableImageError, match=r"a\.png: "):
+            read_radiograph(tmp_path / "a.png")
+
+    @pytest.mark.parametrize("suffix", FORMATS)
+    def test_an_empty_file_is_refused(self, tmp_path: Path, suffix: str) -> None:
+        (tmp_path / f"a.{suffix}").touch()
+        with pytest.raises(UnreadableImageError, match=rf"a\.{suffix}: the file is empty"):
+            read_radiograph(tmp_path / f"a.{suffix}")
+        with pytest.raises(UnreadableImageError, match=rf"a\.{suffix}: the file is empty"):
+            image_size(tmp_path / f"a.{suffix}")
+
+    @pytest.mark.parametrize("suffix", FORMATS)
+    def test_a_text_file_is_refused(self, tmp_path: Path, suffix: str) -> None:
+        (tmp_path / f"a.{suffix}").write_text("patient,age\n1,40\n" * 20)
+        with pytest.raises(UnreadableImageError, match=rf"a\.{suffix}: \S"):
+            read_radiograph(tmp_path / f"a.{suffix}")
+
+    @pytest.mark.parametrize("suffix", FORMATS)
+    def test_a_missing_file_is_named(self, tmp_path: Path, suffix: str) -> None:
+        with pytest.raises(UnreadableImageError, match=rf"a\.{suffix}: no such file"):
+            read_radiograph(tmp_path / f"a.{suffix}")
+
+    def test_a_folder_is_no_image(self, tmp_path: Path) -> None:
+        with pytest.raises(UnreadableImageError, match="no such file"):
+            read_radiograph(tmp_path)
+
+    @pytest.mark.parametrize("name", ["a.tif", "a.TIFF", "a.png"])
+    def test_several_pictures_in_one_file_are_refused(self, tmp_path: Path, name: str) -> None:
+        pages = [Image.fromarray(grey8()) for _ in range(3)]
+        pages[0].save(tmp_path / name, "TIFF", save_all=True, append_images=pages[1:])
+        with pytest.raises(UnreadableImageError, match=rf"{name}: holds 3 pictures; expected one"):
+            read_radiograph(tmp_path / name)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_values_that_are_not_finite_are_refused(self, tmp_path: Path, value: float) -> None:
+        values = grey16().astype(np.float32)
+        values[3, 4] = value
+        cv2.imwrite(str(tmp_path / "a.tif"), values)
+        with pytest.raises(UnreadableImageError, match=r"a\.tif: pixels hold NaN or infinity"):
+            read_radiograph(tmp_path / "a.tif")
+
+    def test_float64_is_refused(self, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "a.tif"), grey16().astype(np.float64))
+        with pytest.raises(UnreadableImageError, match=r"a\.tif: pixels are float64; expected 8 or 16 bits"):
+            read_radiograph(tmp_path / "a.tif")
+
+
+class TestFindImages:
+    def test_images_of_all_sub_folders_are_found_in_order(self, tmp_path: Path) -> None:
+        images = ["a.png", "b/c.jpg", "b/d/e.TIF", "b/f.Tiff", "z.JPEG", "z.bmp"]
+        others = ["notes.txt", "b/c.json", ".hidden.png", ".cache/a.png", "b/.g/h.png", "png", "c.png.part", "s.csv"]
+        for name in images + others:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        assert find_images(tmp_path) == sorted(tmp_path / name for name in images)
+
+    def test_a_hidden_folder_that_is_asked_for_is_searched(self, tmp_path: Path) -> None:
+        (tmp_path / ".hidden").mkdir()
+        (tmp_path / ".hidden" / "a.png").touch()
+        assert find_images(tmp_path / ".hidden") == [tmp_path / ".hidden" / "a.png"]
+
+    def test_a_single_file_is_that_file(self, tmp_path: Path) -> None:
+        (tmp_path / "a.dat").touch()
+        assert find_images(tmp_path / "a.dat") == [tmp_path / "a.dat"]
+        assert find_images(str(tmp_path / "a.dat")) == [tmp_path / "a.dat"]
+
+    def test_a_folder_without_images_gives_none(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").touch()
+        assert find_images(tmp_path) == []

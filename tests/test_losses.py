@@ -1,0 +1,151 @@
+"""Losses against Dice and cross-entropy computed by hand, pixel by pixel."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import pytest
+import torch
+from monai.losses import DiceCELoss
+
+from handseg_monai.losses import DeepSupervisionLoss, PerBoneLoss
+
+SMOOTH = 1e-5  # MONAI's, in numerator and denominator of the Dice
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + exp(-x))
+
+
+def example(bones: int = 29) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and target, (2, bones, 3, 4), overlapping; every third bone of the first image is absent."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, bones, 3, 4, generator=generator, dtype=torch.float64) * 2
+    target = (torch.rand(2, bones, 3, 4, generator=generator) < 0.4).double()
+    target[0, ::3] = 0
+    return logits, target
+
+
+def dice_and_cross_entropy_by_hand(logits: torch.Tensor, target: torch.Tensor) -> float:
+    """Mean over images and bones of (1 - Dice) + binary cross-entropy, in plain loops."""
+    total = 0.0
+    for image_logits, image_target in zip(logits.tolist(), target.tolist(), strict=True):
+        for bone_logits, bone_target in zip(image_logits, image_target, strict=True):
+            xs = [x for row in bone_logits for x in row]
+            ts = [t for row in bone_target for t in row]
+            ps = [sigmoid(x) for x in xs]
+            both = sum(p * t for p, t in zip(ps, ts, strict=True))
+            dice = (2 * both + SMOOTH) / (sum(ps) + sum(ts) + SMOOTH)
+            entropy = -sum(t * log(p) + (1 - t) * log(1 - p) for p, t in zip(ps, ts, strict=True)) / len(xs)
+            total += (1 - dice) + entropy
+    return total / (len(logits) * logits.shape[1])
+
+
+def gradient_by_hand(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Derivative of the above by each logit: Dice by the quotient rule, cross-entropy p - t."""
+    gradient = torch.zeros_like(logits)
+    images, bones, height, width = logits.shape
+    for b in range(images):
+        for k in range(bones):
+            p = [[sigmoid(x) for x in row] for row in logits[b, k].tolist()]
+            t = target[b, k].tolist()
+            pixels = [(r, c) for r in range(height) for c in range(width)]
+            numerator = 2 * sum(p[r][c] * t[r][c] for r, c in pixels) + SMOOTH
+            denominator = sum(p[r][c] + t[r][c] for r, c in pixels) + SMOOTH
+            for r, c in pixels:
+                dice = (2 * t[r][c] * denominator - numerator) / denominator**2 * p[r][c] * (1 - p[r][c])
+                gradient[b, k, r, c] = (-dice + (p[r][c] - t[r][c]) / len(pixels)) / (images * bones)
+    return gradient
+
+
+class TestPerBoneLoss:
+    @pytest.mark.parametrize("bones", [29, 1])
+    def test_equals_dice_and_binary_cross_entropy_by_hand(self, bones: int) -> None:
+        logits, target = example(bones)
+        loss = PerBoneLoss(DiceCELoss(sigmoid=True))(logits, target)
+        assert loss.ndim == 0
+        assert float(loss) == pytest.approx(dice_and_cross_entropy_by_hand(logits, target), rel=1e-9)
+
+    def test_its_gradient_equals_that_by_hand(self) -> None:
+        logits, target = example()
+        logits.requires_grad_()
+        PerBoneLoss(DiceCELoss(sigmoid=True))(logits, target).backward()
+        torch.testing.assert_close(logits.grad, gradient_by_hand(logits.detach(), target), rtol=1e-7, atol=1e-12)
+
+    def test_absent_bones_count(self) -> None:
+        logits, target = example()
+        absent = torch.zeros_like(target)
+        loss = float(PerBoneLoss(DiceCELoss(sigmoid=True))(logits, absent))
+        assert loss == pytest.approx(dice_and_cross_entropy_by_hand(logits, absent), rel=1e-9)
+        lower = float(PerBoneLoss(DiceCELoss(sigmoid=True))(logits - 5, absent))
+        assert lower < loss
+
+    def test_a_false_positive_of_one_bone_leaves_the_gradient_of_others_alone(self) -> None:
+        logits, target = example()
+        gradients = []
+        for shift in (0.0, 4.0):
+            shifted = logits.clone()
+            shifted[:, 3] += shift
+            shifted.requires_grad_()
+            PerBoneLoss(DiceCELoss(sigmoid=True))(shifted, target).backward()
+            gradients.append(shifted.grad)
+        others = [k for k in range(29) if k != 3]
+        torch.testing.assert_close(gradients[0][:, others], gradients[1][:, others], rtol=1e-12, atol=0)
+        assert not torch.allclose(gradients[0][:, 3], gradients[1][:, 3])
+
+    def test_monais_loss_on_29_channels_is_another_one(self) -> None:
+        """Its cross-entropy is a softmax across the bones, which is why the loss is folded."""
+        logits, target = example()
+        plain = float(DiceCELoss(sigmoid=True)(logits, target))
+        assert abs(plain - dice_and_cross_entropy_by_hand(logits, target)) > 1
+
+    def test_other_shapes_are_refused(self) -> None:
+        logits, target = example()
+        with pytest.raises(ValueError, match=r"logits \(2, 29, 3, 4\) and target \(2, 28, 3, 4\) differ in shape"):
+            PerBoneLoss(DiceCELoss(sigmoid=True))(logits, target[:, 1:])
+        with pytest.raises(ValueError, match="differ in shape"):
+            PerBoneLoss(DiceCELoss(sigmoid=True))(logits, target[:1])
+
+
+class TestDeepSupervisionLoss:
+    HEADS = 3  # MONAI adds them up in float32, whatever they are, hence the tolerances here
+
+    def heads(self) -> torch.Tensor:
+        """Logits of three heads at the full resolution, (2, 3, 29, 3, 4), as DynUNet stacks them."""
+        logits, _ = example()
+        return torch.stack([logits, logits.flip(1) + 0.3, logits * 0.2 - 1], dim=1)
+
+    def by_hand(self, stack: torch.Tensor, target: torch.Tensor) -> float:
+        """Each head counts half of the one before."""
+        return sum(0.5**i * dice_and_cross_entropy_by_hand(stack[:, i], target) for i in range(self.HEADS))
+
+    def test_a_stack_is_the_weighted_sum_by_hand(self) -> None:
+        _, target = example()
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(self.heads(), target)
+        assert float(loss) == pytest.approx(self.by_hand(self.heads(), target), rel=1e-6)
+
+    def test_a_list_is_the_same_as_a_stack(self) -> None:
+        _, target = example()
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))
+        assert float(loss(list(torch.unbind(self.heads(), 1)), target)) == float(loss(self.heads(), target))
+
+    def test_as_many_heads_as_images_are_told_apart(self) -> None:
+        """Heads and images both number two: the heads are the second axis."""
+        _, target = example()
+        stack = self.heads()[:, :2]
+        expected = sum(0.5**i * dice_and_cross_entropy_by_hand(stack[:, i], target) for i in range(2))
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(stack, target)
+        assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+    def test_one_head_is_the_loss_itself(self) -> None:
+        logits, target = example()
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(logits, target)
+        assert float(loss) == pytest.approx(dice_and_cross_entropy_by_hand(logits, target), rel=1e-6)
+
+    def test_every_head_gets_a_gradient(self) -> None:
+        _, target = example()
+        stack = self.heads().requires_grad_()
+        DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(stack, target).backward()
+        for i in range(self.HEADS):
+            expected = 0.5**i * gradient_by_hand(stack.detach()[:, i], target)
+            torch.testing.assert_close(stack.grad[:, i], expected, rtol=1e-4, atol=1e-8)

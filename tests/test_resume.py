@@ -1,0 +1,183 @@
+"""Checkpoints: training goes on where it stopped, and neither a kill nor a worse score loses anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import monai.data
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from handseg_monai.handlers import CheckpointError, TrainingCheckpoint, load_weights
+from tests.bundle_runs import run_here, tiny
+
+
+@pytest.fixture(autouse=True)
+def _restore_globals() -> Iterator[None]:
+    tracked = monai.data.get_track_meta()
+    yield
+    monai.data.set_track_meta(tracked)
+
+
+def _last(folder: Path) -> dict:
+    return torch.load(folder / "last.pt", weights_only=True)
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(drawn_dataset: Path, tmp_path: Path) -> None:
+    # The schedule spans all epochs in both runs; the second is stopped after two of four and started again.
+    options = tiny() | {"dataset_dir": str(drawn_dataset), "amp": False, "total_steps": 16, "patience": 50}
+    for name, runs in (("whole", [(4, False)]), ("parts", [(2, False), (4, True)])):
+        for epochs, resume in runs:
+            run_here(
+                "train.json",
+                run_id="training",
+                output_dir=str(tmp_path / name),
+                epochs=epochs,
+                resume=resume,
+                **options,
+            )
+    whole, parts = _last(tmp_path / "whole"), _last(tmp_path / "parts")
+    assert parts["epoch"] == whole["epoch"] == 4
+    assert parts["best_score"] == whole["best_score"]
+    assert parts["states"]["lr_scheduler"]["last_epoch"] == whole["states"]["lr_scheduler"]["last_epoch"] == 16
+    assert parts["states"]["early_stop"] == whole["states"]["early_stop"]
+    for key, value in whole["network"].items():
+        assert torch.equal(value, parts["network"][key]), key
+    for number, state in whole["states"]["optimizer"]["state"].items():
+        for key, value in state.items():
+            assert torch.equal(value, parts["states"]["optimizer"]["state"][number][key])
+
+
+class Counter:
+    """A part of training with a state."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.count = state["count"]
+
+
+def _training(folder: Path, scores: list[float], max_epochs: int = 100) -> SimpleNamespace:
+    """Two plain engines, the second with a given score in each epoch, and the checkpoint handler on both."""
+    network, counter = torch.nn.Linear(1, 1), Counter()
+    trainer, evaluator = Engine(lambda e, b: None), Engine(lambda e, b: None)
+    trainer.state.max_epochs, trainer.state.epoch_length = max_epochs, 1
+    evaluator.state.key_metric_name = "score"
+    remaining = iter(scores)
+
+    @evaluator.on(Events.EPOCH_COMPLETED)
+    def _score(engine: Engine) -> None:
+        engine.state.metrics["score"] = next(remaining)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def _validate(engine: Engine) -> None:
+        counter.count += 1
+        network.weight.data.fill_(float(engine.state.epoch))
+        evaluator.run([0])
+
+    saver = TrainingCheckpoint(folder, network, "linear", trainer, evaluator, {"counter": counter})
+    saver.attach()
+    return SimpleNamespace(network=network, counter=counter, trainer=trainer, saver=saver)
+
+
+def test_the_best_file_survives_worse_scores_after_a_resume(tmp_path: Path) -> None:
+    first = _training(tmp_path, [0.3, 0.8, 0.5])
+    first.trainer.run([0], max_epochs=3)
+    assert torch.load(tmp_path / "model.pt", weights_only=True)["epoch"] == 2
+    second = _training(tmp_path, [0.7, 0.9])
+    second.saver.resume(True)
+    assert second.counter.count == 3
+    assert second.network.weight.item() == 3.0
+    second.trainer.run([0], max_epochs=4)
+    assert torch.load(tmp_path / "model.pt", weights_only=True)["epoch"] == 2
+    assert _last(tmp_path)["epoch"] == 4
+    third = _training(tmp_path, [0.9])
+    third.saver.resume(True)
+    third.trainer.run([0], max_epochs=5)
+    best = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert (best["epoch"], best["score"], best["network_name"]) == (5, 0.9, "linear")
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
+    _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
+    with pytest.raises(CheckpointError, match=r"holds a run of 1 epochs; go on with --resume true"):
+        _training(tmp_path, []).saver.resume(False)
+
+
+def test_a_run_that_is_complete_is_not_begun_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
+    with pytest.raises(SystemExit) as exit_:
+        _training(tmp_path, [], max_epochs=1).saver.resume(True)
+    assert exit_.value.code == 0
+    assert "all 1 epochs are done" in capsys.readouterr().out
+
+
+def test_resuming_without_a_run_or_with_another_network_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"last\.pt: no such file"):
+        _training(tmp_path, []).saver.resume(True)
+    _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
+    other = _training(tmp_path, [])
+    other.saver.network_name = "other"
+    with pytest.raises(CheckpointError, match="holds network linear, the configuration declares other"):
+        other.saver.resume(True)
+
+
+def test_loading_names_the_parameters_of_another_network(tmp_path: Path) -> None:
+    torch.save({"network": torch.nn.Linear(2, 1).state_dict(), "network_name": "linear"}, tmp_path / "m.pt")
+    with pytest.raises(CheckpointError, match=r"first weight, \(1, 2\) in the file and \(1, 3\) in the network"):
+        load_weights(tmp_path / "m.pt", torch.nn.Linear(3, 1), "linear")
+    (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 no checkpoint")
+    with pytest.raises(CheckpointError, match="can't be read"):
+        load_weights(tmp_path / "broken.pt", torch.nn.Linear(3, 1), "linear")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    torch.save({"network": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError, match="can't be read"):
+        load_weights(tmp_path / "evil.pt", torch.nn.Linear(1, 1), "linear")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_kill_while_saving_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import torch
+        from types import SimpleNamespace
+        from handseg_monai.handlers import TrainingCheckpoint
+        network = torch.nn.Linear(2000, 2000)
+        trainer = SimpleNamespace(state=SimpleNamespace(epoch=0))
+        saver = TrainingCheckpoint({str(tmp_path)!r}, network, "linear", trainer, None, {{}})
+        print("ready", flush=True)
+        while True:
+            trainer.state.epoch += 1
+            saver.save_last(trainer)
+        """
+    )
+    for delay in (0.05, 0.11, 0.23):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        while not (tmp_path / "last.pt").exists():
+            assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert _last(tmp_path)["epoch"] >= 1

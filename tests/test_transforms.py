@@ -1,0 +1,361 @@
+"""Transforms: sizes and alignment on loading, bit planes exact through warps, logits back at the image's own size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import albumentations as A
+import cv2
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+from PIL import Image
+
+from handseg_monai import bundle_root
+from handseg_monai.bitplanes import pack, rasterise, unpack
+from handseg_monai.bones import INDEX, NAMES
+from handseg_monai.data.competition import read_polygons
+from handseg_monai.rle import decode_planes, encode_planes, read_csv, write_csv
+from handseg_monai.transforms import (
+    LoadBonePlanesd,
+    LoadRadiographd,
+    LogitsToPlanesd,
+    RandAlbumentationsd,
+    fitted_shape,
+    logits_to_planes,
+)
+from tests.conftest import draw_radiograph, write_label
+
+SHAPE = (512, 384)
+
+
+def drawn_planes(shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    """Bit planes of 29 overlapping bones."""
+    _, polygons = draw_radiograph(0, shape)
+    return rasterise([(INDEX[name], np.array(points)) for name, points in polygons.items()], shape)
+
+
+def configured(name: str) -> list[Any]:
+    """New instances of the transforms of train.json of one class, at a small size."""
+    parser = ConfigParser(ConfigParser.load_config_file(bundle_root() / "configs" / "train.json"))
+    parser["size"], parser["window"] = max(SHAPE), 96
+    return [t for t in parser.get_parsed_content("train#preprocessing").transforms if type(t).__name__ == name]
+
+
+def configured_albumentations() -> list[A.BasicTransform]:
+    return [transform for adapter in configured("RandAlbumentationsd") for transform in adapter.compose.transforms]
+
+
+GEOMETRIC = [transform for transform in configured_albumentations() if isinstance(transform, A.DualTransform)]
+# Some that a configuration may come to hold; A.Affine chooses an interpolation for masks and is told another one here.
+OTHERS = [
+    A.Affine(rotate=(-30, 30), scale=(0.7, 1.3), interpolation=cv2.INTER_CUBIC, mask_interpolation=cv2.INTER_LINEAR),
+    A.OneOf([A.ElasticTransform(alpha=30, sigma=6, mask_interpolation=cv2.INTER_LINEAR), A.Perspective()], p=1),
+    A.GridDistortion(mask_interpolation=cv2.INTER_CUBIC),
+    A.Transpose(),
+    A.RandomResizedCrop((300, 260), scale=(0.5, 1.0)),
+]
+
+
+def name_of(transform: Any) -> str:
+    return type(transform).__name__
+
+
+def always(transform: A.BasicTransform) -> A.BasicTransform:
+    transform.p = 1
+    return transform
+
+
+def warp(transforms: list[Any], image: np.ndarray, planes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    adapter = RandAlbumentationsd("image", "label", transforms)
+    adapter.set_random_state(seed=seed)
+    out = adapter({"image": torch.from_numpy(image[None]), "label": torch.from_numpy(planes[None])})
+    assert out["image"].dtype == torch.float32
+    assert out["label"].dtype == torch.int32
+    assert out["image"].shape == out["label"].shape
+    return out["image"][0].numpy(), out["label"][0].numpy()
+
+
+def assert_exact(transforms: list[Any], seed: int) -> None:
+    """Every value occurs in the input or is 0, and a palette image of one byte a pixel is warped to the same."""
+    planes = drawn_planes()
+    values, palette = np.unique(planes, return_inverse=True)
+    assert values[0] == 0
+    assert len(values) <= 256
+    blank = np.zeros(SHAPE, np.float32)
+    _, warped = warp(transforms, blank, planes, seed)
+    assert np.isin(warped, values).all()
+
+    compose = A.Compose(transforms, mask_interpolation=cv2.INTER_NEAREST)
+    adapter = RandAlbumentationsd("image", "label", transforms)
+    adapter.set_random_state(seed=seed)
+    compose.set_random_seed(int(adapter.R.randint(2**31 - 1)))
+    expected = compose(image=blank[..., None], mask=palette.reshape(SHAPE).astype(np.uint8))["mask"]
+    assert expected.dtype == np.uint8
+    assert np.mean(values[expected] != warped) <= 1e-4
+    assert len(np.unique(warped)) > 10
+
+
+class TestRandAlbumentations:
+    def test_the_configuration_has_geometric_transforms(self) -> None:
+        assert "Affine" in [name_of(transform) for transform in GEOMETRIC]
+
+    @pytest.mark.parametrize("transform", GEOMETRIC + OTHERS, ids=name_of)
+    @pytest.mark.parametrize("seed", range(3))
+    def test_bit_planes_are_exact_through_each_geometric_transform(
+        self, transform: A.BasicTransform, seed: int
+    ) -> None:
+        assert_exact([always(transform)], seed)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_bit_planes_are_exact_through_all_of_the_configuration(self, seed: int) -> None:
+        assert_exact(configured_albumentations(), seed)
+
+    @pytest.mark.parametrize("transform", GEOMETRIC + OTHERS, ids=name_of)
+    @pytest.mark.parametrize("seed", range(3))
+    def test_image_and_planes_move_together(self, transform: A.BasicTransform, seed: int) -> None:
+        planes = drawn_planes()
+        bone = (planes & (1 << INDEX["Capitate"] | 1 << INDEX["finger-4"])) != 0
+        image, warped = warp([always(transform)], bone.astype(np.float32), planes, seed)
+        moved = (warped & (1 << INDEX["Capitate"] | 1 << INDEX["finger-4"])) != 0
+        # Linear against nearest: they may differ on the outline, by a pixel.
+        kernel = np.ones((3, 3), np.uint8)
+        inner, outer = cv2.erode(moved.astype(np.uint8), kernel), cv2.dilate(moved.astype(np.uint8), kernel)
+        assert inner.sum() > 1000
+        assert (image[inner > 0] > 0.5).all()
+        assert (image[outer == 0] < 0.5).all()
+        assert not np.array_equal(moved, bone)
+
+    def test_pixel_transforms_leave_the_planes_alone(self) -> None:
+        planes, image = drawn_planes(), np.full(SHAPE, 0.5, np.float32)
+        pixel = [always(t) for t in configured_albumentations() if not isinstance(t, A.DualTransform)]
+        assert pixel
+        changed, same = warp(pixel, image, planes, 0)
+        np.testing.assert_array_equal(same, planes)
+        assert not np.array_equal(changed, image)
+
+    def test_the_image_stays_between_0_and_1(self) -> None:
+        image = np.random.default_rng(0).integers(0, 2, SHAPE).astype(np.float32)
+        noisy, _ = warp([A.GaussNoise(std_range=(0.5, 0.5), p=1)], image, drawn_planes(), 0)
+        assert noisy.min() == 0
+        assert noisy.max() == 1
+        assert len(np.unique(noisy)) > 1000
+
+    def test_the_draw_is_a_function_of_the_random_state(self) -> None:
+        image, planes = np.random.default_rng(0).random(SHAPE, np.float32), drawn_planes()
+        transforms = configured_albumentations()
+        first = warp(transforms, image, planes, 1)
+        again = warp(transforms, image, planes, 1)
+        other = warp(transforms, image, planes, 2)
+        np.testing.assert_array_equal(first[0], again[0])
+        np.testing.assert_array_equal(first[1], again[1])
+        assert not np.array_equal(first[0], other[0])
+
+    def test_one_random_state_gives_a_new_draw_each_time(self) -> None:
+        adapter = RandAlbumentationsd("image", "label", [A.GaussNoise(p=1)])
+        adapter.set_random_state(seed=0)
+        data = {"image": torch.full((1, *SHAPE), 0.5), "label": torch.zeros((1, *SHAPE), dtype=torch.int32)}
+        assert not torch.equal(adapter(data)["image"], adapter(data)["image"])
+
+    def test_the_input_is_not_changed(self) -> None:
+        data = {"image": torch.rand(1, *SHAPE), "label": torch.from_numpy(drawn_planes()[None])}
+        before = {key: value.clone() for key, value in data.items()}
+        adapter = RandAlbumentationsd("image", "label", [always(t) for t in configured_albumentations()])
+        adapter(data)
+        for key, value in before.items():
+            torch.testing.assert_close(data[key], value, rtol=0, atol=0)
+
+
+class TestPaddingAndCropping:
+    def test_padding_keeps_the_planes_and_fills_with_no_bone(self) -> None:
+        (pad,) = configured("SpatialPadd")
+        planes = drawn_planes()
+        out = pad({"image": torch.rand(1, *SHAPE), "label": torch.from_numpy(planes[None])})
+        label = torch.as_tensor(out["label"])
+        assert label.dtype == torch.int32
+        assert tuple(label.shape) == tuple(out["image"].shape) == (1, max(SHAPE), max(SHAPE))
+        height, width = SHAPE
+        top, left = (max(SHAPE) - height) // 2, (max(SHAPE) - width) // 2
+        np.testing.assert_array_equal(label[0, top : top + height, left : left + width].numpy(), planes)
+        assert np.count_nonzero(label) == np.count_nonzero(planes)
+
+    def test_cropping_takes_the_same_window_of_image_and_planes(self) -> None:
+        (crop,) = configured("RandSpatialCropd")
+        planes = np.arange(SHAPE[0] * SHAPE[1], dtype=np.int32).reshape(1, *SHAPE) * 17_000 % 2**29
+        image = torch.from_numpy(planes.astype(np.float64))
+        corners = set()
+        for seed in range(4):
+            crop.set_random_state(seed=seed)
+            out = crop({"image": image, "label": torch.from_numpy(planes)})
+            label = torch.as_tensor(out["label"])
+            assert label.dtype == torch.int32
+            assert tuple(label.shape) == (1, 96, 96)
+            np.testing.assert_array_equal(label.numpy(), np.asarray(out["image"]).astype(np.int64))
+            row, column = np.argwhere(planes[0] == int(label[0, 0, 0]))[0]
+            np.testing.assert_array_equal(label[0], planes[0, row : row + 96, column : column + 96])
+            corners.add((int(row), int(column)))
+        assert len(corners) == 4
+
+
+class TestLoadRadiograph:
+    @pytest.mark.parametrize(
+        ("shape", "size", "expected"),
+        [
+            ((96, 72), None, (96, 72)),
+            ((96, 72), 48, (48, 36)),
+            ((72, 96), 48, (36, 48)),
+            ((96, 72), 192, (192, 144)),
+            ((50, 50), 33, (33, 33)),
+            ((101, 37), 50, (50, 18)),
+            ((400, 3), 32, (32, 1)),
+        ],
+    )
+    def test_the_long_side_becomes_the_size_and_the_aspect_stays(
+        self, tmp_path: Path, shape: tuple[int, int], size: int | None, expected: tuple[int, int]
+    ) -> None:
+        cv2.imwrite(str(tmp_path / "a.png"), np.zeros(shape, np.uint8))
+        out = LoadRadiographd("image", size)({"image": str(tmp_path / "a.png"), "name": "a.png"})
+        assert fitted_shape(shape, size) == expected
+        assert out["image"].dtype == torch.float32
+        assert tuple(out["image"].shape) == (1, *expected)
+        assert out["image_size"].dtype == torch.int64
+        assert out["image_size"].tolist() == list(shape)
+        assert out["name"] == "a.png"
+
+    def test_without_a_size_the_grey_values_are_as_stored(self, tmp_path: Path) -> None:
+        stored = np.random.default_rng(0).integers(0, 65536, (40, 30), dtype=np.uint16)
+        cv2.imwrite(str(tmp_path / "a.png"), stored)
+        out = LoadRadiographd("image")({"image": str(tmp_path / "a.png")})
+        np.testing.assert_array_equal(out["image"][0].numpy(), stored)
+
+    @pytest.mark.parametrize("size", [24, 40, 96, 100, 192, 250])
+    @pytest.mark.parametrize("shape", [(96, 72), (72, 96)])
+    def test_pixel_centres_are_aligned(self, tmp_path: Path, shape: tuple[int, int], size: int) -> None:
+        """A ramp stays: output pixel i has the value of the input at (i + .5) s - .5, within 0.06 pixels."""
+        for axis in (0, 1):
+            ramp = np.broadcast_to(np.expand_dims(np.arange(shape[axis]) * 500, 1 - axis), shape).astype(np.uint16)
+            cv2.imwrite(str(tmp_path / "a.png"), ramp)
+            image = LoadRadiographd("image", size)({"image": str(tmp_path / "a.png")})["image"][0].numpy()
+            scale = shape[axis] / image.shape[axis]
+            expected = np.expand_dims((np.arange(image.shape[axis]) + 0.5) * scale - 0.5, 1 - axis) * 500
+            inside = slice(2, -2)  # at the border a larger image repeats the last pixel
+            np.testing.assert_allclose(
+                image[inside, inside], np.broadcast_to(expected, image.shape)[inside, inside], atol=0.06 * 500
+            )
+
+    def test_a_smaller_image_is_the_mean_of_areas(self, tmp_path: Path) -> None:
+        stored = np.random.default_rng(0).integers(0, 256, (96, 72), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "a.png"), stored)
+        image = LoadRadiographd("image", 24)({"image": str(tmp_path / "a.png")})["image"][0].numpy()
+        expected = np.array([[stored[r : r + 4, c : c + 4].mean() for c in range(0, 72, 4)] for r in range(0, 96, 4)])
+        np.testing.assert_allclose(image, expected, atol=0.5)
+
+
+class TestLoadBonePlanes:
+    @pytest.mark.parametrize("size", [None, 48, 61, 120])
+    def test_planes_are_the_truth_rule_at_the_images_size(self, tmp_path: Path, size: int | None) -> None:
+        image, polygons = draw_radiograph(3, (96, 72))
+        cv2.imwrite(str(tmp_path / "a.png"), image)
+        write_label(tmp_path / "a.json", polygons)
+        load = Compose([LoadRadiographd("image", size), LoadBonePlanesd("label", size)])
+        out = load({"image": str(tmp_path / "a.png"), "label": str(tmp_path / "a.json")})
+        assert out["label"].dtype == torch.int32
+        assert out["label"].shape == out["image"].shape
+        expected = rasterise(read_polygons(tmp_path / "a.json", (96, 72)), (96, 72), fitted_shape((96, 72), size))
+        np.testing.assert_array_equal(out["label"][0].numpy(), expected)
+        assert all(unpack(expected).any(axis=(1, 2)))
+
+
+def masks_by_probability(logits: torch.Tensor, size: tuple[int, int], threshold: float) -> np.ndarray:
+    """The plain path: all 29 channels interpolated, sigmoid, threshold."""
+    return (torch.sigmoid(torch.nn.functional.interpolate(logits[None], size, mode="bilinear")[0]) > threshold).numpy()
+
+
+class TestLogitsToPlanes:
+    @pytest.mark.parametrize("size", [(31, 23), (64, 48), (17, 40), (200, 111)])
+    @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.9])
+    def test_equals_interpolating_probabilities_of_every_channel(self, size: tuple[int, int], threshold: float) -> None:
+        logits = torch.randn(29, 31, 23, generator=torch.Generator().manual_seed(0)) * 3
+        planes = logits_to_planes(logits, size, threshold)
+        assert planes.dtype == torch.int32
+        expected = masks_by_probability(logits, size, threshold)
+        # A probability within rounding of the threshold may fall on either side.
+        assert np.count_nonzero(unpack(planes.numpy()) != expected) <= 1e-5 * expected.size
+        assert 0.01 < expected.mean() < 0.99
+
+    def test_a_probability_of_just_the_threshold_is_no_bone(self) -> None:
+        assert not logits_to_planes(torch.zeros(29, 2, 2), (2, 2), 0.5).any()
+        assert (logits_to_planes(torch.full((29, 2, 2), 1e-6), (2, 2), 0.5) == 2**29 - 1).all()
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_half_precision_is_interpolated_in_float32(self, dtype: torch.dtype) -> None:
+        logits = torch.randn(29, 9, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
+        expected = masks_by_probability(logits.float(), (31, 23), 0.5)
+        np.testing.assert_array_equal(unpack(logits_to_planes(logits, (31, 23)).numpy()), expected)
+
+    def test_the_transform_goes_to_the_stored_size_by_its_threshold(self) -> None:
+        logits = torch.randn(29, 12, 8, generator=torch.Generator().manual_seed(0))
+        out = LogitsToPlanesd("pred", 0.7)({"pred": logits, "image_size": torch.tensor([30, 19])})
+        assert tuple(out["pred"].shape) == (1, 30, 19)
+        assert torch.equal(out["pred"][0], logits_to_planes(logits, (30, 19), 0.7))
+
+    def test_a_failed_item_passes_unchanged(self) -> None:
+        item = {"pred": torch.zeros(29, 0, 0), "image": torch.zeros(1, 0, 0), "failure": "not an image"}
+        assert LogitsToPlanesd("pred")(item) == item
+
+    @pytest.mark.parametrize("threshold", [0, 1, -0.2, 1.5])
+    def test_a_threshold_that_is_no_probability_is_refused(self, threshold: float) -> None:
+        with pytest.raises(ValueError, match=f"between 0 and 1, got {threshold}"):
+            LogitsToPlanesd("pred", threshold)
+
+
+class TestOrientation:
+    """An asymmetric, non-square radiograph from its file to the submission and back."""
+
+    @pytest.mark.parametrize("shape", [(90, 60), (60, 90)])
+    @pytest.mark.parametrize("size", [None, 45, 90, 180])
+    def test_a_bone_comes_back_where_it_was(self, tmp_path: Path, shape: tuple[int, int], size: int | None) -> None:
+        height, width = shape
+        # The Ulna low at the left, an L-shaped Radius at the top: no mirroring or transposing maps them to themselves.
+        masks = np.zeros((29, *shape), bool)
+        masks[INDEX["Ulna"], height - 24 : height - 6, 4:16] = True
+        masks[INDEX["Radius"], 6:12, 6 : width - 20] = True
+        masks[INDEX["Radius"], 6:36, 6:12] = True
+        grey = np.full(shape, 10, np.uint8)
+        grey[masks[INDEX["Ulna"]]], grey[masks[INDEX["Radius"]]] = 120, 240
+        Image.fromarray(grey).save(tmp_path / "a.png")
+        corners = {
+            "Ulna": [[4, height - 24], [15, height - 24], [15, height - 7], [4, height - 7]],
+            "Radius": [[6, 6], [width - 21, 6], [width - 21, 11], [11, 11], [11, 35], [6, 35]],
+        }
+        write_label(tmp_path / "a.json", corners)
+
+        load = Compose([LoadRadiographd("image", size), LoadBonePlanesd("label", size)])
+        item = load({"image": str(tmp_path / "a.png"), "label": str(tmp_path / "a.json")})
+        grey_levels, labels = item["image"][0].numpy(), unpack(item["label"][0].numpy())
+        for name, level in (("Ulna", 120), ("Radius", 240)):
+            inner = cv2.erode(labels[INDEX[name]].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+            assert inner.any()
+            np.testing.assert_allclose(grey_levels[inner], level, atol=1)
+
+        # A network that draws the label: bright pixels become logits, as a segmentation would.
+        logits = torch.full((29, *grey_levels.shape), -9.0)
+        logits[INDEX["Ulna"]] = torch.from_numpy(60 - np.abs(grey_levels - 120))
+        logits[INDEX["Radius"]] = torch.from_numpy(grey_levels - 180)
+        out = LogitsToPlanesd("pred")({**item, "pred": logits})
+        write_csv(tmp_path / "s.csv", [("a.png", encode_planes(out["pred"][0].numpy()))])
+        decoded = unpack(decode_planes(read_csv(tmp_path / "s.csv")["a.png"], shape))
+        np.testing.assert_array_equal(decoded.any(axis=(1, 2)), [name in corners for name in NAMES])
+        if size is None:
+            # The edge of the Radius crosses the Ulna's grey, hence the Radius alone is compared pixel by pixel.
+            np.testing.assert_array_equal(decoded[INDEX["Radius"]], masks[INDEX["Radius"]])
+            np.testing.assert_array_equal(pack(masks), rasterise(read_polygons(tmp_path / "a.json", shape), shape))
+        for name in corners:
+            truth, found = masks[INDEX[name]], decoded[INDEX[name]]
+            score = 2 * (truth & found).sum() / (truth.sum() + found.sum())
+            turned = [np.flipud(found), np.fliplr(found), found[::-1, ::-1], np.resize(found.T, shape)]
+            assert score > 0.8
+            assert all(score > 2 * (truth & f).sum() / (truth.sum() + f.sum()) + 0.2 for f in turned)
