@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
+import numpy as np
+from PIL import Image
 
 from handseg_monai import bundle_root, drawing
 from handseg_monai.files import atomic_open
@@ -49,7 +50,6 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
     out = Path(out).absolute()
     _make_room(out)
     data, run, result = out / "data", out / "run", out / "result"
-    configs = bundle_root() / "configs"
     start = time.perf_counter()
     times = {}
 
@@ -72,18 +72,16 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
 
     _say(f"2/4  training -> {run}   (watch it: tensorboard --logdir {run})")
     times["training"] = _bundle(
-        ["training", "--config_file", str([str(configs / "train.json"), str(configs / "demo.json")])]
-        + ["--bundle_root", str(bundle_root()), "--dataset_dir", str(data), "--output_dir", str(run)]
-        + ["--seed", str(seed)],
         out / "training.log",
+        ["train.json", "demo.json"],
+        {"run_id": "training", "dataset_dir": data, "output_dir": run, "seed": seed},
         echo=("train_loss", "Epoch["),
     )
     _say(f"3/4  inference on the test radiographs -> {result}")
     times["inference"] = _bundle(
-        ["--config_file", str([str(configs / "inference.json"), str(configs / "demo.json")])]
-        + ["--bundle_root", str(bundle_root()), "--dataset_dir", str(data / "test" / "DCM")]
-        + ["--output_dir", str(result), "--checkpoint", str(run / "model.pt")],
         out / "inference.log",
+        ["inference.json", "demo.json"],
+        {"dataset_dir": data / "test" / "DCM", "output_dir": result, "checkpoint": run / "model.pt"},
     )
     _say(f"4/4  evaluation -> {result}")
     _say(f"     $ handseg evaluate {result / 'submission.csv'} --truth {data / 'test'} --out {result}")
@@ -130,12 +128,18 @@ def _make_room(out: Path) -> None:
     (out / MARK).touch()
 
 
-def _bundle(arguments: list[str], log: Path, echo: tuple[str, ...] = ()) -> float:
+def _bundle(log: Path, configs: list[str], options: dict[str, object], echo: tuple[str, ...] = ()) -> float:
     """Run ``python -m monai.bundle run``, its output in a log; progress bars and chosen lines are shown. Seconds."""
-    command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
-    _say(f"     $ {shlex.join(['python', *command[1:]])}")
+    root = bundle_root()
+    files = ",".join(f"'{root / 'configs' / name}'" for name in configs)
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", f"[{files}]", "--bundle_root", str(root)]
+    command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    shown = [f'"{text}"' if text.startswith("[") else shlex.quote(text) for text in command[1:]]
+    _say(f"     $ python {' '.join(shown)}")
     start = time.perf_counter()
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    # Threads that wait by spinning make training ten times slower beside another busy program.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with (
         log.open("w", encoding="utf-8") as file,
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=log.parent) as process,
@@ -151,5 +155,5 @@ def _bundle(arguments: list[str], log: Path, echo: tuple[str, ...] = ()) -> floa
 
 
 def _write_sheet(folder: Path, path: Path) -> None:
-    pictures = [cv2.imread(str(file))[..., ::-1] for file in sorted(folder.rglob("*.jpg"))[:8]]
+    pictures = [np.asarray(Image.open(file)) for file in sorted(folder.rglob("*.jpg"))[:8]]
     drawing.save(path, drawing.sheet(pictures, columns=4))

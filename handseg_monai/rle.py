@@ -7,6 +7,7 @@ mask of width W the pixel in row r and column c is number r·W + c + 1. An empty
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -81,7 +82,7 @@ def parse(text: str | float | None, shape: tuple[int, int] | None = None) -> np.
     if not isinstance(text, str):
         raise ValueError(f"expected run-length text, got {type(text).__name__} {text!r}")
     if not _NUMBERS.fullmatch(text):
-        for token in text.split():
+        for token in re.findall(r"[^ \t\r\n]+", text):
             if not _INTEGER.fullmatch(token):
                 raise ValueError(f"run-length text holds {token[:40]!r}; expected integers of at most 18 digits")
     numbers = np.fromstring(text, np.int64, sep=" ") if text.strip() else np.empty(0, np.int64)
@@ -126,7 +127,7 @@ def decode_planes(texts: Iterable[str | float | None], shape: tuple[int, int]) -
     return np.bitwise_xor.accumulate(flips)[:-1].reshape(shape)
 
 
-def read_csv(path: str | Path) -> dict[str, list[str]]:
+def read_csv(path: str | Path) -> dict[str, list[str | None]]:
     """Read a submission.
 
     Parameters
@@ -146,9 +147,13 @@ def read_csv(path: str | Path) -> dict[str, list[str]]:
         message names the file and the line.
     """
     path = Path(path)
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, list[str | None]] = {}
     csv.field_size_limit(1 << 30)
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
+    with io.StringIO(content, newline="") as file:
         rows = csv.reader(file)
         header = tuple(next(rows, ()))
         if header != HEADER:
@@ -160,7 +165,7 @@ def read_csv(path: str | Path) -> dict[str, list[str]]:
             name, bone, text = row
             if bone not in INDEX:
                 raise ValueError(f"{where}: unknown class {bone!r}; expected one of {', '.join(NAMES)}")
-            of_image = texts.setdefault(name, [None] * NUM_BONES)  # type: ignore[list-item]
+            of_image = texts.setdefault(name, [None] * NUM_BONES)
             if of_image[INDEX[bone]] is not None:
                 raise ValueError(f"{where}: a second row of image {name!r} and class {bone!r}")
             of_image[INDEX[bone]] = text

@@ -138,11 +138,10 @@ class TestRandAlbumentations:
         assert not np.array_equal(changed, image)
 
     def test_the_image_stays_between_0_and_1(self) -> None:
-        image = np.random.default_rng(0).integers(0, 2, SHAPE).astype(np.float32)
-        noisy, _ = warp([A.GaussNoise(std_range=(0.5, 0.5), p=1)], image, drawn_planes(), 0)
-        assert noisy.min() == 0
-        assert noisy.max() == 1
-        assert len(np.unique(noisy)) > 1000
+        image = np.random.default_rng(0).random(SHAPE, np.float32)
+        overshoot = A.Lambda(image=lambda image, **_: image * 3 - 1, p=1)
+        clipped, _ = warp([overshoot], image, drawn_planes(), 0)
+        np.testing.assert_array_equal(clipped, np.clip(image * 3 - 1, 0, 1))
 
     def test_the_draw_is_a_function_of_the_random_state(self) -> None:
         image, planes = np.random.default_rng(0).random(SHAPE, np.float32), drawn_planes()
@@ -293,8 +292,8 @@ class TestLogitsToPlanes:
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision_is_interpolated_in_float32(self, dtype: torch.dtype) -> None:
         logits = torch.randn(29, 9, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
-        expected = masks_by_probability(logits.float(), (31, 23), 0.5)
-        np.testing.assert_array_equal(unpack(logits_to_planes(logits, (31, 23)).numpy()), expected)
+        expected = masks_by_probability(logits.float(), (91, 73), 0.3)
+        np.testing.assert_array_equal(unpack(logits_to_planes(logits, (91, 73), 0.3).numpy()), expected)
 
     def test_the_transform_goes_to_the_stored_size_by_its_threshold(self) -> None:
         logits = torch.randn(29, 12, 8, generator=torch.Generator().manual_seed(0))

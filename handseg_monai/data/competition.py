@@ -60,7 +60,11 @@ def labelled_items(split: str | Path) -> tuple[list[Item], list[str]]:
         A sentence for each image without a label and each label without an image.
     """
     images_dir, labels_dir = Path(split, "DCM"), Path(split, "outputs_json")
-    labels = {path.relative_to(labels_dir).with_suffix(""): path for path in sorted(labels_dir.rglob("*.json"))}
+    labels = {
+        path.relative_to(labels_dir).with_suffix(""): path
+        for path in sorted(labels_dir.rglob("*.json"))
+        if not path.name.startswith(".")
+    }
     items: list[Item] = []
     faults = []
     for image in find_images(images_dir):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from handseg_monai.data.competition import Item, LabelError, find_splits, labelled_items, read_polygons
 from handseg_monai.data.folds import split_items
-from handseg_monai.data.images import IMAGE_SUFFIXES, UnreadableImageError, find_images, image_size
+from handseg_monai.data.images import IMAGE_SUFFIXES, UnreadableImageError, find_images, image_size, read_radiograph
 
 
 class DatasetError(ValueError):
@@ -131,9 +131,12 @@ def _verified_size(path: str) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             image.verify()
+            if image.format == "PNG":  # alone has checksums
+                return image_size(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(f"{path}: not an image, or cut short or damaged ({error})") from error
-    return image_size(path)
+    height, width = read_radiograph(path).shape
+    return height, width
 
 
 def _twins(items: Sequence[Item]) -> list[str]:

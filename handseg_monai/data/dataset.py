@@ -64,10 +64,23 @@ class RadiographDataset(CacheDataset):
         self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))
         if not self.keep_failures:
             return super().__getitem__(i)
+        if i < self.cache_num and "failure" in self._cache[i]:
+            return dict(self._cache[i])
         try:
             return super().__getitem__(i)
         except (OSError, ValueError, RuntimeError) as error:
-            return {**self.data[i], "image": torch.empty(1, 0, 0), "failure": _root_cause(error)}
+            return self._failed(i, error)
+
+    def _load_cache_item(self, idx: int) -> Any:
+        try:
+            return super()._load_cache_item(idx)
+        except (OSError, ValueError, RuntimeError) as error:
+            if not self.keep_failures:
+                raise
+            return self._failed(idx, error)
+
+    def _failed(self, i: int, error: BaseException) -> dict[str, Any]:
+        return {**self.data[i], "image": torch.empty(1, 0, 0), "failure": _root_cause(error)}
 
 
 def _root_cause(error: BaseException) -> str:

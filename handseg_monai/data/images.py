@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -43,6 +46,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
+            if isinstance(image, TiffImageFile):  # its width and height are those after rotation
+                return image.tag_v2[IMAGELENGTH], image.tag_v2[IMAGEWIDTH]
             return image.height, image.width
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         height, width = read_radiograph(path).shape
@@ -75,8 +80,16 @@ def read_radiograph(path: str | Path) -> np.ndarray:
     if path.stat().st_size == 0:
         raise UnreadableImageError(f"{path}: the file is empty")
     try:
-        pixels = _read_jpeg(path) if path.suffix.lower() in (".jpg", ".jpeg") else _read(path)
-    except (cv2.error, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+        pixels = _read(path)
+    except (
+        cv2.error,
+        struct.error,
+        OSError,
+        ValueError,
+        SyntaxError,
+        MemoryError,
+        Image.DecompressionBombError,
+    ) as error:
         raise UnreadableImageError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
     if pixels is None or pixels.size == 0:
         raise UnreadableImageError(f"{path}: not an image, or cut short or damaged")
@@ -88,17 +101,42 @@ def read_radiograph(path: str | Path) -> np.ndarray:
 
 
 def _read(path: Path) -> np.ndarray | None:
-    if path.suffix.lower() in (".tif", ".tiff") and (pages := cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)) > 1:
+    content = path.read_bytes()  # its first bytes say the format; a suffix may lie
+    if content.startswith(b"\xff\xd8"):
+        return _read_by_pillow(content)  # OpenCV fills up a JPEG that is cut short without an error; Pillow raises
+    if content.startswith((b"II*\0", b"MM\0*")):
+        return _read_tiff(path, _without_orientation(content))
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def _read_tiff(path: Path, content: bytes) -> np.ndarray | None:
+    if (pages := cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)) > 1:
         raise ValueError(f"holds {pages} pictures; expected one")
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    # OpenCV multiplies 8-bit colours by alpha; Pillow has no 16-bit colours.
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is not None and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 4:
+        return _read_by_pillow(content)
+    return pixels
 
 
-def _read_jpeg(path: Path) -> np.ndarray | None:
-    # OpenCV fills up a JPEG that is cut short without an error; Pillow raises.
-    with Image.open(path) as image:
+def _read_by_pillow(content: bytes) -> np.ndarray:
+    with Image.open(BytesIO(content)) as image:
         if image.mode == "L":
             return np.asarray(image)
         return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+
+
+def _without_orientation(tiff: bytes) -> bytes:
+    """Set a TIFF's orientation tag to upright: OpenCV and Pillow both turn the pixels by it, unasked."""
+    order = "<" if tiff[:2] == b"II" else ">"
+    (first,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, first)
+    for entry in range(first + 2, first + 2 + 12 * count, 12):
+        if struct.unpack_from(f"{order}H", tiff, entry)[0] == 274:
+            upright = bytearray(tiff)
+            struct.pack_into(f"{order}H", upright, entry + 8, 1)
+            return bytes(upright)
+    return tiff
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:

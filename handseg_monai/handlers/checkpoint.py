@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 from torch import nn
 
 from handseg_monai.files import atomic_path
@@ -110,8 +111,8 @@ class TrainingCheckpoint:
         folder: str | Path,
         network: nn.Module,
         network_name: str,
-        trainer: Any,
-        evaluator: Any,
+        trainer: Workflow,
+        evaluator: Workflow,
         states: Mapping[str, Any],
     ) -> None:
         self.folder = Path(folder)
@@ -127,14 +128,14 @@ class TrainingCheckpoint:
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
 
-    def save_best(self, evaluator: Engine) -> None:
+    def save_best(self, evaluator: Workflow) -> None:
         """Write ``model.pt`` if the key metric is better than ever before, in earlier runs too."""
         score = float(evaluator.state.metrics[evaluator.state.key_metric_name])
         if self.best_score is None or score > self.best_score:
             self.best_score = score
             self._write(BEST, {"score": score})
 
-    def save_last(self, trainer: Engine) -> None:
+    def save_last(self, trainer: Workflow) -> None:
         """Write ``last.pt``."""
         scaler = getattr(trainer, "scaler", None)
         parts = self.states | ({"scaler": scaler} if scaler is not None else {})

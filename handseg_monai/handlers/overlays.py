@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 
 from handseg_monai import drawing
 from handseg_monai.data.competition import Item
@@ -40,16 +41,16 @@ class TensorBoardOverlays:
         self.long_side = long_side
         self.shown = 0
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator whose output holds ``pred`` and ``label``, bit planes int32 (1, H, W)."""
         engine.add_event_handler(Events.EPOCH_STARTED, self.begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.show)
 
-    def begin(self, engine: Engine) -> None:
+    def begin(self, engine: Workflow) -> None:
         """Count anew."""
         self.shown = 0
 
-    def show(self, engine: Engine) -> None:
+    def show(self, engine: Workflow) -> None:
         """Write the pictures of one iteration, until ``count`` are written."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             if self.shown >= self.count:
@@ -83,11 +84,11 @@ class OverlayWriter:
         self.paths = {item["name"]: item["image"] for item in data}
         self.long_side = long_side
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator whose output holds ``pred``, bit planes int32 (1, H, W)."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
-    def write(self, engine: Engine) -> None:
+    def write(self, engine: Workflow) -> None:
         """Write the pictures of one iteration; images that failed have none."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             if "failure" in batch:

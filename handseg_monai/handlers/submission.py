@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch.distributed as dist
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.data.competition import Item
@@ -52,7 +53,7 @@ class SubmissionWriter:
         """The finished file."""
         return self.output_dir / "submission.csv"
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator whose batches hold ``name`` and, for an image that failed, ``failure``."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.append)
 
@@ -68,7 +69,7 @@ class SubmissionWriter:
         for kind in ("masks", "failures"):
             self._part(kind).touch()
 
-    def append(self, engine: Engine) -> None:
+    def append(self, engine: Workflow) -> None:
         """Encode the images of one iteration and append them to this rank's part."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             if "failure" in batch:

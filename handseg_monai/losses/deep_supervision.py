@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import monai.losses
 import torch
 
@@ -11,7 +9,7 @@ import torch
 class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
     """MONAI's ``DeepSupervisionLoss`` for DynUNet too, which stacks its heads into one tensor while it trains."""
 
-    def forward(self, input: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor | list[torch.Tensor] | None, target: torch.Tensor) -> torch.Tensor:
         """Weighted sum of the heads' losses.
 
         Parameters

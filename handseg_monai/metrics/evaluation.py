@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,7 @@ def evaluate(
     return Evaluation(names, dice, predicted, true, missing_images, missing_rows, without_truth, missing)
 
 
-def _expected(predicted: object, truth_dir: str | Path) -> dict[str, Item]:
+def _expected(predicted: Collection[str], truth_dir: str | Path) -> dict[str, Item]:
     """Labelled items by name, of those splits whose images are predicted."""
     splits = find_splits(truth_dir)
     if not splits:
@@ -183,7 +184,7 @@ def _expected(predicted: object, truth_dir: str | Path) -> dict[str, Item]:
     found: dict[str, Item] = {}
     for folder in splits.values():
         items, _ = labelled_items(folder)
-        if not any(item["name"] in predicted for item in items):  # type: ignore[operator]
+        if not any(item["name"] in predicted for item in items):
             continue
         for item in items:
             if item["name"] in found:
@@ -197,7 +198,7 @@ def _expected(predicted: object, truth_dir: str | Path) -> dict[str, Item]:
     return found
 
 
-def _compare(item: Item, texts: list[str], prediction: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _compare(item: Item, texts: list[str | None], prediction: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     shape = image_size(item["image"])
     truth = rasterise(read_polygons(item["label"], shape), shape)
     try:

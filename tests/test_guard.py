@@ -1,0 +1,173 @@
+"""What a bundle run is given is checked before it begins: one line, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+import pytest
+
+from handseg_monai.data import DatasetError
+from handseg_monai.guard import check_options, check_window, checked, flag, stop
+from tests.bundle_runs import run_bundle
+
+
+class TestStop:
+    def test_it_prints_the_message_to_stderr_and_exits_with_2(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as raised:
+            stop("no images in data")
+        assert raised.value.code == 2
+        assert capsys.readouterr() == ("", "no images in data\n")
+
+    @pytest.mark.parametrize(("rank", "printed"), [("0", "no images\n"), ("1", ""), ("7", "")])
+    def test_of_several_ranks_the_first_one_prints_and_all_exit(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: str, printed: str
+    ) -> None:
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit) as raised:
+            stop("no images")
+        assert raised.value.code == 2
+        assert capsys.readouterr().err == printed
+
+
+class TestChecked:
+    def test_it_hands_on_arguments_and_result(self) -> None:
+        assert checked(lambda a, b, *, c: [a, b, c], 1, 2, c=3) == [1, 2, 3]
+
+    @pytest.mark.parametrize(
+        "error", [ValueError("window 3"), DatasetError("no images"), FileNotFoundError("no such file"), OSError("full")]
+    )
+    def test_an_error_of_the_input_stops_with_its_message(
+        self, error: Exception, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail() -> None:
+            raise error
+
+        with pytest.raises(SystemExit) as raised:
+            checked(fail)
+        assert raised.value.code == 2
+        assert capsys.readouterr().err == f"{error}\n"
+
+    def test_an_error_of_the_program_keeps_its_traceback(self) -> None:
+        with pytest.raises(ZeroDivisionError):
+            checked(lambda: 1 // 0)
+
+
+class TestFlag:
+    @pytest.mark.parametrize("value", [True, "true", "True", "TRUE"])
+    def test_true(self, value: object) -> None:
+        assert flag(value) is True
+
+    @pytest.mark.parametrize("value", [False, "false", "False", "FALSE"])
+    def test_false(self, value: object) -> None:
+        assert flag(value) is False
+
+    @pytest.mark.parametrize("value", ["yes", "", "tru", None, 1, 0, [], "truefalse"])
+    def test_anything_else_stops(self, value: object, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as raised:
+            flag(value)
+        assert raised.value.code == 2
+        assert capsys.readouterr().err == f"expected true or false, got {value!r}\n"
+
+
+class TestWindow:
+    @pytest.mark.parametrize(("window", "divisor"), [(64, 32), (96, 32), (1024, 32), (16, 8), (128, 64)])
+    def test_multiples_from_twice_the_divisor_pass(self, window: int, divisor: int) -> None:
+        assert check_window(window, divisor, "dynunet") is None
+
+    @pytest.mark.parametrize(
+        ("window", "divisor"), [(32, 32), (65, 32), (0, 32), (-64, 32), (64.0, 32), ("64", 32), (96, 64), (None, 8)]
+    )
+    def test_others_are_refused_with_what_the_network_takes(self, window: Any, divisor: int) -> None:
+        expected = rf"--window {window}: network swinunetr takes multiples of {divisor}, from {2 * divisor}"
+        with pytest.raises(ValueError, match=expected):
+            check_window(window, divisor, "swinunetr")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration whose run writes three of its values to a file."""
+    path = tmp_path / "config.json"
+    path.write_text(
+        json.dumps(
+            {
+                "imports": ["$import json", "$import pathlib", "$import handseg_monai.guard as guard"],
+                "dataset_dir": "data",
+                "output_file": str(tmp_path / "ran.json"),
+                "epochs": 3,
+                "network_def": {"filters": [4, 8], "heads": {"number": 1}},
+                "initialize": ["@setup", "$guard.checked(guard.check_options)"],
+                "setup": None,
+                "training": [
+                    "$pathlib.Path(@output_file).write_text(json.dumps([@dataset_dir, @epochs, @network_def]))"
+                ],
+                "run": "@training",
+            }
+        )
+    )
+    return path
+
+
+def written(config: Path) -> list[Any]:
+    return json.loads((config.parent / "ran.json").read_text())
+
+
+class TestOptions:
+    def test_a_run_without_options_is_let_through(self, config: Path) -> None:
+        monai.bundle.run(config_file=str(config))
+        assert written(config) == ["data", 3, {"filters": [4, 8], "heads": {"number": 1}}]
+
+    def test_options_that_the_file_holds_take_effect(self, config: Path) -> None:
+        monai.bundle.run(run_id="training", config_file=str(config), dataset_dir="elsewhere", epochs=5)
+        assert written(config)[:2] == ["elsewhere", 5]
+
+    def test_options_inside_of_an_item_take_effect(self, config: Path) -> None:
+        inside = {"network_def#heads#number": 2, "network_def#filters#1": 16}
+        monai.bundle.run(config_file=str(config), **inside)
+        assert written(config)[2] == {"filters": [4, 16], "heads": {"number": 2}}
+
+    def test_an_option_that_another_file_holds_takes_effect(self, config: Path, tmp_path: Path) -> None:
+        (tmp_path / "overlay.json").write_text(json.dumps({"size_divisor": 8, "epochs": 9}))
+        monai.bundle.run(config_file=[str(config), str(tmp_path / "overlay.json")], size_divisor=16)
+        assert written(config)[1] == 9
+
+    def test_an_item_that_another_refers_to_may_be_given(self, config: Path, tmp_path: Path) -> None:
+        """The files leave its value to the command line."""
+        content = json.loads(config.read_text())
+        (tmp_path / "open.json").write_text(
+            json.dumps({**content, "run": ["$pathlib.Path(@output_file).write_text(@text)"]})
+        )
+        monai.bundle.run(config_file=str(tmp_path / "open.json"), text='"given"')
+        assert written(config) == "given"
+
+    @pytest.mark.parametrize(
+        ("option", "hint"),
+        [
+            ("datset_dir", "did you mean --dataset_dir?"),
+            ("epoch", "did you mean --epochs?"),
+            ("Epochs", "did you mean --epochs?"),
+            ("qqq", "dataset_dir, epochs, "),
+        ],
+    )
+    def test_a_misspelt_option_is_refused_with_a_hint(
+        self, config: Path, option: str, hint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as raised:
+            monai.bundle.run(config_file=str(config), **{option: "elsewhere"})
+        assert raised.value.code == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("option")]
+        assert line.startswith(f"option --{option} is unknown: {config} does not hold it; ")
+        assert hint in line
+        assert not (config.parent / "ran.json").exists()
+
+    def test_the_command_line_ends_with_one_line_and_code_2(self, config: Path) -> None:
+        done = run_bundle("--config_file", str(config), "--datset_dir", "elsewhere", "--epochs", "5")
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert done.stderr.splitlines()[-1].endswith("did you mean --dataset_dir?")
+        assert not (config.parent / "ran.json").exists()
+
+    def test_outside_of_a_bundle_run_nothing_is_checked(self) -> None:
+        assert check_options() is None
