@@ -79,7 +79,7 @@ def split_items(
     """
     if folds_file:
         fold_of = read_folds(folds_file)
-        num_folds = max(fold_of.values(), default=-1) + 1
+        num_folds = max(fold_of.values()) + 1
     else:
         fold_of = assign_folds([item["subject"] for item in items], num_folds, seed)
     if not 0 <= fold < num_folds:
@@ -143,6 +143,8 @@ def read_folds(path: str | Path) -> dict[str, int]:
         raise ValueError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: no datalist with 'training' entries of 'subject' and 'fold'") from error
+    if not pairs:
+        raise ValueError(f"{path}: the list 'training' is empty")
     fold_of: dict[str, int] = {}
     for subject, fold in pairs:
         if fold_of.setdefault(subject, fold) != fold:
