@@ -58,7 +58,9 @@ def check_options() -> None:
     used = {name for value in config.values() for name in _references(value)}
     for name in config:
         if name not in known | used:
-            options = sorted(key for key, value in config.items() if key in known and not isinstance(value, dict | list))
+            options = sorted(
+                key for key, value in config.items() if key in known and not isinstance(value, dict | list)
+            )
             close = difflib.get_close_matches(name, options, n=1)
             hint = f"did you mean --{close[0]}?" if close else f"the options are {', '.join(options)}"
             raise ValueError(f"option --{name} is unknown: {config_file} does not hold it; {hint}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
-import torch.distributed as dist
 from monai.data import CacheDataset
 from torch.utils.data import DistributedSampler
 
@@ -110,11 +110,10 @@ class EpochSampler(DistributedSampler):
     """
 
     def __init__(self, dataset: Any, shuffle: bool = False, seed: int = 0, even: bool = False) -> None:
-        ranked = dist.is_available() and dist.is_initialized()
         super().__init__(
             dataset,
-            num_replicas=dist.get_world_size() if ranked else 1,
-            rank=dist.get_rank() if ranked else 0,
+            num_replicas=idist.get_world_size(),
+            rank=idist.get_rank(),
             shuffle=shuffle,
             seed=seed,
         )

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
-import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines import Workflow
 from torch import nn
@@ -146,11 +146,11 @@ class TrainingCheckpoint:
 
     def report(self) -> None:
         """Print the best score and where its weights are."""
-        if _rank() == 0 and self.best_score is not None:
+        if idist.get_rank() == 0 and self.best_score is not None:
             print(f"best score {self.best_score:.4f}: {self.folder / BEST}")
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
-        if _rank() != 0:
+        if idist.get_rank() != 0:
             return
         content |= {
             "network": self.network.state_dict(),
@@ -197,10 +197,6 @@ class TrainingCheckpoint:
             # An engine that is told to run on from its last epoch would begin anew.
             print(f"{path}: all {state.max_epochs} epochs are done; raise --epochs to go on")
             sys.exit(0)
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 class EarlyStopState:

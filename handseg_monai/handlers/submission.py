@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import ignite.distributed as idist
 import numpy as np
-import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines import Workflow
 
@@ -62,10 +62,10 @@ class SubmissionWriter:
 
         Not an event handler, because an engine without images fires no events and other ranks would wait for it.
         """
-        if _rank() == 0:
+        if idist.get_rank() == 0:
             shutil.rmtree(self._parts, ignore_errors=True)
             self._parts.mkdir(parents=True)
-        _barrier()
+        idist.barrier()
         for kind in ("masks", "failures"):
             self._part(kind).touch()
 
@@ -88,15 +88,15 @@ class SubmissionWriter:
         RuntimeError
             An image of the datalist is missing from the parts, or comes twice.
         """
-        _barrier()
+        idist.barrier()
         self.failures = {name: reason for path in self._parts.glob("failures.*") for name, reason in _read(path)}
-        _barrier()
-        if _rank() == 0:
+        idist.barrier()
+        if idist.get_rank() == 0:
             self._write_failures()
             self._write_submission()
             shutil.rmtree(self._parts)
             self._report()
-        _barrier()
+        idist.barrier()
         if self.failures:
             sys.exit(1)
 
@@ -113,7 +113,7 @@ class SubmissionWriter:
         return self.output_dir / ".submission.parts"
 
     def _part(self, kind: str) -> Path:
-        return self._parts / f"{kind}.{_rank()}.csv"
+        return self._parts / f"{kind}.{idist.get_rank()}.csv"
 
     def _append(self, kind: str, lines: Iterable[Sequence[str]]) -> None:
         with self._part(kind).open("a", newline="", encoding="utf-8") as file:
@@ -157,12 +157,3 @@ def _images(path: Path) -> Iterator[list[list[str]]]:
     lines = _read(path)
     while image_rows := list(islice(lines, NUM_BONES)):
         yield image_rows
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def _barrier() -> None:
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
