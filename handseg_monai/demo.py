@@ -20,6 +20,11 @@ from handseg_monai.files import atomic_open
 
 SUBJECTS, TEST_SUBJECTS, SIZE, PRESET = 32, 8, 512, "easy"
 MARK = ".handseg-demo"
+MADE = (
+    *("data", "run", "result"),
+    *("phantoms.png", "overlays.png", "summary.json", "training.log", "inference.log"),
+)
+"""What a demo leaves in its folder, and the next one removes."""
 
 
 def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
@@ -123,7 +128,8 @@ def _make_room(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         if not (out / MARK).exists():
             raise ValueError(f"{out} holds other files; choose another folder with --out")
-        shutil.rmtree(out)
+        for name in MADE:
+            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()
 
@@ -131,7 +137,7 @@ def _make_room(out: Path) -> None:
 def _bundle(log: Path, configs: list[str], options: dict[str, object], echo: tuple[str, ...] = ()) -> float:
     """Run ``python -m monai.bundle run``, its output in a log; progress bars and chosen lines are shown. Seconds."""
     root = bundle_root()
-    files = ",".join(f"'{root / 'configs' / name}'" for name in configs)
+    files = ",".join(repr(str(root / "configs" / name)) for name in configs)
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", f"[{files}]", "--bundle_root", str(root)]
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     shown = [f'"{text}"' if text.startswith("[") else shlex.quote(text) for text in command[1:]]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -17,9 +19,9 @@ T = TypeVar("T")
 
 
 def stop(message: str) -> NoReturn:
-    """Print a message to standard error, once where several ranks run, and exit with code 2."""
-    if os.environ.get("RANK", "0") == "0":
-        print(message, file=sys.stderr)
+    """Print a message to standard error, with the rank where it is not the first, and exit with code 2."""
+    rank = os.environ.get("RANK", "0")
+    print(message if rank == "0" else f"rank {rank}: {message}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -45,7 +47,8 @@ def check_options() -> None:
     Raises
     ------
     ValueError
-        A top-level option that neither a file holds nor another item refers to; the message names the closest one.
+        A top-level option that neither a file holds nor another item refers to, or a nested one whose place the files
+        don't hold (an argument of a component may be new). The message names the closest one.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not create_workflow.__code__:
@@ -53,7 +56,9 @@ def check_options() -> None:
     if frame is None:
         return
     workflow, config_file = frame.f_locals["workflow_"], frame.f_locals["config_file"]
-    known = set(ConfigParser.load_config_files(config_file)) | {workflow.parser.meta_key}
+    contents = ConfigParser.load_config_files(config_file)
+    files = ConfigParser(contents)
+    known = {*contents, workflow.parser.meta_key}
     config = workflow.parser.config
     used = {name for value in config.values() for name in _references(value)}
     for name in config:
@@ -64,6 +69,10 @@ def check_options() -> None:
             close = difflib.get_close_matches(name, options, n=1)
             hint = f"did you mean --{close[0]}?" if close else f"the options are {', '.join(options)}"
             raise ValueError(f"option --{name} is unknown: {config_file} does not hold it; {hint}")
+    for name in frame.f_locals["_args"]:
+        place, _, last = name.replace("::", "#").rpartition("#")
+        if place and name not in files and "_target_" not in (files.get(place) or {}):
+            raise ValueError(f"option --{name} is unknown: {config_file} holds no {last} in {place}")
 
 
 def flag(value: object) -> bool:
@@ -90,6 +99,68 @@ def check_window(window: int, size_divisor: int, network_name: str) -> None:
         raise ValueError(
             f"--window {window}: network {network_name} takes multiples of {size_divisor}, from {2 * size_divisor}"
         )
+
+
+_LIMITS: dict[str, tuple[type, float, float]] = {
+    "fold": (int, 0, math.inf),
+    "num_folds": (int, 2, math.inf),
+    "seed": (int, 0, math.inf),
+    "epochs": (int, 1, math.inf),
+    "val_interval": (int, 1, math.inf),
+    "patience": (int, 1, math.inf),
+    "batch_size": (int, 1, math.inf),
+    "sw_batch_size": (int, 1, math.inf),
+    "num_workers": (int, 0, math.inf),
+    "size": (int, 32, math.inf),
+    "overlap": (float, 0, 0.99),
+    "threshold": (float, 1e-6, 1 - 1e-6),
+    "cache_rate": (float, 0, 1),
+    "warmup": (float, 0, 1),
+}
+"""Type, least and greatest value of options that are numbers."""
+
+
+def check_numbers(**numbers: object) -> None:
+    """Refuse numbers out of range, by the name of their option; ``size`` may be None.
+
+    Raises
+    ------
+    ValueError
+        The first that is no number of its type or out of range, or ``val_interval`` above ``epochs``.
+    """
+    for name, value in numbers.items():
+        kind, least, most = _LIMITS[name]
+        if name == "size" and value is None:
+            continue
+        right = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+        if not right or not least <= value <= most:  # type: ignore[operator]
+            wanted = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
+            raise ValueError(f"--{name} {value!r}: expected {'a whole number, ' if kind is int else ''}{wanted}")
+    if "epochs" in numbers and numbers["val_interval"] > numbers["epochs"]:  # type: ignore[operator]
+        raise ValueError(f"--val_interval {numbers['val_interval']} is above --epochs {numbers['epochs']}")
+
+
+def check_paths(dataset_dir: object, output_dir: object, apart: bool = False) -> None:
+    """Refuse folders that can't be meant.
+
+    Raises
+    ------
+    ValueError
+        A path that the command line has read as something else (``a,b`` becomes a tuple), an ``output_dir`` that is
+        a file or can't be written to, or, with ``apart``, one inside of ``dataset_dir``, whose pictures would be
+        taken for radiographs the next time.
+    """
+    for name, value in (("dataset_dir", dataset_dir), ("output_dir", output_dir)):
+        if isinstance(value, tuple | list | dict):
+            raise ValueError(f"--{name} {value!r}: the command line reads this as a list; write a path without commas")
+    source, out = Path(str(dataset_dir)).absolute(), Path(str(output_dir)).absolute()
+    there = next(path for path in (out, *out.parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"--output_dir {output_dir}: {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"--output_dir {output_dir}: {there} can't be written to")
+    if apart and out.is_relative_to(source):
+        raise ValueError(f"--output_dir {output_dir} is inside of --dataset_dir {dataset_dir}; choose one beside it")
 
 
 def _references(value: Any) -> set[str]:

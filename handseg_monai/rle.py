@@ -160,6 +160,8 @@ def read_csv(path: str | Path) -> dict[str, list[str | None]]:
             raise ValueError(f"{path}: the header is {','.join(header)!r}; expected {','.join(HEADER)!r}")
         for row in rows:
             where = f"{path}, line {rows.line_num}"
+            if not row:
+                continue
             if len(row) != 3:
                 raise ValueError(f"{where}: {len(row)} fields; expected image_name, class and rle")
             name, bone, text = row

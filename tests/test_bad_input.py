@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
+from handseg_monai.handlers import CheckpointError, first_checkpoint
 from handseg_monai.rle import read_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, run_here, save_untrained, tiny
 
@@ -152,6 +154,8 @@ def test_a_checkpoint_that_is_missing_or_of_another_network(
     images = drawn_dataset / "train" / "DCM"
     gone = tmp_path / "gone.pt"
     assert only(infer(capsys, gone, images)) == f"checkpoint {gone}: no such file"
+    with pytest.raises(CheckpointError, match=r"looked for a\.pt, b\.pt"):
+        first_checkpoint("a.pt", "b.pt")
     other = save_untrained(tmp_path / "segresnet.pt", "segresnet")
     assert only(infer(capsys, other, images)) == (
         f"checkpoint {other} holds network segresnet, the configuration declares dynunet"
@@ -167,6 +171,75 @@ def test_a_window_that_the_network_can_not_take(
 ) -> None:
     assert "multiples of 32, from 64" in only(train(capsys, drawn_dataset, tmp_path, window=100))
     assert "multiples of 32, from 64" in only(train(capsys, drawn_dataset, tmp_path, window=32))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("fold", "abc"),
+        ("fold", -1),
+        ("epochs", 0),
+        ("patience", 0),
+        ("val_interval", 3),
+        ("batch_size", 0),
+        ("size", 0),
+        ("overlap", 1.5),
+        ("threshold", 1.5),
+        ("cache_rate", 2),
+    ],
+)
+def test_a_number_out_of_range_is_named(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path, option: str, value: object
+) -> None:
+    line = only(train(capsys, drawn_dataset, tmp_path, **{option: value}))
+    assert line.startswith(f"--{option} {value!r}")
+
+
+def test_folders_that_can_not_be_meant(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    (tmp_path / "file").touch()
+    assert f"{tmp_path}/file is a file" in only(
+        infer(capsys, checkpoint, drawn_dataset, output_dir=f"{tmp_path}/file/out")
+    )
+    assert "without commas" in only(infer(capsys, checkpoint, drawn_dataset, output_dir=("res", "v2")))
+    inside = infer(capsys, checkpoint, drawn_dataset, output_dir=str(drawn_dataset / "out"))
+    assert "is inside of --dataset_dir" in only(inside)
+
+
+def test_a_nested_option_that_does_nothing(drawn_dataset: Path, tmp_path: Path) -> None:
+    arguments = ["training", "--config_file", TRAIN, "--dataset_dir", str(drawn_dataset), "--train#epochs", "5"]
+    result = run_bundle(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "option --train#epochs is unknown" in result.stderr
+
+
+def test_a_name_that_can_not_stand_in_a_csv(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    source = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[0]
+    for number, name in enumerate(["carriage\rreturn.png", "x" * 240 + ".png", "latin\udce9.png"]):
+        (tmp_path / str(number)).mkdir()
+        shutil.copy(source, tmp_path / str(number) / name)
+        assert "a name that can't stand in a CSV" in only(infer(capsys, checkpoint, tmp_path / str(number)))
+
+
+def test_an_image_without_the_folder_of_a_subject(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path
+) -> None:
+    image = sorted((dataset / "train" / "DCM").rglob("*.png"))[0]
+    label = sorted((dataset / "train" / "outputs_json").rglob("*.json"))[0]
+    image.rename(dataset / "train" / "DCM" / image.name)
+    label.rename(dataset / "train" / "outputs_json" / label.name)
+    assert any(
+        f"expected {dataset}/train/DCM/<subject>/{image.name}" in line for line in train(capsys, dataset, tmp_path)
+    )
+
+
+def test_labels_that_are_all_empty(capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path) -> None:
+    for label in (dataset / "train" / "outputs_json").rglob("*.json"):
+        _edit(lambda a: a.clear())(label)
+    assert "no label holds any annotation" in "\n".join(train(capsys, dataset, tmp_path))
 
 
 def test_more_folds_than_subjects(capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path) -> None:
@@ -204,16 +277,23 @@ def test_bad_images_among_good_ones(drawn_dataset: Path, tmp_path: Path, checkpo
     (images / "a_text.png").write_text("no image")
     (images / "b_cut.png").write_bytes(good[0].read_bytes()[:1500])
     (images / "c_empty.jpg").touch()
+    cv2.imwrite(str(images / "d_cut.jpg"), cv2.imread(str(good[0])))
+    (images / "d_cut.jpg").write_bytes((images / "d_cut.jpg").read_bytes()[:-300])
     result = run_bundle(
         *("--config_file", INFER, "--dataset_dir", str(images), "--output_dir", str(tmp_path / "out")),
         *("--checkpoint", str(checkpoint), "--num_workers", "2", *TINY),
     )
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert "3 of 6 images failed" in result.stderr
+    assert "4 of 7 images failed" in result.stderr
     assert list(read_csv(tmp_path / "out" / "submission.csv")) == [path.name for path in good]
     failures = (tmp_path / "out" / "failures.csv").read_text()
-    for name, reason in (("a_text.png", "not an image"), ("b_cut.png", "cut short"), ("c_empty.jpg", "empty")):
+    for name, reason in (
+        ("a_text.png", "not an image"),
+        ("b_cut.png", "cut short"),
+        ("c_empty.jpg", "empty"),
+        ("d_cut.jpg", "truncated"),
+    ):
         assert any(name in line and reason in line for line in failures.splitlines())
         assert name in result.stderr
     assert len(list((tmp_path / "out" / "overlays").glob("*.jpg"))) == 3

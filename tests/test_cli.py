@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,26 @@ def test_wrong_input_exits_with_2_and_no_traceback(
     assert result.returncode == 2
     assert result.stderr.strip()
     assert "Traceback" not in result.stderr
+
+
+def test_evaluate_passes_over_blank_lines(perfect: Path, drawn_dataset: Path) -> None:
+    perfect.write_text(perfect.read_text() + "\n\n")
+    assert "mean Dice 1.000000" in handseg("evaluate", str(perfect), "--truth", str(drawn_dataset)).stdout
+
+
+def test_evaluate_refuses_a_label_without_its_image(perfect: Path, drawn_dataset: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(drawn_dataset, tmp_path / "copy"))
+    gone = sorted((root / "train" / "DCM").rglob("*.png"))[0]
+    gone.unlink()
+    perfect.write_text("".join(line for line in perfect.open() if gone.name not in line))
+    result = handseg("evaluate", str(perfect), "--truth", str(root))
+    assert result.returncode == 2
+    assert f"{gone.stem}.json: no image" in result.stderr
+
+
+def test_folds_of_a_split_lists_no_image_twice(drawn_dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn_dataset / "train", tmp_path / "test")
+    result = handseg("folds", str(tmp_path / "test"), "--out", str(tmp_path / "folds.json"))
+    assert result.returncode == 0, result.stderr
+    written = json.loads((tmp_path / "folds.json").read_text())
+    assert (len(written["training"]), written["testing"]) == (10, [])

@@ -262,3 +262,9 @@ def test_prepare_planes_unpacks_the_label_to_one_channel_a_bone() -> None:
     assert target.dtype == torch.float32
     assert tuple(target.shape) == (2, 29, 5, 4)
     assert torch.equal(target, unpack(planes[:, 0]).float())
+
+
+def test_a_dataset_is_iterated_once_and_counted_from_its_end(items: list[Any]) -> None:
+    dataset = RadiographDataset(items, preprocessing())
+    assert [item["name"] for item in dataset] == [item["name"] for item in items]
+    assert dataset[-1]["name"] == items[-1]["name"]

@@ -21,8 +21,8 @@ class TestStop:
         assert raised.value.code == 2
         assert capsys.readouterr() == ("", "no images in data\n")
 
-    @pytest.mark.parametrize(("rank", "printed"), [("0", "no images\n"), ("1", ""), ("7", "")])
-    def test_of_several_ranks_the_first_one_prints_and_all_exit(
+    @pytest.mark.parametrize(("rank", "printed"), [("0", "no images\n"), ("1", "rank 1: no images\n")])
+    def test_of_several_ranks_each_says_which_it_is(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: str, printed: str
     ) -> None:
         monkeypatch.setenv("RANK", rank)

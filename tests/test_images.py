@@ -281,3 +281,14 @@ class TestFindImages:
     def test_a_folder_without_images_gives_none(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").touch()
         assert find_images(tmp_path) == []
+
+
+def test_folders_behind_links_are_searched_once(tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    (outside / "a.png").touch()
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "linked").symlink_to(outside)
+    (outside / "loop").symlink_to(root)
+    assert [path.relative_to(root).as_posix() for path in find_images(root)] == ["linked/a.png"]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from handseg_monai.handlers import CheckpointError, TrainingCheckpoint, load_weights
+from handseg_monai.handlers import CheckpointError, TrainingCheckpoint, check_run, load_weights
 from tests.bundle_runs import run_here, tiny
 
 
@@ -32,8 +32,15 @@ def _last(folder: Path) -> dict:
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(drawn_dataset: Path, tmp_path: Path) -> None:
-    # The schedule spans all epochs in both runs; the second is stopped after two of four and started again.
-    options = tiny() | {"dataset_dir": str(drawn_dataset), "amp": False, "total_steps": 16, "patience": 50}
+    # The second run is planned for two epochs, constant in rate so far as it goes, and then told to go on to four.
+    options = tiny() | {"dataset_dir": str(drawn_dataset), "amp": False, "patience": 50}
+    options |= {
+        "lr_scheduler": {
+            "_target_": "torch.optim.lr_scheduler.MultiStepLR",
+            "optimizer": "@optimizer",
+            "milestones": [10],
+        }
+    }
     for name, runs in (("whole", [(4, False)]), ("parts", [(2, False), (4, True)])):
         for epochs, resume in runs:
             run_here(
@@ -54,6 +61,30 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(drawn_dataset: Path, tmp_pat
     for number, state in whole["states"]["optimizer"]["state"].items():
         for key, value in state.items():
             assert torch.equal(value, parts["states"]["optimizer"]["state"][number][key])
+
+
+def test_a_schedule_goes_on_to_the_end_that_is_configured_now(drawn_dataset: Path, tmp_path: Path) -> None:
+    """The rate of a run of two epochs that is resumed to four falls to zero once more, and not up again."""
+    options = tiny() | {"dataset_dir": str(drawn_dataset), "output_dir": str(tmp_path / "run"), "patience": 50}
+    run_here("train.json", run_id="training", epochs=2, **options)
+    assert _last(tmp_path / "run")["states"]["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-9)
+    run_here("train.json", run_id="training", epochs=4, resume=True, **options)
+    states = _last(tmp_path / "run")["states"]
+    assert states["lr_scheduler"]["t_total"] == states["lr_scheduler"]["last_epoch"] == 16
+    assert states["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+def test_no_one_validates_on_images_of_training(
+    drawn_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = tiny() | {"dataset_dir": str(drawn_dataset), "output_dir": str(tmp_path / "run")}
+    run_here("train.json", run_id="training", epochs=1, fold=1, **options)
+    for names, more in ((["train.json", "evaluate.json"], {}), (["train.json"], {"resume": True, "epochs": 2})):
+        with pytest.raises(SystemExit) as exit_:
+            run_here(*names, fold=3, **options, **more)
+        assert exit_.value.code == 2
+        assert "was trained on 2 of the 2 images to validate on" in capsys.readouterr().err
+    run_here("train.json", "evaluate.json", fold=1, **options)
 
 
 class Counter:
@@ -112,8 +143,42 @@ def test_the_best_file_survives_worse_scores_after_a_resume(tmp_path: Path) -> N
 
 def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
     _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
-    with pytest.raises(CheckpointError, match=r"holds a run of 1 epochs; go on with --resume true"):
-        _training(tmp_path, []).saver.resume(False)
+    for name in ("last.pt", "model.pt"):
+        with pytest.raises(CheckpointError, match=r"holds a run of 1 epochs; go on with --resume true"):
+            check_run(tmp_path, resume=False)
+        (tmp_path / name).unlink()
+    check_run(tmp_path, resume=False)
+
+
+def test_half_a_checkpoint_that_a_kill_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".last.pt.0a1b2c3d.part").write_bytes(b"half")
+    check_run(tmp_path, resume=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_stopped_early_says_so_instead_of_training_one_more_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
+    again = _training(tmp_path, [])
+    again.counter.stopped = True
+    with pytest.raises(SystemExit) as exit_:
+        again.saver.resume(True)
+    assert exit_.value.code == 0
+    assert "stopped early after epoch 1; raise --patience" in capsys.readouterr().out
+
+
+def test_weights_alone_can_not_be_resumed_from(tmp_path: Path) -> None:
+    _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
+    (tmp_path / "model.pt").replace(tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match="only weights"):
+        _training(tmp_path, []).saver.resume(True)
+
+
+def test_an_evaluation_without_training_writes_no_checkpoint(tmp_path: Path) -> None:
+    run = _training(tmp_path, [0.3])
+    run.saver.evaluator.run([0])
+    assert not (tmp_path / "model.pt").exists()
 
 
 def test_a_run_that_is_complete_is_not_begun_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +191,7 @@ def test_a_run_that_is_complete_is_not_begun_anew(tmp_path: Path, capsys: pytest
 
 def test_resuming_without_a_run_or_with_another_network_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"last\.pt: no such file"):
-        _training(tmp_path, []).saver.resume(True)
+        check_run(tmp_path, resume=True)
     _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
     other = _training(tmp_path, [])
     other.saver.network_name = "other"

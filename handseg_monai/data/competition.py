@@ -73,6 +73,9 @@ def labelled_items(split: str | Path) -> tuple[list[Item], list[str]]:
         if label is None:
             faults.append(f"{image}: no label; looked for {labels_dir / key}.json")
             continue
+        if len(key.parts) < 2:
+            faults.append(f"{image}: no folder of a subject; expected {images_dir}/<subject>/{image.name}")
+            continue
         subject = key.parts[0]
         items.append(Item(image=str(image), name=image.name, label=str(label), subject=subject))
     faults += [f"{label}: no image; looked for {images_dir / key}.*" for key, label in labels.items()]

@@ -44,6 +44,10 @@ def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) ->
         name = image.relative_to(root).as_posix() if relative_names and image != root else image.name
         if name in paths:
             raise DatasetError(f"two images of the name {name}: {paths[name]} and {image}; use --relative_names true")
+        if len(name.encode("utf-8", "replace")) > 200 or not name.isprintable():
+            raise DatasetError(
+                f"{str(image)!a}: a name that can't stand in a CSV; expected at most 200 printable bytes"
+            )
         paths[name] = image
     return [Item(image=str(path), name=name) for name, path in paths.items()]
 
@@ -116,13 +120,14 @@ def check_training(
 def check_items(items: Sequence[Item]) -> list[str]:
     """Check images and labels of a datalist; a sentence for each file at fault."""
     faults = []
-    shapes: dict[str, tuple[int, int]] = {}
+    labelled = []
     for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
         try:
-            shapes[item["image"]] = _verified_size(item["image"])
-            read_polygons(item["label"], shapes[item["image"]])
+            labelled.append(bool(read_polygons(item["label"], _verified_size(item["image"]))))
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
+    if items and not faults and not any(labelled):
+        faults.append("no label holds any annotation")
     return faults + _twins(items)
 
 

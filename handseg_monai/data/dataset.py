@@ -12,6 +12,8 @@ from monai.data import CacheDataset
 from torch.utils.data import DistributedSampler
 
 from handseg_monai.bitplanes import unpack
+from handseg_monai.data.competition import LabelError
+from handseg_monai.data.images import UnreadableImageError
 
 
 class RadiographDataset(CacheDataset):
@@ -56,9 +58,14 @@ class RadiographDataset(CacheDataset):
             data, transform, cache_rate=cache_rate, num_workers=cache_workers, progress=progress and cache_rate > 0
         )
 
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, int | np.integer):
             return super().__getitem__(index)
+        if index < 0:
+            index += len(self)
         epoch, i = divmod(int(index), len(self))
         entropy = np.random.SeedSequence((self.seed, epoch, i))
         self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))
@@ -84,8 +91,8 @@ class RadiographDataset(CacheDataset):
 
 
 def _root_cause(error: BaseException) -> str:
-    # MONAI wraps what a transform raises; the first error of the chain is the one to tell.
-    while error.__cause__ is not None:
+    # MONAI wraps what a transform raises. The error that names its file is the one to tell, else the first of all.
+    while error.__cause__ is not None and not isinstance(error, UnreadableImageError | LabelError):
         error = error.__cause__
     return str(error) or type(error).__name__
 

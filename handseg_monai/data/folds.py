@@ -104,7 +104,7 @@ def write_folds(path: str | Path, dataset_dir: str | Path, num_folds: int, seed:
     """
     root = Path(dataset_dir)
     splits = find_splits(root)
-    train = splits.pop("train", None) or next(iter(splits.values()), None)
+    train = root if (root / "DCM").is_dir() else splits.get("train")
     items, faults = labelled_items(train) if train else ([], [])
     if faults:
         raise ValueError("\n".join(faults))
@@ -120,7 +120,7 @@ def write_folds(path: str | Path, dataset_dir: str | Path, num_folds: int, seed:
         }
         for item in items
     ]
-    test = splits.get("test")
+    test = splits.get("test") if train != root else None
     testing = [{"image": p.relative_to(root).as_posix()} for p in find_images(test / "DCM")] if test else []
     with atomic_open(path) as file:
         json.dump({"training": training, "testing": testing}, file, indent=1, ensure_ascii=False)

@@ -22,14 +22,27 @@ class UnreadableImageError(ValueError):
 def find_images(folder: str | Path) -> list[Path]:
     """List the image files below a folder, sorted by path; a path of one file is that file.
 
-    Hidden files and folders are passed over; what is an image is told by the suffix (:data:`IMAGE_SUFFIXES`).
+    Links are followed, each folder once. Hidden files and folders are passed over; what is an image is told by the
+    suffix (:data:`IMAGE_SUFFIXES`).
+
+    Raises
+    ------
+    OSError
+        A folder can't be read.
     """
     folder = Path(folder)
     if folder.is_file():
         return [folder]
     found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    seen = {os.path.realpath(folder)}
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        real = {name: os.path.realpath(Path(place, name)) for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, path in real.items() if path not in seen]
+        seen.update(real.values())
         found += [
             Path(place, name) for name in files if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
         ]

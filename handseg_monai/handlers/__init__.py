@@ -4,6 +4,7 @@ from handseg_monai.handlers.checkpoint import (
     CheckpointError,
     EarlyStopState,
     TrainingCheckpoint,
+    check_run,
     first_checkpoint,
     load_weights,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "SubmissionWriter",
     "TensorBoardOverlays",
     "TrainingCheckpoint",
+    "check_run",
     "first_checkpoint",
     "load_weights",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
+from handseg_monai.data.competition import Item
 from handseg_monai.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(path: str | Path, network: nn.Module, network_name: str) -> dict[str, Any]:
+def load_weights(
+    path: str | Path, network: nn.Module, network_name: str, size: int | None = None, unseen: Sequence[Item] = ()
+) -> dict[str, Any]:
     """Load the weights of a checkpoint into a network.
 
     Parameters
@@ -56,6 +60,10 @@ def load_weights(path: str | Path, network: nn.Module, network_name: str) -> dic
         The network to fill.
     network_name
         Its name in the configuration, compared with the checkpoint's.
+    size
+        The working size of this run; a warning is logged where the checkpoint was trained at another.
+    unseen
+        Radiographs to evaluate or validate on, which the checkpoint must not have been trained on.
 
     Returns
     -------
@@ -65,7 +73,8 @@ def load_weights(path: str | Path, network: nn.Module, network_name: str) -> dic
     Raises
     ------
     CheckpointError
-        See :func:`read_checkpoint`; or the checkpoint is of another network, and the message names both.
+        See :func:`read_checkpoint`; the checkpoint is of another network, and the message names both; or it has been
+        trained on some of ``unseen``.
     """
     content = read_checkpoint(path)
     found = content.get("network_name", "of unknown name")
@@ -81,6 +90,13 @@ def load_weights(path: str | Path, network: nn.Module, network_name: str) -> dic
             f"checkpoint {path} holds another {found} than the configuration declares: {len(wrong)} parameters differ, "
             f"first {name}, {shapes[0]} in the file and {shapes[1]} in the network"
         )
+    if seen := sorted({item["name"] for item in unseen} & set(content.get("trained_on", ()))):
+        raise CheckpointError(
+            f"checkpoint {path} was trained on {len(seen)} of the {len(unseen)} images to validate on ({seen[0]}, …); "
+            "give the --fold, --num_folds, --seed and --folds_file that it was trained with"
+        )
+    if size is not None and content.get("size", size) != size:
+        logger.warning("checkpoint %s was trained at --size %s; this run works at %s", path, content["size"], size)
     network.load_state_dict(state)
     score = f", score {content['score']:.4f}" if isinstance(content.get("score"), float) else ""
     logger.info("checkpoint %s: network %s, epoch %s%s", path, found, content.get("epoch", "?"), score)
@@ -104,6 +120,10 @@ class TrainingCheckpoint:
         The engines. The score is the evaluator's key metric.
     states
         Further parts of training with ``state_dict`` and ``load_state_dict``, for example optimiser and schedule.
+    trained_on
+        Datalist of training, whose names are kept in the checkpoint, so that no one evaluates on them.
+    size
+        Working size, kept in the checkpoint.
     """
 
     def __init__(
@@ -114,6 +134,8 @@ class TrainingCheckpoint:
         trainer: Workflow,
         evaluator: Workflow,
         states: Mapping[str, Any],
+        trained_on: Sequence[Item] = (),
+        size: int | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.network = network
@@ -121,6 +143,7 @@ class TrainingCheckpoint:
         self.trainer = trainer
         self.evaluator = evaluator
         self.states = dict(states)
+        self.facts = {"network_name": network_name, "trained_on": [item["name"] for item in trained_on], "size": size}
         self.best_score: float | None = None
 
     def attach(self) -> None:
@@ -130,6 +153,8 @@ class TrainingCheckpoint:
 
     def save_best(self, evaluator: Workflow) -> None:
         """Write ``model.pt`` if the key metric is better than ever before, in earlier runs too."""
+        if self.trainer.state.epoch == 0:
+            return
         score = float(evaluator.state.metrics[evaluator.state.key_metric_name])
         if self.best_score is None or score > self.best_score:
             self.best_score = score
@@ -146,7 +171,11 @@ class TrainingCheckpoint:
 
     def report(self) -> None:
         """Print the best score and where its weights are."""
-        if idist.get_rank() == 0 and self.best_score is not None:
+        if idist.get_rank() != 0:
+            return
+        if self.best_score is None:
+            print(f"no epoch was validated: {self.folder / BEST} was not written")
+        else:
             print(f"best score {self.best_score:.4f}: {self.folder / BEST}")
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
@@ -154,38 +183,32 @@ class TrainingCheckpoint:
             return
         content |= {
             "network": self.network.state_dict(),
-            "network_name": self.network_name,
             "epoch": self.trainer.state.epoch,
-        }
+        } | self.facts
         with atomic_path(self.folder / name) as part:
             torch.save(content, part)
 
-    def resume(self, resume: bool) -> None:
-        """Go on from ``last.pt``, or make sure that there is no earlier run to overwrite.
+    def resume(self, resume: bool, unseen: Sequence[Item] = ()) -> None:
+        """Go on from ``last.pt`` if ``resume``.
 
-        Exits with code 0 and one line where all epochs are done already.
+        Exits with code 0 and one line where all epochs are done already, or training had stopped early.
 
         Raises
         ------
         CheckpointError
-            ``resume`` without a ``last.pt``, one of another network, or an earlier run in the folder without
-            ``resume``.
+            See :func:`load_weights`; or the file holds no state of training.
         """
-        path = self.folder / LAST
         if not resume:
-            if path.exists():
-                epoch = read_checkpoint(path)["epoch"]
-                raise CheckpointError(
-                    f"{self.folder} holds a run of {epoch} epochs; go on with --resume true, or choose another "
-                    "--output_dir"
-                )
             return
-        content = load_weights(path, self.network, self.network_name)
+        path = self.folder / LAST
+        content = load_weights(path, self.network, self.network_name, unseen=unseen)
+        if not {"states", "epoch", "best_score"} <= content.keys():
+            raise CheckpointError(f"checkpoint {path}: no state of training, only weights; it can't be resumed from")
         scaler = getattr(self.trainer, "scaler", None)
         parts = self.states | ({"scaler": scaler} if scaler is not None else {})
         for name, part in parts.items():
             if name in content["states"]:
-                part.load_state_dict(content["states"][name])
+                _restore(part, content["states"][name])
         self.best_score = content["best_score"]
         state = self.trainer.state
         state.epoch = content["epoch"]
@@ -197,6 +220,45 @@ class TrainingCheckpoint:
             # An engine that is told to run on from its last epoch would begin anew.
             print(f"{path}: all {state.max_epochs} epochs are done; raise --epochs to go on")
             sys.exit(0)
+        if any(getattr(part, "stopped", False) for part in parts.values()):
+            print(f"{path}: training stopped early after epoch {state.epoch}; raise --patience to go on")
+            sys.exit(0)
+
+
+_PROGRESS = {
+    *("last_epoch", "_step_count", "_last_lr"),
+    *("best", "num_bad_epochs", "cooldown_counter"),
+    *("T_cur", "T_i"),
+}
+"""What changes in a schedule as it is stepped; all else is its configuration."""
+
+
+def _restore(part: Any, state: Mapping[str, Any]) -> None:
+    if isinstance(part, LRScheduler):
+        # A schedule goes on at its step, but to the end that is configured now: with more epochs, or another rate.
+        state = part.state_dict() | {key: value for key, value in state.items() if key in _PROGRESS}
+    part.load_state_dict(state)
+
+
+def check_run(folder: str | Path, resume: bool) -> None:
+    """Make sure that training finds the run that it is to resume, and overwrites none; removes what a kill left half.
+
+    Raises
+    ------
+    CheckpointError
+        ``resume`` without a ``last.pt``, or an earlier run in the folder without ``resume``.
+    """
+    folder = Path(folder)
+    if resume and not (folder / LAST).is_file():
+        raise CheckpointError(f"checkpoint {folder / LAST}: no such file, nothing to resume")
+    held = [folder / name for name in (LAST, BEST) if (folder / name).exists()]
+    if held and not resume:
+        epoch = read_checkpoint(held[0]).get("epoch", "?")
+        raise CheckpointError(
+            f"{folder} holds a run of {epoch} epochs; go on with --resume true, or choose another --output_dir"
+        )
+    for part in folder.glob(".*.pt.*.part"):
+        part.unlink()
 
 
 class EarlyStopState:
@@ -211,6 +273,11 @@ class EarlyStopState:
     def __init__(self, handler: Any) -> None:
         self.handler = handler._handler
 
+    @property
+    def stopped(self) -> bool:
+        """Whether patience had run out."""
+        return bool(self.handler.counter >= self.handler.patience)
+
     def state_dict(self) -> dict[str, Any]:
         """Counter and best score, plain values."""
         return dict(self.handler.state_dict())
@@ -221,5 +288,14 @@ class EarlyStopState:
 
 
 def first_checkpoint(*paths: str | Path) -> str:
-    """Give the first of several checkpoints that is there, or the last where none is."""
-    return str(next((path for path in paths if Path(path).is_file()), paths[-1]))
+    """Give the first of several checkpoints that is there.
+
+    Raises
+    ------
+    CheckpointError
+        None is; the message names all places.
+    """
+    for path in paths:
+        if Path(path).is_file():
+            return str(path)
+    raise CheckpointError(f"no checkpoint: looked for {', '.join(map(str, paths))}; train one, or give --checkpoint")

@@ -67,7 +67,7 @@ class TensorBoardOverlays:
 
 
 class OverlayWriter:
-    """Write an overlay picture of each image as ``<output_dir>/<name without suffix>.jpg``.
+    """Write an overlay picture of each image as ``<output_dir>/<name>.jpg``.
 
     Parameters
     ----------

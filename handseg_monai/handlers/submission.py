@@ -105,8 +105,9 @@ class SubmissionWriter:
         print(f"{self.path}: {count - len(self.failures)} of {count} images")
         if self.failures:
             print(f"{len(self.failures)} of {count} images failed:", file=sys.stderr)
-            for reason in self.failures.values():
-                print(f"  {reason}", file=sys.stderr)
+            paths = {item["name"]: item["image"] for item in self.data}
+            for name, reason in self.failures.items():
+                print(f"  {reason if paths[name] in reason else f'{paths[name]}: {reason}'}", file=sys.stderr)
 
     @property
     def _parts(self) -> Path:

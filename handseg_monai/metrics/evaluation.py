@@ -183,9 +183,11 @@ def _expected(predicted: Collection[str], truth_dir: str | Path) -> dict[str, It
         raise ValueError(f"{truth_dir}: no dataset; looked for train/DCM, test/DCM and DCM")
     found: dict[str, Item] = {}
     for folder in splits.values():
-        items, _ = labelled_items(folder)
+        items, faults = labelled_items(folder)
         if not any(item["name"] in predicted for item in items):
             continue
+        if alone := [fault for fault in faults if ": no image;" in fault]:
+            raise ValueError("\n".join(alone))
         for item in items:
             if item["name"] in found:
                 both = f"{found[item['name']]['image']} and {item['image']}"
