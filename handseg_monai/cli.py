@@ -5,12 +5,9 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from handseg_monai.metrics.evaluation import Evaluation
 
 # What needs torch or numba is imported inside its command, so that --help answers at once.
 
@@ -102,45 +99,13 @@ def evaluate(
 ) -> None:
     """Print the Dice of a submission by bone, at each image's own size."""
     from handseg_monai.metrics.evaluation import evaluate as evaluate_csv
+    from handseg_monai.metrics.evaluation import print_evaluation
 
     result = evaluate_csv(prediction, truth, missing.value)
     print_evaluation(result)
     if out is not None:
         result.write(out)
         print(f"{out}/evaluation.csv, {out}/evaluation.json")
-
-
-def print_evaluation(result: Evaluation) -> None:
-    """Print a table of the bones, and what was missing."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for heading in ("bone", "name", "Dice", "lowest", "images", "false positives"):
-        table.add_column(heading, justify="left" if heading in ("bone", "name") else "right")
-    for row in result.of_bones():
-        table.add_row(
-            str(row["bone"]),
-            str(row["name"]),
-            f"{row['dice']:.4f}",
-            f"{row['lowest']:.4f}",
-            str(row["images"]),
-            str(row["false_positives"]),
-        )
-    console = Console()
-    console.print(table)
-    what_was_done = {"zero": "taken as empty", "skip": "left out"}.get(result.missing, "")
-    for number, what in (
-        (len(result.missing_images), "images that the CSV lacks"),
-        (len(result.missing_rows), "rows that the CSV lacks"),
-        (len(result.without_truth), "images of the CSV without a label"),
-    ):
-        if number:
-            print(f"{number} {what}: {what_was_done}")
-    print(
-        f"mean Dice {result.mean_dice:.6f} of {len(result.names)} images and 29 bones, thresholded, at their own size"
-    )
-    print(f"mean Dice {result.mean_dice_present:.6f} of the bones present")
 
 
 def main() -> None:

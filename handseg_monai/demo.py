@@ -49,7 +49,7 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
     ChildProcessError
         A command failed; the message says where its log is.
     """
-    from handseg_monai.metrics.evaluation import evaluate
+    from handseg_monai.metrics.evaluation import evaluate, print_evaluation
     from handseg_monai.phantom import write_dataset
 
     out = Path(out).absolute()
@@ -110,8 +110,6 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
     with atomic_open(out / "summary.json") as file:
         json.dump(summary, file, indent=1)
         file.write("\n")
-    from handseg_monai.cli import print_evaluation
-
     print_evaluation(evaluation)
     _say(f"done in {time.perf_counter() - start:.0f} s; everything is in {out}")
     for name in ("overlays", "phantoms", "submission", "evaluation", "checkpoint"):

@@ -212,6 +212,7 @@ def test_the_commands_of_the_readme_run_as_written(drawn_dataset: Path, tmp_path
         (["training", "--config_file", train, "--dataset_dir", str(drawn_dataset), "--epochs", "1"], "best score"),
         (["--config_file", f"['{train}','{evaluate_}']", "--dataset_dir", str(drawn_dataset)], "of 2 images, fold 0"),
         (["--config_file", infer, "--dataset_dir", str(images), "--output_dir", "OUT"], "2 of 2 images"),
+        (["training", "--config_file", train, "--dataset_dir", str(drawn_dataset), "--epochs", "1"], "earlier run"),
     ):
         result = run_bundle(*arguments, *TINY, cwd=tmp_path)
         assert result.returncode == 0, result.stderr[-2000:]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from handseg_monai.handlers import CheckpointError, TrainingCheckpoint, check_run, load_weights
+from handseg_monai.handlers import CheckpointError, TrainingCheckpoint, prepare_run, load_weights
 from tests.bundle_runs import run_here, tiny
 
 
@@ -141,18 +141,22 @@ def test_the_best_file_survives_worse_scores_after_a_resume(tmp_path: Path) -> N
     assert (best["epoch"], best["score"], best["network_name"]) == (5, 0.9, "linear")
 
 
-def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
-    _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
-    for name in ("last.pt", "model.pt"):
-        with pytest.raises(CheckpointError, match=r"holds a run of 1 epochs; go on with --resume true"):
-            check_run(tmp_path, resume=False)
-        (tmp_path / name).unlink()
-    check_run(tmp_path, resume=False)
+def test_an_earlier_run_is_moved_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.txt").touch()
+    for number in (1, 2):
+        _training(tmp_path, [0.3]).trainer.run([0], max_epochs=number)
+        (tmp_path / "tensorboard").mkdir()
+        prepare_run(tmp_path, resume=False)
+        assert f"moved to {tmp_path}/earlier/{number}" in capsys.readouterr().out
+    for number in (1, 2):
+        assert _last(tmp_path / "earlier" / str(number))["epoch"] == number
+        assert (tmp_path / "earlier" / str(number) / "tensorboard").is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["earlier", "other.txt"]
 
 
 def test_half_a_checkpoint_that_a_kill_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".last.pt.0a1b2c3d.part").write_bytes(b"half")
-    check_run(tmp_path, resume=False)
+    prepare_run(tmp_path, resume=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,7 +195,7 @@ def test_a_run_that_is_complete_is_not_begun_anew(tmp_path: Path, capsys: pytest
 
 def test_resuming_without_a_run_or_with_another_network_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"last\.pt: no such file"):
-        check_run(tmp_path, resume=True)
+        prepare_run(tmp_path, resume=True)
     _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
     other = _training(tmp_path, [])
     other.saver.network_name = "other"

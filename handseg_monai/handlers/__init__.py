@@ -4,9 +4,9 @@ from handseg_monai.handlers.checkpoint import (
     CheckpointError,
     EarlyStopState,
     TrainingCheckpoint,
-    check_run,
     first_checkpoint,
     load_weights,
+    prepare_run,
 )
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
 from handseg_monai.handlers.submission import SubmissionWriter
@@ -18,7 +18,7 @@ __all__ = [
     "SubmissionWriter",
     "TensorBoardOverlays",
     "TrainingCheckpoint",
-    "check_run",
     "first_checkpoint",
     "load_weights",
+    "prepare_run",
 ]

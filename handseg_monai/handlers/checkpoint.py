@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 BEST = "model.pt"
 LAST = "last.pt"
+RUN_FILES = (BEST, LAST, "tensorboard", "evaluation")
+"""What a run of training and evaluation leaves in its folder."""
 
 
 class CheckpointError(ValueError):
@@ -240,25 +242,34 @@ def _restore(part: Any, state: Mapping[str, Any]) -> None:
     part.load_state_dict(state)
 
 
-def check_run(folder: str | Path, resume: bool) -> None:
-    """Make sure that training finds the run that it is to resume, and overwrites none; removes what a kill left half.
+def prepare_run(folder: str | Path, resume: bool) -> None:
+    """Make sure that training finds the run that it is to resume, and overwrites none.
+
+    Without ``resume`` an earlier run is moved to ``<folder>/earlier/<number>``, and a line says so. What a kill left
+    half written is removed. With several ranks every one of them calls it; the first does it.
 
     Raises
     ------
     CheckpointError
-        ``resume`` without a ``last.pt``, or an earlier run in the folder without ``resume``.
+        ``resume`` without a ``last.pt``.
     """
     folder = Path(folder)
     if resume and not (folder / LAST).is_file():
         raise CheckpointError(f"checkpoint {folder / LAST}: no such file, nothing to resume")
-    held = [folder / name for name in (LAST, BEST) if (folder / name).exists()]
-    if held and not resume:
-        epoch = read_checkpoint(held[0]).get("epoch", "?")
-        raise CheckpointError(
-            f"{folder} holds a run of {epoch} epochs; go on with --resume true, or choose another --output_dir"
-        )
-    for part in folder.glob(".*.pt.*.part"):
-        part.unlink()
+    if idist.get_rank() == 0:
+        for part in folder.glob(".*.pt.*.part"):
+            part.unlink()
+        if not resume and ((folder / LAST).exists() or (folder / BEST).exists()):
+            number = 1
+            while (folder / "earlier" / str(number)).exists():
+                number += 1
+            aside = folder / "earlier" / str(number)
+            aside.mkdir(parents=True)
+            for name in RUN_FILES:
+                if (folder / name).exists():
+                    (folder / name).rename(aside / name)
+            print(f"{folder}: an earlier run was moved to {aside}; --resume true would have gone on with it")
+    idist.barrier()
 
 
 class EarlyStopState:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 from tqdm import tqdm
 
 from handseg_monai.bitplanes import areas, rasterise
@@ -213,3 +215,33 @@ def _compare(item: Item, texts: list[str | None], prediction: str) -> tuple[np.n
 def _some(names: list[str], noun: str = "image") -> str:
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return f"{len(names)} {noun}{'' if len(names) == 1 else 's'} ({shown})"
+
+
+def print_evaluation(result: Evaluation) -> None:
+    """Print a table of the bones, and what was missing."""
+    table = Table()
+    for heading in ("bone", "name", "Dice", "lowest", "images", "false positives"):
+        table.add_column(heading, justify="left" if heading in ("bone", "name") else "right")
+    for row in result.of_bones():
+        table.add_row(
+            str(row["bone"]),
+            str(row["name"]),
+            f"{row['dice']:.4f}",
+            f"{row['lowest']:.4f}",
+            str(row["images"]),
+            str(row["false_positives"]),
+        )
+    console = Console()
+    console.print(table)
+    what_was_done = {"zero": "taken as empty", "skip": "left out"}.get(result.missing, "")
+    for number, what in (
+        (len(result.missing_images), "images that the CSV lacks"),
+        (len(result.missing_rows), "rows that the CSV lacks"),
+        (len(result.without_truth), "images of the CSV without a label"),
+    ):
+        if number:
+            print(f"{number} {what}: {what_was_done}")
+    print(
+        f"mean Dice {result.mean_dice:.6f} of {len(result.names)} images and 29 bones, thresholded, at their own size"
+    )
+    print(f"mean Dice {result.mean_dice_present:.6f} of the bones present")
