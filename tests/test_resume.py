@@ -16,7 +16,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from handseg_monai.handlers import CheckpointError, TrainingCheckpoint, prepare_run, load_weights
+from handseg_monai.handlers import CheckpointError, TrainingCheckpoint, load_weights, prepare_run
 from tests.bundle_runs import run_here, tiny
 
 
@@ -144,7 +144,7 @@ def test_the_best_file_survives_worse_scores_after_a_resume(tmp_path: Path) -> N
 def test_an_earlier_run_is_moved_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other.txt").touch()
     for number in (1, 2):
-        _training(tmp_path, [0.3]).trainer.run([0], max_epochs=number)
+        _training(tmp_path, [0.3, 0.4]).trainer.run([0], max_epochs=number)
         (tmp_path / "tensorboard").mkdir()
         prepare_run(tmp_path, resume=False)
         assert f"moved to {tmp_path}/earlier/{number}" in capsys.readouterr().out
