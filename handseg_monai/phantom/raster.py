@@ -25,6 +25,22 @@ def _crossing(ax: float, ay: float, bx: float, by: float, row: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
+def _span(ax: float, ay: float, bx: float, by: float, cx: float, cy: float, row: int) -> tuple[float, float]:
+    """Where a triangle's edges cross a row: the leftmost and the rightmost x; (inf, -inf) if none does."""
+    left, right = np.inf, -np.inf
+    if (ay <= row) != (by <= row):
+        x = _crossing(ax, ay, bx, by, row)
+        left, right = min(left, x), max(right, x)
+    if (by <= row) != (cy <= row):
+        x = _crossing(bx, by, cx, cy, row)
+        left, right = min(left, x), max(right, x)
+    if (cy <= row) != (ay <= row):
+        x = _crossing(cx, cy, ax, ay, row)
+        left, right = min(left, x), max(right, x)
+    return left, right
+
+
+@numba.njit(cache=True, nogil=True)
 def add_thickness(
     out: NDArray[np.float32], vertices: NDArray[np.float64], faces: NDArray[np.int32], x0: int, y0: int, sign: float
 ) -> None:
@@ -63,16 +79,7 @@ def add_thickness(
             zx, zy = 0.0, 0.0
         factor = sign if area > 0.0 else -sign
         for row in range(first, last):
-            left, right = np.inf, -np.inf
-            if (ay <= row) != (by <= row):
-                x = _crossing(ax, ay, bx, by, row)
-                left, right = min(left, x), max(right, x)
-            if (by <= row) != (cy <= row):
-                x = _crossing(bx, by, cx, cy, row)
-                left, right = min(left, x), max(right, x)
-            if (cy <= row) != (ay <= row):
-                x = _crossing(cx, cy, ax, ay, row)
-                left, right = min(left, x), max(right, x)
+            left, right = _span(ax, ay, bx, by, cx, cy, row)
             if left > right:
                 continue
             for column in range(max(0, math.ceil(left)), min(width, math.ceil(right))):
@@ -99,15 +106,6 @@ def add_silhouette(
         first = max(0, math.ceil(min(ay, by, cy)))
         last = min(height, math.ceil(max(ay, by, cy)))
         for row in range(first, last):
-            left, right = np.inf, -np.inf
-            if (ay <= row) != (by <= row):
-                x = _crossing(ax, ay, bx, by, row)
-                left, right = min(left, x), max(right, x)
-            if (by <= row) != (cy <= row):
-                x = _crossing(bx, by, cx, cy, row)
-                left, right = min(left, x), max(right, x)
-            if (cy <= row) != (ay <= row):
-                x = _crossing(cx, cy, ax, ay, row)
-                left, right = min(left, x), max(right, x)
+            left, right = _span(ax, ay, bx, by, cx, cy, row)
             for column in range(max(0, math.ceil(left)), min(width, math.ceil(right))):
                 out[row, column] = 1
