@@ -1,5 +1,6 @@
-"""What MONAI's networks need here."""
+"""What MONAI lacks for its networks."""
 
 from handseg_monai.networks.output_bias import set_output_bias
+from handseg_monai.networks.space_to_depth import SpaceToDepth
 
-__all__ = ["set_output_bias"]
+__all__ = ["SpaceToDepth", "set_output_bias"]

@@ -1,0 +1,213 @@
+"""An inferer that looks for the hand, and then looks closer at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from monai.inferers import Inferer
+from torch.nn.functional import avg_pool2d, grid_sample, interpolate
+
+from handseg_monai.bones import BONES, Group
+
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+_HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
+_LEVEL = {
+    Group.FOREARM: 0.0,
+    Group.CARPAL: 1.0,
+    Group.METACARPAL: 1.5,
+    Group.PROXIMAL_PHALANX: 2.25,
+    Group.MIDDLE_PHALANX: 2.8,
+    Group.DISTAL_PHALANX: 3.2,
+}
+"""How far along the hand a group of bones lies, in any unit."""
+_NOTHING = -20.0
+"""Logit where no view has looked."""
+
+
+class HandInferer(Inferer):
+    """Infer in views of the hand alone: find it in the whole image, then lay upright what was found and look again.
+
+    The first look is at the whole image, in each of `turns` quarter turns, of which the one with the most certain bones
+    counts. The bones found there say where the hand is and which way it points. Each further look is a square of
+    `margin` times the hand's extent, turned so that the fingers point up, at `window` pixels; its intensities are
+    stretched again between its own percentiles. Where looks overlap the last one counts, blended over its border;
+    beyond it (down the forearm) the first one.
+
+    Parameters
+    ----------
+    window
+        Side of each look in pixels: what the network was trained on.
+    turns
+        Quarter turns of the first look, 1 to 4.
+    closer
+        Further looks, 0 or more; each starts from what the one before it found.
+    margin
+        Side of a further look, relative to the extent of the bones of the hand.
+    flip
+        Average each further look with that at its mirror image.
+    """
+
+    def __init__(
+        self, window: int, turns: int = 4, closer: int = 1, margin: float = 1.25, flip: bool = True
+    ) -> None:
+        super().__init__()
+        if not 1 <= turns <= 4:
+            raise ValueError(f"turns: expected 1 to 4 quarter turns, got {turns}")
+        if closer < 0:
+            raise ValueError(f"closer: expected 0 or more looks, got {closer}")
+        if margin < 1:
+            raise ValueError(f"margin: expected at least 1, got {margin}")
+        self.window, self.turns, self.closer, self.margin, self.flip = window, turns, closer, margin, flip
+
+    def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
+        """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1]."""
+        return torch.stack([self._infer(image, network) for image in inputs])
+
+    def _infer(self, image: torch.Tensor, network: Network) -> torch.Tensor:
+        first, logits = self._first_look(image, network)
+        looks = [(first, logits)]
+        for _ in range(self.closer):
+            matrix = closer_view(logits, looks[-1][0], self.window, self.margin)
+            if matrix is None:
+                break
+            view = stretched(sample(image, matrix, (self.window, self.window)))
+            logits = network(view[None])[0].float()
+            if self.flip:
+                logits = 0.5 * (logits + network(view[None].flip(-1))[0].float().flip(-1))
+            looks.append((matrix, logits))
+        return _merged(looks, (image.shape[-2], image.shape[-1]))
+
+    def _first_look(self, image: torch.Tensor, network: Network) -> tuple[torch.Tensor, torch.Tensor]:
+        height, width = image.shape[-2:]
+        step = max(height, width) / self.window
+        matrix = _matrix(step, 0.0, 0.5 * (width - 1), 0.5 * (height - 1), self.window).to(image.device)
+        view = sample(image, matrix, (self.window, self.window))
+        turned = torch.stack([view.rot90(turn, (-2, -1)) for turn in range(self.turns)])
+        logits = torch.cat([network(turned[[turn]]).float() for turn in range(self.turns)])
+        best = int(torch.stack([_certainty(one) for one in logits]).argmax())
+        return matrix, logits[best].rot90(-best, (-2, -1))
+
+
+def _matrix(step: float, angle: float, x: float, y: float, window: int) -> torch.Tensor:
+    """Return (2, 3): pixel of a square view to pixel of the image; its middle shows (x, y)."""
+    turn = torch.tensor(angle)
+    cosine, sine = float(torch.cos(turn)) * step, float(torch.sin(turn)) * step
+    half = 0.5 * (window - 1)
+    return torch.tensor(
+        [
+            [cosine, -sine, x - half * (cosine - sine)],
+            [sine, cosine, y - half * (sine + cosine)],
+        ]
+    )
+
+
+def sample(image: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], outside: float = 0.0) -> torch.Tensor:
+    """Resample an image by an affine map, averaged first where the map reduces.
+
+    Parameters
+    ----------
+    image
+        float (C, H, W).
+    matrix
+        (2, 3): pixel (x, y) of the output to pixel of the image; the centre of the first pixel is (0, 0).
+    shape
+        (height, width) of the output.
+    outside
+        Value beyond the image.
+    """
+    height, width = image.shape[-2:]
+    reduction = float(torch.linalg.det(matrix[:, :2]).abs().sqrt())
+    if reduction > 1.3:
+        inner = max(round(height / reduction), 1), max(round(width / reduction), 1)
+        image = interpolate(image[None], inner, mode="bilinear", antialias=True, align_corners=False)[0]
+    rows = torch.arange(shape[0], device=image.device, dtype=torch.float32)
+    columns = torch.arange(shape[1], device=image.device, dtype=torch.float32)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    matrix = matrix.to(image.device, torch.float32)
+    grid = torch.stack(
+        [
+            (2 * (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]) + 1) / width - 1,
+            (2 * (matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]) + 1) / height - 1,
+        ],
+        dim=-1,
+    )
+    out = grid_sample(image[None] - outside, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)
+    return out[0] + outside
+
+
+def stretched(image: torch.Tensor, lower: float = 0.005, upper: float = 0.995) -> torch.Tensor:
+    """Stretch grey values between two quantiles to [0, 1], clipped; of an even image nothing but zeros is left."""
+    values = image.flatten()[:: max(1, image.numel() // 65536)]
+    low, high = torch.quantile(values, torch.tensor([lower, upper], device=image.device))
+    return ((image - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+
+
+def _certainty(logits: torch.Tensor) -> torch.Tensor:
+    """Return the sum over the bones of the mean probability inside of what is taken for the bone."""
+    probability = avg_pool2d(logits[None], 4)[0].sigmoid()
+    inside = probability > 0.5
+    count = inside.sum(dim=(-2, -1))
+    mean = (probability * inside).sum(dim=(-2, -1)) / count.clamp_min(1)
+    return (mean * (count >= 2)).sum()
+
+
+def closer_view(
+    logits: torch.Tensor, matrix: torch.Tensor, window: int, margin: float
+) -> torch.Tensor | None:
+    """Return the view (2, 3) of a hand upright, from what a view showed; None where that is no hand.
+
+    Parameters
+    ----------
+    logits
+        float (29, h, w) of a view.
+    matrix
+        (2, 3) of that view: its pixels to those of the image.
+    window, margin
+        See :class:`HandInferer`.
+    """
+    coarse = avg_pool2d(logits[None], 4)[0].sigmoid()
+    inside = coarse > 0.5
+    count = inside.sum(dim=(-2, -1))
+    found = (count >= 2).nonzero().flatten()
+    hand = [bone for bone in found.tolist() if bone in set(_HAND)]
+    if len(hand) < 3:
+        return None
+    y, x = torch.meshgrid(*(torch.arange(n, device=logits.device, dtype=torch.float32) for n in inside.shape[1:]), indexing="ij")
+    places = torch.stack([x, y], dim=-1) * 4 + 1.5
+    matrix = matrix.to(logits.device, torch.float32)
+    places = places @ matrix[:, :2].T + matrix[:, 2]
+    middles = torch.stack([places[inside[bone]].mean(dim=0) for bone in found.tolist()])
+    levels = torch.tensor([_LEVEL[BONES[bone].group] for bone in found.tolist()], device=logits.device)
+    centred = levels - levels.mean()
+    if float(centred.abs().max()) < 0.2:
+        return None
+    # The direction in which the level rises: fingers.
+    up = (centred[:, None] * (middles - middles.mean(dim=0))).sum(dim=0)
+    angle = float(torch.atan2(up[0], -up[1]))
+    turn = _matrix(1.0, angle, 0.0, 0.0, 1)[:, :2].to(logits.device)
+    spread = torch.cat([places[inside[bone]] for bone in hand]) @ turn
+    low, high = (torch.quantile(spread, q, dim=0) for q in (0.002, 0.998))
+    middle = turn @ (0.5 * (low + high))
+    extent = float((high - low).max()) * margin
+    return _matrix(extent / window, angle, float(middle[0]), float(middle[1]), window).to(logits.device)
+
+
+def _merged(looks: list[tuple[torch.Tensor, torch.Tensor]], shape: tuple[int, int]) -> torch.Tensor:
+    """Return the logits (29, H, W) of the image: each look over those before it."""
+    out: torch.Tensor | None = None
+    for matrix, logits in looks:
+        inverse = torch.linalg.inv(torch.cat([matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()]))[:2].float()
+        drawn = sample(logits, inverse, shape, _NOTHING)
+        if out is None:
+            out = drawn
+            continue
+        window = logits.shape[-1]
+        edge = torch.minimum(torch.arange(window), torch.arange(window).flip(0)).float().to(logits.device)
+        ramp = (torch.minimum(edge[:, None], edge[None, :]) / (0.06 * window)).clamp(0, 1)
+        weight = sample(ramp[None], inverse, shape)
+        out = out + weight * (drawn - out)
+    if out is None:
+        raise ValueError("expected at least one look")
+    return out

@@ -1,0 +1,139 @@
+"""Dictionary transform that views and exposes a cached phantom anew each time: the training images of pretraining."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from monai.transforms import RandomizableTransform
+from numpy.typing import NDArray
+
+from handseg_monai.bones import BONES, Group
+from handseg_monai.phantom.cache import load_components
+from handseg_monai.phantom.components import Components
+from handseg_monai.phantom.exposure import expose
+from handseg_monai.phantom.ranges import Range, preset
+from handseg_monai.phantom.resample import averaged
+
+_HAND = np.int32(sum(1 << bone.index for bone in BONES if bone.group is not Group.FOREARM))
+
+
+@dataclass(frozen=True)
+class ViewRanges:
+    """What a training image shows of a hand. Ranges are (low, high) of a uniform draw; *shares* are 0 to 1.
+
+    A view is *close* (the whole hand fills it), *wide* (a hand somewhere in a larger image) or a *part* (a wrist, a few
+    fingers). Extents are the side of the view in millimetres.
+    """
+
+    close: Range = (185.0, 265.0)
+    wide: Range = (265.0, 430.0)
+    part: Range = (90.0, 185.0)
+    wide_share: float = 0.3
+    part_share: float = 0.2
+    shift: Range = (-18.0, 18.0)
+    """Middle of a close view from that of the hand, millimetres."""
+    upright: Range = (-30.0, 30.0)
+    """Turn of an upright view, degrees."""
+    turned_share: float = 0.35
+    """Share of views at any angle; twice that of wide ones."""
+    stretch: Range = (0.92, 1.08)
+    """Height against width, factor."""
+    shear: Range = (-0.06, 0.06)
+    """Slope of the vertical against the horizontal."""
+    bend: Range = (0.0, 1.5)
+    """Smooth deformation of everything in view, standard deviation in millimetres."""
+    bend_length: Range = (25.0, 70.0)
+    """Distance over which it changes, millimetres."""
+
+
+def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, size: int) -> Components:
+    """Return a drawn view of a hand, (size, size); where the view leaves the hand's own image the forearm goes on.
+
+    Attenuations are averaged over areas where the view is coarser and interpolated linearly; planes come from the
+    nearest pixel, exact in value.
+    """
+    kind = rng.random()
+    wide, part = kind < ranges.wide_share, kind > 1.0 - ranges.part_share
+    extent = rng.uniform(*(ranges.wide if wide else ranges.part if part else ranges.close))
+    turned = rng.random() < ranges.turned_share * (2.0 if wide else 1.0)
+    angle = np.radians(rng.uniform(-180.0, 180.0) if turned else rng.uniform(*ranges.upright))
+    stretch, shear = rng.uniform(*ranges.stretch), rng.uniform(*ranges.shear)
+    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    rows, columns = np.nonzero(parts.planes[::4, ::4] & _HAND)
+    low, high = (np.array([f(columns), f(rows)]) * 4.0 for f in (np.min, np.max))
+    middle = 0.5 * (low + high)
+    if part:
+        pick = int(rng.integers(len(rows)))
+        middle = np.array([columns[pick], rows[pick]]) * 4.0
+    elif wide:
+        middle = middle + rng.uniform(-0.5, 0.5, 2) * max(extent - 200.0, 0.0) / parts.spacing
+    else:
+        middle = middle + rng.uniform(*ranges.shift, 2) / parts.spacing
+    step = extent / size / parts.spacing
+    cosine, sine = np.cos(angle), np.sin(angle)
+    matrix = np.array([[cosine, -sine], [sine, cosine]]) @ np.array([[mirror, shear], [0.0, stretch]]) * step
+    grid = np.arange(size, dtype=np.float32) - np.float32(0.5 * (size - 1))
+    x, y = np.meshgrid(grid, grid)
+    across = np.float32(matrix[0, 0]) * x + np.float32(matrix[0, 1]) * y + np.float32(middle[0])
+    down = np.float32(matrix[1, 0]) * x + np.float32(matrix[1, 1]) * y + np.float32(middle[1])
+    nodes = max(int(extent / rng.uniform(*ranges.bend_length)), 1) + 3
+    waves = rng.standard_normal((2, nodes, nodes), np.float32) * np.float32(rng.uniform(*ranges.bend) / parts.spacing)
+    across += cv2.resize(waves[0], (size, size), interpolation=cv2.INTER_CUBIC)
+    down += cv2.resize(waves[1], (size, size), interpolation=cv2.INTER_CUBIC)
+
+    height, width = parts.shape
+    inner = (max(round(height / step), 1), max(round(width / step), 1)) if step > 1.3 else (height, width)
+    scale = np.float32(inner[1] / width), np.float32(inner[0] / height)
+    fine = (across + np.float32(0.5)) * scale[0] - np.float32(0.5), (down + np.float32(0.5)) * scale[1] - np.float32(0.5)
+
+    def linear(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        small = averaged(image, inner) if inner != image.shape else image
+        return np.asarray(cv2.remap(small, *fine, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+    planes = np.asarray(
+        cv2.remap(parts.planes, across, down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.int32
+    )
+    side = parts.side if mirror > 0 else "left" if parts.side == "right" else "right"
+    return Components(linear(parts.soft), linear(parts.bone), planes, parts.spacing * step, side)
+
+
+class RandPhantomd(RandomizableTransform):
+    """Load a cached phantom, view it and expose it.
+
+    Parameters
+    ----------
+    image_key
+        Key of the path of a phantom before exposure (``handseg phantom --components``), replaced by the radiograph,
+        float32 (1, size, size), grey values 0 to 255.
+    label_key
+        Key of its bit planes, int32 (1, size, size).
+    size
+        Side of the image in pixels.
+    presets
+        Names of ranges of exposure, one of which is drawn for each image.
+    views
+        Ranges of the view.
+    """
+
+    def __init__(
+        self, image_key: str, label_key: str, size: int, presets: tuple[str, ...], views: ViewRanges | None = None
+    ) -> None:
+        super().__init__(prob=1.0)
+        self.image_key, self.label_key = image_key, label_key
+        self.size = size
+        self.ranges = [preset(name) for name in presets]
+        self.views = views or ViewRanges()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        rng = np.random.default_rng(int(self.R.randint(2**31 - 1)))
+        parts = rand_view(rng, self.views, load_components(result[self.image_key]), self.size)
+        image = expose(rng, self.ranges[int(rng.integers(len(self.ranges)))], parts)
+        result[self.image_key] = torch.from_numpy(image.astype(np.float32)[None])
+        result[self.label_key] = torch.from_numpy(parts.planes[None])
+        return result
