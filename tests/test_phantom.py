@@ -20,8 +20,8 @@ from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom import PRESETS, Phantom, PhantomRanges, render_phantom, write_dataset
 from handseg_monai.phantom.anatomy import myohand
 from handseg_monai.phantom.carpus import INTERCARPAL, signed_gap
+from handseg_monai.phantom.components import subject_of
 from handseg_monai.phantom.mesh import Mesh, ball, vertex_normals
-from handseg_monai.phantom.phantom import subject_of
 from handseg_monai.phantom.pose import apply_pose, draw_pose
 from handseg_monai.phantom.raster import add_silhouette, add_thickness
 from handseg_monai.phantom.tissue import make_tissue
@@ -251,7 +251,9 @@ def test_bones_lie_under_the_skin() -> None:
     ranges = PRESETS["standard"]
     for number in range(6):
         phantom = render_phantom(31, number, "left", ranges, 512)
-        tissue = make_tissue(np.random.default_rng(0), subject_of(31, number, ranges), phantom.hand, phantom.view)
+        tissue = make_tissue(
+            np.random.default_rng(0), subject_of(31, number, ranges), phantom.hand, phantom.view.upright()
+        )
         depth = cv2.resize(tissue.depth, (512, 512), interpolation=cv2.INTER_CUBIC)
         for bone in BONES:
             inside = mask(phantom.planes, bone.name)

@@ -25,8 +25,9 @@ from tqdm import tqdm
 
 from handseg_monai.bones import BONES, NUM_BONES
 from handseg_monai.files import atomic_path
+from handseg_monai.phantom.components import MIN_SIZE
 from handseg_monai.phantom.metadata import new_workbook, write_metadata
-from handseg_monai.phantom.phantom import MIN_SIZE, Phantom, render_phantom
+from handseg_monai.phantom.phantom import Phantom, render_phantom
 from handseg_monai.phantom.ranges import preset as ranges_of
 from handseg_monai.phantom.view import Side
 

@@ -7,10 +7,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from handseg_monai.phantom.components import Components
 from handseg_monai.phantom.ranges import PhantomRanges
-from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged
+from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged, within
 from handseg_monai.phantom.subject import draw
-from handseg_monai.phantom.view import View
 
 
 @numba.njit(cache=True, nogil=True)
@@ -54,10 +54,8 @@ def _tone(
             out[row, column] = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
 
 
-def expose(
-    rng: np.random.Generator, ranges: PhantomRanges, soft: Floats, bone: Floats, view: View
-) -> NDArray[np.uint8]:
-    """Return the radiograph of soft tissue and bone.
+def expose(rng: np.random.Generator, ranges: PhantomRanges, parts: Components) -> NDArray[np.uint8]:
+    """Return the radiograph of a view.
 
     Parameters
     ----------
@@ -65,43 +63,43 @@ def expose(
         Source of the draws.
     ranges
         Ranges of the exposure.
-    soft, bone
-        (H, W) float32 attenuation. ``soft`` is used up.
-    view
-        Field of view: its spacing sets blur and processing, its side the marker's letter.
+    parts
+        The view, at least 64 pixels in either direction; it is left as it is.
 
     Returns
     -------
     NDArray
         (H, W) uint8, bones bright.
     """
-    size, spacing = view.size, view.spacing
-    free = averaged(soft, 64) < 1e-4
-    signal = soft
-    signal += np.float32(draw(rng, ranges.contrast)) * bone
+    shape, spacing = parts.shape, parts.spacing
+    free = averaged(parts.soft, 64) < 1e-4
+    signal = parts.soft + np.float32(draw(rng, ranges.contrast)) * parts.bone
     blur = draw(rng, ranges.blur) / spacing
     if blur > 0.25:
         signal = blurred(signal, blur)
-    coarse = np.exp(-averaged(signal, 96))
-    scattered = enlarged(blurred(coarse, 7.0), size)
+    coarse = np.exp(-averaged(signal, within(shape, 96)))
+    scattered = enlarged(blurred(coarse, 18.0 / (spacing * max(shape) / 96)), shape)
     share, noise = draw(rng, ranges.scatter), draw(rng, ranges.noise) * 0.13 / spacing
-    grain = blurred(rng.standard_normal((size, size), np.float32), 0.6)
+    grain = blurred(rng.standard_normal(shape, np.float32), 0.6)
     _detect(signal, scattered, grain, share, noise, draw(rng, ranges.heel), draw(rng, ranges.heel))
     image = _process(rng, ranges, signal, spacing)
-    _collimate(rng, ranges, image, free, view)
-    _mark(rng, ranges, image, free, view)
+    _collimate(rng, ranges, image, free, parts)
+    _mark(rng, ranges, image, free, parts)
     return np.asarray(cv2.convertScaleAbs(image, alpha=255.0), np.uint8)
 
 
 def _process(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spacing: float) -> Floats:
-    size = signal.shape[0]
-    half = averaged(signal, size // 2)
+    shape = int(signal.shape[0]), int(signal.shape[1])
+    half = averaged(signal, within(shape, max(shape) // 2))
     side = int(rng.uniform(1.5, 4.0) / (2 * spacing)) * 2 + 1
     # Two box filters: near a Gaussian, at a cost that does not grow with its width.
-    smooth = enlarged(np.asarray(cv2.blur(cv2.blur(half, (side, side)), (side, side)), np.float32), size)
+    smooth = enlarged(np.asarray(cv2.blur(cv2.blur(half, (side, side)), (side, side)), np.float32), shape)
     # Levelling broad differences is what makes fingers and forearm readable in one picture.
-    broad = blurred(averaged(half, 128), 11.0) * np.float32(draw(rng, ranges.equalisation))
-    few = averaged(half, 256) - enlarged(broad, 256)
+    broad = blurred(averaged(half, within(shape, 128)), 23.0 / (spacing * max(shape) / 128)) * np.float32(
+        draw(rng, ranges.equalisation)
+    )
+    small = within(shape, 256)
+    few = averaged(half, small) - enlarged(broad, small)
     low = float(np.percentile(few, 2.0)) - 0.02
     high = float(np.percentile(few, 99.7)) * 1.03
     dark, bright, gamma = draw(rng, ranges.background), draw(rng, ranges.brightness), draw(rng, ranges.gamma)
@@ -112,7 +110,7 @@ def _process(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, sp
     curve = (1 - bend) * curve + bend * (3 * curve**2 - 2 * curve**3)
     table = (dark + (bright - dark) * curve).astype(np.float32)
     out = np.empty_like(signal)
-    level = enlarged(broad, size)
+    level = enlarged(broad, shape)
     signal -= level
     smooth -= level
     _tone(signal, smooth, draw(rng, ranges.edge_boost), low, max(high, low + 0.3), table, out)
@@ -120,7 +118,7 @@ def _process(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, sp
 
 
 def _collimate(
-    rng: np.random.Generator, ranges: PhantomRanges, image: Floats, free: NDArray[np.bool_], view: View
+    rng: np.random.Generator, ranges: PhantomRanges, image: Floats, free: NDArray[np.bool_], parts: Components
 ) -> None:
     """Shade the border beyond a tilted collimator, in place.
 
@@ -131,51 +129,54 @@ def _collimate(
     depth, grey, soft = rng.uniform(0.2, 0.95, 3), rng.uniform(0.75, 1.0), rng.uniform(0.15, 1.2)
     if not present:
         return
-    size = view.size
+    size = max(parts.shape)
+    height, width = parts.shape
     taken = np.argwhere(~free)
     turn = np.radians(tilt)
-    centre = (size - 1) / 2.0
-    rows, columns = (taken[:, 0] + 0.5) * size / 64 - centre, (taken[:, 1] + 0.5) * size / 64 - centre
-    upper = rows < 0.25 * size
+    rows, columns = (taken[:, 0] - 31.5) * height / 64, (taken[:, 1] - 31.5) * width / 64
+    upper = rows < 0.25 * height
     along = columns * np.cos(turn) + rows * np.sin(turn)
     down = -columns * np.sin(turn) + rows * np.cos(turn)
     pad = size / 40.0
     edges = (-along[upper].min() + pad, along[upper].max() + pad, -down.min() + pad)
     reach = [max(edge, edge + (0.56 * size - edge) * float(depth[k])) for k, edge in enumerate(edges)]
-    x = np.arange(size, dtype=np.float32) - np.float32(centre)
-    inside = np.ones((size, size), np.float32)
+    x = np.arange(width, dtype=np.float32) - np.float32(0.5 * (width - 1))
+    y = np.arange(height, dtype=np.float32) - np.float32(0.5 * (height - 1))
+    inside = np.ones(parts.shape, np.float32)
     cosine, sine = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    u = x[None, :] * cosine + x[:, None] * sine
-    v = x[:, None] * cosine - x[None, :] * sine
-    ramp = np.float32(max(soft / view.spacing, 1.0))
+    u = x[None, :] * cosine + y[:, None] * sine
+    v = y[:, None] * cosine - x[None, :] * sine
+    ramp = np.float32(max(soft / parts.spacing, 1.0))
     for distance in (u + np.float32(reach[0]), np.float32(reach[1]) - u, v + np.float32(reach[2])):
         inside = np.minimum(inside, np.clip(distance / ramp, 0, 1))
     outside = np.float32(grey if bright else 0.0) + (image * np.float32(0.25))
     image += (1 - inside) * (np.minimum(outside, 1) - image)
 
 
-def _mark(rng: np.random.Generator, ranges: PhantomRanges, image: Floats, free: NDArray[np.bool_], view: View) -> None:
+def _mark(
+    rng: np.random.Generator, ranges: PhantomRanges, image: Floats, free: NDArray[np.bool_], parts: Components
+) -> None:
     """Lay a lead letter for the side beside the hand, in place."""
     present = rng.random() < ranges.marker_share
-    letter = "R" if view.side == "right" else "L"
-    height = rng.uniform(9.0, 15.0) / view.spacing
+    letter = "R" if parts.side == "right" else "L"
+    letters_high = rng.uniform(9.0, 15.0) / parts.spacing
     angle, plate, grey = rng.normal(0.0, 9.0), rng.random() < 0.4, rng.uniform(0.85, 1.0)
     initials = "".join(chr(65 + int(k)) for k in rng.integers(0, 26, 2)) if rng.random() < 0.4 else ""
     spot = rng.random()
     if not present:
         return
-    side = int(2.2 * height)
-    cells = int(np.ceil(side * 64 / view.size)) + 2
+    side = int(2.2 * letters_high)
+    tall, broad = (int(np.ceil(side * 64 / edge)) + 2 for edge in parts.shape)
     clear = cv2.erode(
-        free.astype(np.uint8), np.ones((cells, cells), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+        free.astype(np.uint8), np.ones((tall, broad), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
     places = np.argwhere(clear)
     if not len(places):
         return
     row, column = places[int(spot * len(places))]
     canvas = np.zeros((side, side), np.uint8)
-    font, weight = cv2.FONT_HERSHEY_DUPLEX, max(1, int(height / 8))
-    scale = cv2.getFontScaleFromHeight(font, max(int(height), 8), weight)
+    font, weight = cv2.FONT_HERSHEY_DUPLEX, max(1, int(letters_high / 8))
+    scale = cv2.getFontScaleFromHeight(font, max(int(letters_high), 8), weight)
     (w, h), _ = cv2.getTextSize(letter, font, scale, weight)
     base = side // 2 + (h // 2 if not initials else h // 4)
     cv2.putText(canvas, letter, ((side - w) // 2, base), font, scale, 255, weight, cv2.LINE_AA)
@@ -198,8 +199,9 @@ def _mark(rng: np.random.Generator, ranges: PhantomRanges, image: Floats, free: 
         np.asarray(cv2.warpAffine(layer, warp, (side, side), flags=cv2.INTER_LINEAR), np.float32)
         for layer in (canvas, frame)
     )
-    y0, x0 = int((row + 0.5) * view.size / 64) - side // 2, int((column + 0.5) * view.size / 64) - side // 2
-    y0, x0 = min(max(y0, 0), view.size - side), min(max(x0, 0), view.size - side)
+    height, width = parts.shape
+    y0, x0 = int((row + 0.5) * height / 64) - side // 2, int((column + 0.5) * width / 64) - side // 2
+    y0, x0 = min(max(y0, 0), height - side), min(max(x0, 0), width - side)
     patch = image[y0 : y0 + side, x0 : x0 + side]
     if plate:
         patch *= 1 - np.float32(0.6 / 255) * plateau

@@ -14,7 +14,7 @@ from handseg_monai.phantom.anatomy import RADIUS, ULNA, Anatomy
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.pose import PosedHand
 from handseg_monai.phantom.raster import add_silhouette, add_thickness
-from handseg_monai.phantom.resample import Floats, enlarged
+from handseg_monai.phantom.resample import Floats, Shape
 from handseg_monai.phantom.subject import Subject
 from handseg_monai.phantom.tissue import Tissue
 from handseg_monai.phantom.view import View
@@ -86,12 +86,12 @@ def _add_bone(
 
 def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand, view: View) -> Floats:
     """Return (H, W) float32: what the bones add to the attenuation of the soft tissue."""
-    out = np.zeros((view.size, view.size), np.float32)
+    out = np.zeros(view.shape, np.float32)
     sign = -1.0 if view.side == "right" else 1.0
     for bone in range(NUM_BONES):
         outer, inner = view(hand.outer[bone]), view(hand.cavities[bone])
         offset, scale = rng.uniform(0, 400, 2), rng.uniform(0.85, 1.2)
-        box = _box(outer, view.size)
+        box = _box(outer, view.shape)
         if box is None:
             continue
         x0, y0, x1, y1 = box
@@ -137,9 +137,9 @@ def _density(bone: int) -> Array:
     return 0.2 + 0.8 * np.abs(2 * share - 1) ** 1.7
 
 
-def _box(points: Array, size: int) -> tuple[int, int, int, int] | None:
+def _box(points: Array, shape: Shape) -> tuple[int, int, int, int] | None:
     low = np.maximum(np.floor(points[:, :2].min(axis=0)).astype(int) - 1, 0)
-    high = np.minimum(np.ceil(points[:, :2].max(axis=0)).astype(int) + 2, size)
+    high = np.minimum(np.ceil(points[:, :2].max(axis=0)).astype(int) + 2, (shape[1], shape[0]))
     if (high <= low).any():
         return None
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
@@ -154,11 +154,11 @@ def bone_polygons(anatomy: Anatomy, hand: PosedHand, view: View) -> tuple[tuple[
         29 tuples of (N, 2) int32 polygons, x and y in pixels; filled with ``cv2.fillPoly`` they are the silhouette. A
         bone outside of the image has none.
     """
-    return tuple(_outline(view(hand.outer[bone]), anatomy.meshes[bone].faces, view.size) for bone in range(NUM_BONES))
+    return tuple(_outline(view(hand.outer[bone]), anatomy.meshes[bone].faces, view.shape) for bone in range(NUM_BONES))
 
 
-def _outline(points: Array, faces: NDArray[np.int32], size: int) -> tuple[Polygon, ...]:
-    box = _box(points, size)
+def _outline(points: Array, faces: NDArray[np.int32], shape: Shape) -> tuple[Polygon, ...]:
+    box = _box(points, shape)
     if box is None:
         return ()
     x0, y0, x1, y1 = box
@@ -170,11 +170,33 @@ def _outline(points: Array, faces: NDArray[np.int32], size: int) -> tuple[Polygo
     return tuple(contour[:, 0, :].astype(np.int32) for contour in contours if len(contour) >= 3)
 
 
-def soft_attenuation(tissue: Tissue, fat: float, size: int) -> Floats:
-    """Return (H, W) float32: attenuation of the soft tissue, zero outside of the skin."""
-    depth = enlarged(tissue.depth, size, smooth=True)
-    half, muscle = enlarged(tissue.half, size), enlarged(tissue.muscle, size)
-    out = np.empty((size, size), np.float32)
+def soft_attenuation(tissue: Tissue, fat: float, view: View, upright: View) -> Floats:
+    """Return (H, W) float32: attenuation of the soft tissue, zero outside of the skin.
+
+    Parameters
+    ----------
+    tissue
+        Soft tissue on a coarse grid over `upright`.
+    fat
+        Layer of fat under the skin, millimetres.
+    view
+        The view to render.
+    upright
+        The upright view that covers it, ``view.upright()``.
+    """
+    grid = upright.resized(tissue.depth.shape[0])
+    # From pixels of the view to cells of the grid, by way of millimetres.
+    fine, coarse = (np.vstack([v.matrix, (0.0, 0.0, 1.0)]) for v in (view, grid))
+    matrix = (coarse @ np.linalg.inv(fine))[:2]
+
+    def sampled(image: Floats, method: int) -> Floats:
+        flags = method | cv2.WARP_INVERSE_MAP
+        turned = cv2.warpAffine(image, matrix, (view.width, view.height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(turned, np.float32)
+
+    depth = sampled(tissue.depth, cv2.INTER_CUBIC)
+    half, muscle = sampled(tissue.half, cv2.INTER_LINEAR), sampled(tissue.muscle, cv2.INTER_LINEAR)
+    out = np.empty(view.shape, np.float32)
     _chords(depth, half, muscle, fat, _FAT, _MUSCLE, out)
     return out
 

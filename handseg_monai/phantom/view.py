@@ -1,16 +1,18 @@
-"""Where the hand lies in the image: millimetres of the PA frame to pixels, mirrored for a left hand."""
+"""Where the hand lies in the image: millimetres of the PA frame to pixels, mirrored for a left hand, turned at will."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handseg_monai.bones import BONES, Group
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.pose import PosedHand
 from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.resample import Shape
 from handseg_monai.phantom.subject import draw
 
 Side = Literal["left", "right"]
@@ -23,43 +25,114 @@ _WRIST = 45.0
 
 @dataclass(frozen=True)
 class View:
-    """Placement of the hand in a square image.
+    """Placement of the hand in an image.
 
     Attributes
     ----------
-    size
-        Side of the image, pixels.
+    height, width
+        Pixels of the image.
     spacing
         Millimetres per pixel.
-    left, top
-        Position of the image's left and upper edge in the mirrored PA frame, millimetres.
+    middle
+        The image's middle in the mirrored PA frame (x to the right, y up), millimetres.
     side
-        Which hand; the left one is mirrored, so that its thumb points to the right.
+        Which hand; the left one is mirrored, so that its thumb points to the right when its fingers point up.
+    angle
+        Turn of the hand in the image, clockwise, degrees; 0: fingers up.
     """
 
-    size: int
+    height: int
+    width: int
     spacing: float
-    left: float
-    top: float
+    middle: tuple[float, float]
     side: Side
+    angle: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """The longer side, pixels."""
+        return max(self.height, self.width)
+
+    @property
+    def shape(self) -> Shape:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+    @property
+    def left(self) -> float:
+        """The left edge of an upright image in the mirrored PA frame, millimetres."""
+        return self.middle[0] - 0.5 * self.width * self.spacing
+
+    @property
+    def top(self) -> float:
+        """The upper edge of an upright image in the PA frame, millimetres."""
+        return self.middle[1] + 0.5 * self.height * self.spacing
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(2, 3): x and y of the PA frame, not mirrored, in millimetres to pixels; pixel centres at whole numbers."""
+        turn, sign = np.radians(self.angle), 1.0 if self.side == "right" else -1.0
+        cosine, sine = np.cos(turn) / self.spacing, np.sin(turn) / self.spacing
+        linear = np.array([[sign * cosine, sine], [sign * sine, -cosine]])
+        middle = np.array([sign * self.middle[0], self.middle[1]])
+        centre = np.array([0.5 * (self.width - 1), 0.5 * (self.height - 1)])
+        return np.column_stack([linear, centre - linear @ middle])
 
     def __call__(self, points: Array) -> Array:
         """Map (N, 3) millimetres to (x px, y px, z mm); the centre of the first pixel is (0, 0)."""
         pixels = points.copy()
-        sign = 1.0 if self.side == "right" else -1.0
-        pixels[:, 0] = (sign * points[:, 0] - self.left) / self.spacing - 0.5
-        pixels[:, 1] = (self.top - points[:, 1]) / self.spacing - 0.5
+        matrix = self.matrix
+        pixels[:, :2] = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         return pixels
 
     def resized(self, size: int) -> View:
-        """Return the same field of view at another size in pixels."""
-        return View(size, self.spacing * self.size / size, self.left, self.top, self.side)
+        """Return the same field of view with another longer side in pixels."""
+        share = size / self.size
+        height, width = max(round(self.height * share), 1), max(round(self.width * share), 1)
+        return replace(self, height=height, width=width, spacing=self.spacing / share)
+
+    def upright(self) -> View:
+        """Return an upright, square view of the same middle and spacing that covers this one."""
+        if self.angle == 0.0 and self.height == self.width:
+            return self
+        turn = np.radians(self.angle)
+        cosine, sine = abs(np.cos(turn)), abs(np.sin(turn))
+        reach = max(self.width * cosine + self.height * sine, self.width * sine + self.height * cosine)
+        size = int(np.ceil(reach))
+        return replace(self, height=size, width=size, angle=0.0)
+
+
+def place_upright(hand: PosedHand, side: Side, size: int, *, field: float = 270.0) -> View:
+    """Return the upright, square view of a whole hand in its middle; the forearm is cut by the lower edge.
+
+    Parameters
+    ----------
+    hand
+        The hand.
+    side
+        Which hand.
+    size
+        Pixels.
+    field
+        Side of the field of view, millimetres; grows where the hand would not fit.
+    """
+    low, high = _extent(hand)
+    margin = 8.0
+    field = max(field, high[0] - low[0] + 4 * _FLESH, high[1] - low[1] + _FLESH + margin + _WRIST)
+    middle = 0.5 * float(low[0] + high[0])
+    x = middle if side == "right" else -middle
+    return View(size, size, field / size, (x, float(high[1]) + _FLESH + margin - 0.5 * field), side)
+
+
+def _extent(hand: PosedHand) -> tuple[Array, Array]:
+    """Return the least and greatest coordinates of carpals, metacarpals and phalanges, millimetres."""
+    points = np.concatenate([hand.outer[bone][::5] for bone in _HAND])
+    return points.min(axis=0), points.max(axis=0)
 
 
 def place(rng: np.random.Generator, ranges: PhantomRanges, hand: PosedHand, side: Side, size: int) -> View:
     """Draw a placement: fingers up, the hand near the middle, the forearm cut by the image's edge."""
-    points = np.concatenate([hand.outer[bone][::5] for bone in _HAND])
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = _extent(hand)
     margin = draw(rng, ranges.top_margin)
     field, shift = draw(rng, ranges.field), draw(rng, ranges.side_shift)
     field = max(field, high[0] - low[0] + 4 * _FLESH, high[1] - low[1] + _FLESH + margin + _WRIST)
@@ -68,4 +141,4 @@ def place(rng: np.random.Generator, ranges: PhantomRanges, hand: PosedHand, side
     middle += float(np.clip(shift, -room, room))
     if side == "left":
         middle = -middle
-    return View(size, field / size, middle - 0.5 * field, high[1] + _FLESH + margin, side)
+    return View(size, size, field / size, (middle, high[1] + _FLESH + margin - 0.5 * field), side)
