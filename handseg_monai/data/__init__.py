@@ -1,7 +1,13 @@
 """Layouts on disk -> MONAI datalists and datasets."""
 
 from handseg_monai.data.competition import Item, LabelError, labelled_items, read_polygons
-from handseg_monai.data.datalists import DatasetError, check_training, inference_datalist, training_datalist
+from handseg_monai.data.datalists import (
+    DatasetError,
+    check_training,
+    inference_datalist,
+    phantom_datalist,
+    training_datalist,
+)
 from handseg_monai.data.dataset import EpochSampler, RadiographDataset, prepare_planes
 from handseg_monai.data.folds import assign_folds, split_items, write_folds
 from handseg_monai.data.images import UnreadableImageError, find_images, read_radiograph
@@ -18,6 +24,7 @@ __all__ = [
     "find_images",
     "inference_datalist",
     "labelled_items",
+    "phantom_datalist",
     "prepare_planes",
     "read_polygons",
     "read_radiograph",

@@ -76,6 +76,37 @@ def training_datalist(
     return {"training": training, "validation": validation}
 
 
+def phantom_datalist(dataset_dir: str | Path, held_out: float = 0.03) -> dict[str, list[Item]]:
+    """List phantoms before exposure (``handseg phantom --components``) as ``training`` and ``validation``.
+
+    Parameters
+    ----------
+    dataset_dir
+        Folder of ``<subject>_<side>.npz``.
+    held_out
+        Share of the subjects for validation, at least one: the last ones.
+
+    Raises
+    ------
+    DatasetError
+        No such folder, or fewer than two subjects in it.
+    """
+    root = Path(str(dataset_dir))
+    paths = sorted(root.glob("*.npz"))
+    subjects = sorted({path.stem.rpartition("_")[0] for path in paths})
+    if len(subjects) < 2:
+        raise DatasetError(
+            f"{root} holds phantoms of {len(subjects)} subjects, expected two or more; "
+            f"make them with: handseg phantom {root} --subjects 1000 --components"
+        )
+    last = set(subjects[-max(1, round(held_out * len(subjects))) :])
+    items = {path: Item(image=str(path), name=path.stem) for path in paths}
+    return {
+        "training": [item for path, item in items.items() if path.stem.rpartition("_")[0] not in last],
+        "validation": [item for path, item in items.items() if path.stem.rpartition("_")[0] in last],
+    }
+
+
 def _labelled(dataset_dir: str | Path) -> tuple[list[Item], list[str]]:
     root = Path(str(dataset_dir))
     if not root.is_dir():

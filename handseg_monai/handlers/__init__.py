@@ -7,6 +7,7 @@ from handseg_monai.handlers.checkpoint import (
     first_checkpoint,
     load_weights,
     prepare_run,
+    trained_with,
 )
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
 from handseg_monai.handlers.submission import SubmissionWriter
@@ -21,4 +22,5 @@ __all__ = [
     "first_checkpoint",
     "load_weights",
     "prepare_run",
+    "trained_with",
 ]

@@ -105,6 +105,28 @@ def load_weights(
     return content
 
 
+def trained_with(path: str | Path) -> dict[str, Any]:
+    """Say how the network of a checkpoint saw its images, so that inference shows them alike.
+
+    Returns
+    -------
+    facts
+        ``size``, the long side of the whole image in pixels; ``window``, that of the network's input; ``views``,
+        ``"image"`` where it saw whole images, or windows of them, and ``"hand"`` where it saw hands upright and filling
+        the view too, as :class:`~handseg_monai.inferers.HandInferer` shows them. 1024, 1024 and ``"image"`` where the
+        checkpoint doesn't say.
+
+    Raises
+    ------
+    CheckpointError
+        See :func:`read_checkpoint`.
+    """
+    content = read_checkpoint(path)
+    return {"size": 1024, "window": 1024, "views": "image"} | {
+        key: content[key] for key in ("size", "window", "views") if content.get(key) is not None
+    }
+
+
 class TrainingCheckpoint:
     """Write the best weights and the state of training at the end of each epoch, and go on from that state.
 
@@ -124,8 +146,9 @@ class TrainingCheckpoint:
         Further parts of training with ``state_dict`` and ``load_state_dict``, for example optimiser and schedule.
     trained_on
         Datalist of training, whose names are kept in the checkpoint, so that no one evaluates on them.
-    size
-        Working size, kept in the checkpoint.
+    facts
+        Plain values that inference needs to see images as training did, kept in the checkpoint: ``size``, ``window``
+        and ``views`` (see :func:`trained_with`).
     """
 
     def __init__(
@@ -137,7 +160,7 @@ class TrainingCheckpoint:
         evaluator: Workflow,
         states: Mapping[str, Any],
         trained_on: Sequence[Item] = (),
-        size: int | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.network = network
@@ -145,7 +168,11 @@ class TrainingCheckpoint:
         self.trainer = trainer
         self.evaluator = evaluator
         self.states = dict(states)
-        self.facts = {"network_name": network_name, "trained_on": [item["name"] for item in trained_on], "size": size}
+        self.facts = {
+            "network_name": network_name,
+            "trained_on": [item["name"] for item in trained_on],
+            **(facts or {}),
+        }
         self.best_score: float | None = None
 
     def attach(self) -> None:

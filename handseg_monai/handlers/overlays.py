@@ -27,16 +27,16 @@ class TensorBoardOverlays:
     summary_writer
         A ``SummaryWriter``.
     data
-        Datalist, for the paths of the radiographs.
+        Datalist, for the paths of the radiographs; None to draw on the network's input.
     count
         Number of images.
     long_side
         Of the pictures, in pixels.
     """
 
-    def __init__(self, summary_writer: Any, data: Sequence[Item], count: int = 4, long_side: int = 512) -> None:
+    def __init__(self, summary_writer: Any, data: Sequence[Item] | None, count: int = 4, long_side: int = 512) -> None:
         self.summary_writer = summary_writer
-        self.paths = {item["name"]: item["image"] for item in data}
+        self.paths = None if data is None else {item["name"]: item["image"] for item in data}
         self.count = count
         self.long_side = long_side
         self.shown = 0
@@ -55,7 +55,10 @@ class TensorBoardOverlays:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             if self.shown >= self.count:
                 return
-            radiograph = read_radiograph(self.paths[batch["name"]])
+            if self.paths is None:
+                radiograph = 255 * batch["image"][0].cpu().numpy()
+            else:
+                radiograph = read_radiograph(self.paths[batch["name"]])
             pictures = []
             for key in ("pred", "label"):
                 small, planes = drawing.fit(radiograph, _planes(output[key]), self.long_side)

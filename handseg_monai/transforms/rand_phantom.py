@@ -109,7 +109,7 @@ class RandPhantomd(RandomizableTransform):
     ----------
     image_key
         Key of the path of a phantom before exposure (``handseg phantom --components``), replaced by the radiograph,
-        float32 (1, size, size), grey values 0 to 255.
+        float32 (1, size, size), grey values 0 to 255; ``image_size`` is set beside it, int64 (2,).
     label_key
         Key of its bit planes, int32 (1, size, size).
     size
@@ -135,5 +135,6 @@ class RandPhantomd(RandomizableTransform):
         parts = rand_view(rng, self.views, load_components(result[self.image_key]), self.size)
         image = expose(rng, self.ranges[int(rng.integers(len(self.ranges)))], parts)
         result[self.image_key] = torch.from_numpy(image.astype(np.float32)[None])
+        result["image_size"] = torch.tensor([self.size, self.size])
         result[self.label_key] = torch.from_numpy(parts.planes[None])
         return result

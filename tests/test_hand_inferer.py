@@ -1,0 +1,155 @@
+"""The hand is found wherever it lies, laid upright, looked at again, and its masks come back to their place."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from handseg_monai.bones import INDEX, NUM_BONES
+from handseg_monai.inferers.hand import HandInferer, closer_view, sample, stretched
+
+WINDOW = 256
+# Bone, place across and up, radius: in units of the hand's length.
+SPOTS = [
+    ("Radius", 0.0, -0.75, 0.09),
+    ("Capitate", 0.0, -0.4, 0.06),
+    ("Hamate", 0.12, -0.4, 0.05),
+    ("finger-11", 0.0, -0.1, 0.07),
+    ("finger-10", 0.0, 0.2, 0.06),
+    ("finger-8", 0.0, 0.45, 0.05),
+    ("finger-1", -0.3, 0.0, 0.05),
+]
+BASE, TIP = INDEX["Capitate"], INDEX["finger-8"]
+
+
+def drawn(height: int, width: int, length: float, x: float, y: float, angle: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """A hand of discs: masks (29, H, W), and an image (30, H, W) that shows each bone in a channel of its own."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    masks = torch.zeros(NUM_BONES, height, width)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    for name, across, up, radius in SPOTS:
+        cx = x + length * (across * cosine + up * sine)
+        cy = y + length * (across * sine - up * cosine)
+        masks[INDEX[name]] = (columns - cx) ** 2 + (rows - cy) ** 2 <= (radius * length) ** 2
+    # One channel is white, so that stretching the grey values keeps them.
+    return torch.cat([masks, torch.ones(1, height, width)]), masks
+
+
+class SeeingNetwork(torch.nn.Module):
+    """Sees each bone in its channel, but only where the hand points up to within `reach` degrees."""
+
+    def __init__(self, reach: float = 180.0) -> None:
+        super().__init__()
+        self.reach = reach
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.seen.append(image)
+        logits = 12.0 * (image[:, :NUM_BONES] - 0.5)
+        if self.reach < 180.0:
+            base, tip = _middle(image[0, BASE] > 0.5), _middle(image[0, TIP] > 0.5)
+            if base is None or tip is None or abs(_tilt(base, tip)) > self.reach:
+                return torch.full_like(logits, -6.0)
+        return logits
+
+
+def _tilt(base: tuple[float, float], tip: tuple[float, float]) -> float:
+    return math.degrees(math.atan2(tip[0] - base[0], base[1] - tip[1]))
+
+
+def _middle(mask: torch.Tensor) -> tuple[float, float] | None:
+    rows, columns = mask.nonzero(as_tuple=True)
+    return (float(columns.float().mean()), float(rows.float().mean())) if len(rows) else None
+
+
+def dice(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+@pytest.mark.parametrize("angle", [0, 40, 90, 160, 180, -100])
+@pytest.mark.parametrize("shape", [(300, 400), (420, 260)])
+def test_masks_come_back_to_where_the_hand_lies(angle: float, shape: tuple[int, int]) -> None:
+    image, masks = drawn(*shape, 150.0, 0.55 * shape[1], 0.5 * shape[0], math.radians(angle))
+    logits = HandInferer(WINDOW)(image[None], SeeingNetwork())
+    assert logits.shape == (1, NUM_BONES, *shape)
+    for name, *_ in SPOTS:
+        found, true = logits[0, INDEX[name]] > 0, masks[INDEX[name]] > 0
+        assert dice(found, true) > 0.93, name
+    others = [k for k in range(NUM_BONES) if k not in {INDEX[name] for name, *_ in SPOTS}]
+    assert (logits[0, others] < 0).all()
+
+
+@pytest.mark.parametrize("angle", [0, 50, 90, 180, -90, -150])
+def test_the_second_look_shows_the_hand_upright_and_filling_the_view(angle: float) -> None:
+    image, _ = drawn(400, 400, 180.0, 210.0, 190.0, math.radians(angle))
+    network = SeeingNetwork()
+    HandInferer(WINDOW, flip=False)(image[None], network)
+    last = network.seen[-1][0]
+    base, tip = _middle(last[BASE] > 0.5), _middle(last[TIP] > 0.5)
+    assert base is not None and tip is not None
+    assert abs(_tilt(base, tip)) < 12
+    assert base[1] - tip[1] > 0.6 * WINDOW
+
+
+def test_a_network_that_knows_upright_hands_alone_finds_one_that_lies_on_its_side() -> None:
+    image, masks = drawn(300, 300, 160.0, 150.0, 150.0, math.radians(95))
+    logits = HandInferer(WINDOW)(image[None], SeeingNetwork(reach=30.0))
+    assert dice(logits[0, INDEX["Capitate"]] > 0, masks[INDEX["Capitate"]] > 0) > 0.93
+    one = HandInferer(WINDOW, turns=1)(image[None], SeeingNetwork(reach=30.0))
+    assert (one < 0).all()
+
+
+def test_what_lies_beyond_the_second_look_comes_from_the_first() -> None:
+    image, _ = drawn(500, 300, 120.0, 150.0, 120.0, 0.0)
+    image[INDEX["Radius"], 400:440, 130:170] = 1.0
+    logits = HandInferer(WINDOW)(image[None], SeeingNetwork())
+    assert dice((logits[0, INDEX["Radius"]] > 0)[300:], image[INDEX["Radius"], 300:] > 0.5) > 0.85
+
+
+def test_an_image_without_a_hand_gives_no_bones() -> None:
+    logits = HandInferer(WINDOW)(torch.zeros(2, 30, 200, 130), SeeingNetwork())
+    assert logits.shape == (2, NUM_BONES, 200, 130)
+    assert (logits < 0).all()
+
+
+def test_flipping_averages_the_mirror_image() -> None:
+    image, _ = drawn(300, 300, 140.0, 150.0, 150.0, 0.2)
+    network = SeeingNetwork()
+    HandInferer(WINDOW, flip=True)(image[None], network)
+    assert torch.equal(network.seen[-1], network.seen[-2].flip(-1))
+
+
+def test_sampling_by_the_identity_gives_the_image_back() -> None:
+    image = torch.rand(3, 20, 31)
+    same = sample(image, torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), (20, 31))
+    assert torch.allclose(same, image, atol=1e-5)
+
+
+def test_sampling_averages_where_it_reduces() -> None:
+    stripes = (torch.arange(64) % 2).float().expand(1, 64, 64)
+    half = sample(stripes, torch.tensor([[4.0, 0.0, 1.5], [0.0, 4.0, 1.5]]), (16, 16))
+    assert (half[0, 2:-2, 2:-2] - 0.5).abs().max() < 0.05
+
+
+def test_stretching_spans_zero_to_one_and_leaves_an_even_image_black() -> None:
+    out = stretched(torch.linspace(0.2, 0.4, 1000).reshape(1, 10, 100))
+    assert out.min() == 0 and out.max() == 1
+    assert (stretched(torch.full((1, 8, 8), 0.7)) == 0).all()
+
+
+def test_three_bones_of_one_kind_don_t_say_which_way_a_hand_points() -> None:
+    logits = torch.full((NUM_BONES, 64, 64), -6.0)
+    for k, name in enumerate(("Capitate", "Hamate", "Lunate")):
+        logits[INDEX[name], 20:32, 16 * k : 16 * k + 12] = 6.0
+    assert closer_view(logits, torch.eye(3)[:2], 64, 1.25) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"turns": 5}, "1 to 4"), ({"turns": 0}, "1 to 4"), ({"closer": -1}, "0 or more"), ({"margin": 0.5}, "at least 1")],
+)
+def test_options_out_of_range_are_refused(options: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        HandInferer(WINDOW, **options)  # type: ignore[arg-type]
