@@ -20,11 +20,11 @@ from handseg_monai.phantom.subject import Subject, draw
 
 _SCAPHOID, _LUNATE = INDEX["Scaphoid"], INDEX["Lunate"]
 _TRIQUETRUM, _PISIFORM = INDEX["Triquetrum"], INDEX["Pisiform"]
-_RADIOCARPAL_PART = 0.45
-_FLEXION_PART = {_SCAPHOID: 0.35, _LUNATE: 0.25, _TRIQUETRUM: 0.2, _PISIFORM: 0.2}
+_RADIOCARPAL_PART = 0.55
+_FLEXION_PART = {_SCAPHOID: 0.5, _LUNATE: 0.3, _TRIQUETRUM: 0.2, _PISIFORM: 0.2}
 """Flexion of each bone of the proximal row per degree of radial deviation."""
 
-_BRIDGE = 0.22
+_BRIDGE = 0.25
 """Share of the deviation by which the scaphoid, which bridges the rows, follows the distal one."""
 
 
@@ -156,8 +156,8 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
 def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     """Return the motion of every bone by the wrist's deviation alone; the forearm rests."""
     anatomy, scale = subject.anatomy, subject.scale
-    proximal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([-2.0, -4.0, 0.0])
-    distal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([1.0, -6.0, 0.0])
+    proximal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([1.5, 1.4, 0.0])
+    distal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([0.0, -5.5, 0.0])
     row = _Motion.about(proximal_pivot, rotation([0, 0, 1], _RADIOCARPAL_PART * deviation))
     hand = row.after(_Motion.about(distal_pivot, rotation([0, 0, 1], (1 - _RADIOCARPAL_PART) * deviation)))
     motions = [hand] * NUM_BONES
@@ -180,5 +180,5 @@ def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     pairs = INTERCARPAL + RADIOCARPAL
     gaps = [subject.radiocarpal_gap if RADIUS in pair else 1.1 for pair in pairs]
     apart = [pair for pair in KEPT_APART if pair[0] in CARPALS and pair[1] in used]
-    shifts = settle(points, normals, body, pairs, gaps, apart, least=0.3, rounds=30, firm=RADIOCARPAL)
+    shifts = settle(points, normals, body, pairs, gaps, apart, least=0.3, rounds=30, firm=(*RADIOCARPAL, (_SCAPHOID, INDEX["Trapezium"])))
     return [_Motion(m.matrix, m.shift + shifts[body[b]]) for b, m in enumerate(motions)]
