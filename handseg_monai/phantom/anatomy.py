@@ -20,7 +20,8 @@ from scipy import sparse
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom import forearm
 from handseg_monai.phantom.carpals import carpal
-from handseg_monai.phantom.mesh import Array, Mesh, averaging_matrix, closed, smoothed, vertex_normals
+from handseg_monai.phantom.metacarpals import metacarpal
+from handseg_monai.phantom.mesh import Array, Mesh, averaging_matrix, closed, vertex_normals
 
 HINT = "needs the packages of the extra 'phantom': pip install 'handseg-monai[phantom]'"
 RADIUS, ULNA, CAPITATE = INDEX["Radius"], INDEX["Ulna"], INDEX["Capitate"]
@@ -146,20 +147,19 @@ def _finish(meshes: list[Mesh], anchors: Array, flexion: Array) -> Anatomy:
 
 
 _LAID = (
-    # Base of the metacarpal (mm), its lean from straight up towards the ulna, its rise and roll (degrees); how much
-    # wider its base gets, share.
-    ((-32.5, 10.0, -9.0), -36.0, -6.0, -10.0, 0.1),
-    ((-13.4, 13.0, 1.0), -8.0, 6.0, -4.0, 0.22),
-    ((-0.8, 12.6, 1.5), -0.5, 4.0, 0.0, 0.25),
-    ((10.8, 12.6, 0.5), 6.0, 4.0, 12.0, 0.2),
-    ((19.6, 12.0, -1.5), 14.5, 5.0, 20.0, 0.2),
+    # Base of the metacarpal (mm), its lean from straight up towards the ulna, its rise and roll (degrees).
+    ((-32.5, 10.0, -9.0), -36.0, -6.0, -10.0),
+    ((-13.4, 13.0, 1.0), -8.0, 6.0, -4.0),
+    ((-0.8, 12.6, 1.5), -0.5, 4.0, 0.0),
+    ((10.8, 12.6, 0.5), 6.0, 4.0, 12.0),
+    ((19.6, 12.0, -1.5), 14.5, 5.0, 20.0),
 )
 """Where the rays of a hand lie that is pressed flat; they fan out from the distal row of the carpus."""
 
 
 def _flatten(meshes: list[Mesh], anchors: Array, ends: Array, flexion: Array) -> None:
     """Lay the palm's arch flat, in place."""
-    for bones, (base, lean, rise, roll, flare) in zip(RAYS, _LAID, strict=True):
+    for number, (bones, (base, lean, rise, roll)) in enumerate(zip(RAYS, _LAID, strict=True), 1):
         axis = ends[bones[0]] - anchors[bones[0]]
         axis /= np.linalg.norm(axis)
         across = np.cross(axis, [0.0, 0.0, 1.0])
@@ -172,11 +172,7 @@ def _flatten(meshes: list[Mesh], anchors: Array, ends: Array, flexion: Array) ->
         after = np.stack([to, side, np.cross(to, side)], axis=1)
         turn = after @ before.T @ rotation(axis, -roll)
         pivot = anchors[bones[0]].copy()
-        # The MyoHand's metacarpals end narrower than they are wide at their heads.
-        shaft = meshes[bones[0]]
-        offset = shaft.vertices - pivot
-        broad = flare * np.exp(-((offset @ axis / 11.0) ** 2)) * (offset @ across)
-        meshes[bones[0]] = smoothed(Mesh(shaft.vertices + broad[:, None] * across, shaft.faces), 12)
+        meshes[bones[0]] = metacarpal(number, meshes[bones[0]], before, pivot)
         for bone in bones:
             meshes[bone] = Mesh((meshes[bone].vertices - pivot) @ turn.T + base, meshes[bone].faces)
             anchors[bone] = turn @ (anchors[bone] - pivot) + base

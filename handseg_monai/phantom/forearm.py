@@ -14,11 +14,11 @@ from handseg_monai.phantom.mesh import Array, Mesh, smoothed, tube
 # Height over the radius' ulnar corner (mm): borders towards the thumb and towards the ulna, half depth along the beam.
 _RADIUS = np.array(
     [
-        (16.0, -17.5, 8.3, 7.0),
-        (12.0, -18.9, 8.4, 8.0),
-        (9.0, -19.8, 8.5, 8.8),
-        (5.0, -20.5, 8.6, 9.4),
-        (0.0, -21.0, 8.6, 10.0),
+        (16.0, -15.0, 8.3, 7.0),
+        (12.0, -17.4, 8.4, 8.0),
+        (9.0, -19.0, 8.5, 8.8),
+        (5.0, -20.3, 8.6, 9.4),
+        (0.0, -21.0, 8.2, 10.0),
         (-3.0, -21.2, 8.6, 10.3),
         (-6.0, -21.3, 8.1, 10.3),
         (-10.0, -21.0, 6.8, 10.0),
@@ -137,9 +137,9 @@ def ulna(joint_height: float, depth: float) -> Mesh:
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
     shares = np.linspace(0.06, 1.0, 14)[:, None]
     # Styloid on the ulnar and dorsal side.
-    toward = np.exp(-(((angle - 0.5 + np.pi) % (2 * np.pi) - np.pi) ** 2) / (2 * 0.5**2))[None, :]
-    bump = 6.0 * toward * np.exp(-((shares - 0.8) ** 2) / (2 * 0.18**2))
-    return _loft(_ULNA, bump - 2.6 * shares**4, joint_height, depth)
+    toward = np.exp(-(((angle - 0.5 + np.pi) % (2 * np.pi) - np.pi) ** 2) / (2 * 0.42**2))[None, :]
+    bump = 5.6 * toward * np.exp(-((shares - 0.8) ** 2) / (2 * 0.18**2))
+    return _loft(_ULNA, bump - 3.4 * shares**4, joint_height, depth)
 
 
 def _proximal(points: Array) -> Array:

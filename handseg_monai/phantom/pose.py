@@ -21,8 +21,13 @@ from handseg_monai.phantom.subject import Subject, draw
 _SCAPHOID, _LUNATE = INDEX["Scaphoid"], INDEX["Lunate"]
 _TRIQUETRUM, _PISIFORM = INDEX["Triquetrum"], INDEX["Pisiform"]
 _RADIOCARPAL_PART = 0.55
-_FLEXION_PART = {_SCAPHOID: 0.5, _LUNATE: 0.3, _TRIQUETRUM: 0.2, _PISIFORM: 0.2}
-"""Flexion of each bone of the proximal row per degree of radial deviation."""
+_FLEXION_PART = {
+    _SCAPHOID: (0.75, 0.45),
+    _LUNATE: (0.35, 0.25),
+    _TRIQUETRUM: (0.2, 0.2),
+    _PISIFORM: (0.2, 0.2),
+}
+"""Turn of each bone of the proximal row per degree: extension in ulnar, flexion in radial deviation."""
 
 _BRIDGE = 0.25
 """Share of the deviation by which the scaphoid, which bridges the rows, follows the distal one."""
@@ -162,7 +167,8 @@ def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     hand = row.after(_Motion.about(distal_pivot, rotation([0, 0, 1], (1 - _RADIOCARPAL_PART) * deviation)))
     motions = [hand] * NUM_BONES
     motions[RADIUS] = motions[ULNA] = _Motion()
-    for bone, part in _FLEXION_PART.items():
+    for bone, parts in _FLEXION_PART.items():
+        part = parts[deviation > 0]
         pivot = anatomy.anchors[_TRIQUETRUM if bone == _PISIFORM else bone]
         turn = rotation([1, 0, 0], -part * deviation)
         if bone == _SCAPHOID:
@@ -180,5 +186,5 @@ def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     pairs = INTERCARPAL + RADIOCARPAL
     gaps = [subject.radiocarpal_gap if RADIUS in pair else 1.1 for pair in pairs]
     apart = [pair for pair in KEPT_APART if pair[0] in CARPALS and pair[1] in used]
-    shifts = settle(points, normals, body, pairs, gaps, apart, least=0.3, rounds=30, firm=(*RADIOCARPAL, (_SCAPHOID, INDEX["Trapezium"])))
+    shifts = settle(points, normals, body, pairs, gaps, apart, least=0.3, rounds=40, firm=(*RADIOCARPAL, (_SCAPHOID, INDEX["Trapezium"])))
     return [_Motion(m.matrix, m.shift + shifts[body[b]]) for b, m in enumerate(motions)]
