@@ -143,7 +143,7 @@ def _finish(meshes: list[Mesh], anchors: Array, flexion: Array) -> Anatomy:
     for bone in CARPALS:
         anchors[bone] = ends[bone] = meshes[bone].vertices.mean(axis=0)
     _flatten(meshes, anchors, ends, flexion)
-    return with_forearm(meshes, anchors, ends, flexion, gap=1.8, variance=0.0)
+    return with_forearm(meshes, anchors, ends, flexion, forearm.ForearmShape())
 
 
 _LAID = (
@@ -185,21 +185,21 @@ def with_forearm(
     anchors: Array,
     ends: Array,
     flexion: Array,
+    shape: forearm.ForearmShape,
     *,
-    gap: float,
-    variance: float,
     softeners: tuple[sparse.csr_matrix, ...] | None = None,
 ) -> Anatomy:
-    """Return an anatomy whose radius lies `gap` mm under the carpus; the ulna's head stands `variance` mm higher."""
+    """Return an anatomy whose radius lies under the carpus, and the ulna beside it."""
     meshes = list(meshes)
     anchors, ends = anchors.copy(), ends.copy()
     carried = np.concatenate([meshes[INDEX[name]].vertices for name in ("Scaphoid", "Lunate")])
-    meshes[RADIUS] = forearm.radius(carried, gap)
+    meshes[RADIUS] = forearm.radius(carried, shape)
     top = meshes[RADIUS].vertices
-    edge = top[top[:, 0] > 3.0]
-    head = float(edge[:, 1].max()) - 0.3 + variance
+    corner = float(top[top[:, 0] > 3.0, 1].max()) - 0.3
     depth = float(np.median(top[top[:, 1] > top[:, 1].max() - 12, 2]))
-    meshes[ULNA] = forearm.ulna(head, depth + 1.5)
+    head = corner + shape.variance
+    beside = float(top[np.abs(top[:, 1] - head + 4.0) < 2.5, 0].max())
+    meshes[ULNA] = forearm.ulna(head, depth + 1.5, beside, shape)
     for bone in (RADIUS, ULNA):
         points = meshes[bone].vertices
         ends[bone] = points[points[:, 1] > points[:, 1].max() - 6].mean(axis=0)

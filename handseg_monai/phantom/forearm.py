@@ -6,6 +6,8 @@ scaphoid and the lunate that it carries, so that the joint space is even.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
@@ -51,14 +53,47 @@ _ULNA = np.array(
 )
 _DISH = (21.0, 26.0)
 """Radius of curvature (mm) of the radius' articular surface in the PA view and along the beam."""
-_INCLINATION = (-0.5, -0.33)
-"""Slope of the middle of the articular surface in the PA view (radial inclination of 18 to 27 degrees)."""
+_GIVE = 0.05
+"""How much the slope of the articular surface may differ from a person's, to carry both bones."""
 _DORSAL = 0.17
 """Slope of the articular surface along the beam: its dorsal lip stands over the proximal row."""
 _MIDDLE = -6.2
 """x of the middle of the radius' joint surface, millimetres."""
 _AROUND = 72
 _DOWN = np.concatenate([np.arange(0, 12, 0.6), np.arange(12, 40, 1.5), np.arange(40, 205, 6.0)])
+
+
+@dataclass(frozen=True)
+class ForearmShape:
+    """What varies in radius and ulna; lengths in millimetres.
+
+    Attributes
+    ----------
+    gap, radioulnar
+        Joint spaces between radius and carpus, and between radius and ulna.
+    variance
+        Height of the ulna's head over the radius' ulnar corner.
+    radius_width, ulna_width
+        Factors.
+    inclination
+        Slope of the radius' joint surface in the PA view, degrees.
+    radial_styloid
+        Length of the radius' styloid over the usual one.
+    ulnar_styloid
+        Length of the ulna's styloid.
+    bowing
+        How far both shafts bow towards the ulna in their middle.
+    """
+
+    gap: float = 1.8
+    variance: float = 0.0
+    radioulnar: float = 1.5
+    radius_width: float = 1.0
+    ulna_width: float = 1.0
+    inclination: float = 22.0
+    radial_styloid: float = 0.0
+    ulnar_styloid: float = 5.0
+    bowing: float = 0.0
 
 
 def _section(table: Array, height: Array) -> tuple[Array, Array, Array]:
@@ -68,7 +103,7 @@ def _section(table: Array, height: Array) -> tuple[Array, Array, Array]:
     return 0.5 * (left + right), 0.5 * (right - left), thick
 
 
-def _loft(table: Array, cap: Array, zero: float, depth: float) -> Mesh:
+def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float) -> Mesh:
     """Loft over a joint surface and down the shaft.
 
     Parameters
@@ -79,6 +114,8 @@ def _loft(table: Array, cap: Array, zero: float, depth: float) -> Mesh:
         (rings, A) heights of the joint surface from its middle to its rim.
     zero, depth
         y of the table's height 0, and z of the bone's middle.
+    bowing
+        Bow towards the ulna, millimetres.
     """
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
     # Slightly squared ellipses, as in cross-sections of the distal radius.
@@ -90,12 +127,13 @@ def _loft(table: Array, cap: Array, zero: float, depth: float) -> Mesh:
     if len(cap):
         middle[: len(cap)] = middle[len(cap)] * shares[: len(cap)] + middle[0].mean() * (1 - shares[: len(cap)])
         width[: len(cap)], thick[: len(cap)] = width[len(cap)], thick[len(cap)]
+    middle = middle + bowing * np.sin(np.pi * np.clip(-height / 200.0, 0, 1)) ** 2
     rings = np.stack([middle + shares * width * cosine, zero + height, depth + shares * thick * sine], axis=2)
     # Seen from the joint (from +y) the rings run clockwise in (x, z): reverse them.
     return smoothed(tube(rings[:, ::-1]), 5)
 
 
-def radius(carried: Array, gap: float) -> Mesh:
+def radius(carried: Array, shape: ForearmShape) -> Mesh:
     """Return the radius under the bones that it carries.
 
     Parameters
@@ -103,43 +141,64 @@ def radius(carried: Array, gap: float) -> Mesh:
     carried
         (N, 3), millimetres: vertices of scaphoid and lunate in the PA frame (x right, y distal, z dorsal) of a right
         hand.
-    gap
-        Joint space, millimetres.
+    shape
+        The person's.
     """
     lowest = _proximal(carried)
     depth = float(np.median(carried[:, 2])) + 1.0
-    level, slope = _support(lowest, _MIDDLE, depth)
+    level, slope = _support(lowest, _MIDDLE, depth, shape.inclination)
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
     cosine, sine = np.cos(angle), np.sin(angle)
     share = np.linspace(0.06, 1.0, 14)[:, None]
-    x, z = share * 14.6 * cosine, share * 9.0 * sine
-    surface = level - gap + slope * x + x**2 / (2 * _DISH[0]) + z**2 / (2 * _DISH[1]) + _DORSAL * z
+    x, z = share * 14.6 * shape.radius_width * cosine, share * 9.0 * sine
+    surface = level - shape.gap + slope * x + x**2 / (2 * _DISH[0]) + z**2 / (2 * _DISH[1]) + _DORSAL * z
     # The styloid tapers, and its border is rounded.
-    surface -= 1.1 * share**6 + 3.0 * share**5 * np.clip(-cosine, 0, 1) ** 2
+    surface -= 1.1 * share**6 + (3.0 - shape.radial_styloid) * share**5 * np.clip(-cosine, 0, 1) ** 2
     corner = float(surface[-1, 0])
-    return _loft(_RADIUS, surface - corner, corner, depth)
+    table = _widened(_RADIUS, _MIDDLE, shape.radius_width)
+    return _loft(table, surface - corner, corner, depth, shape.bowing)
 
 
-def _support(lowest: Array, middle: float, depth: float) -> tuple[float, float]:
+def _widened(table: Array, middle: float, factor: float) -> Array:
+    table = table.copy()
+    table[:, 1:3] = middle + factor * (table[:, 1:3] - middle)
+    table[:, 3] *= factor
+    return table
+
+
+def _support(lowest: Array, middle: float, depth: float, inclination: float) -> tuple[float, float]:
     """Return height and slope of the dish that touches the carried bones on its radial and on its ulnar half."""
     x, z = lowest[:, 0] - middle, lowest[:, 2] - depth
     left = lowest[:, 1] - x**2 / (2 * _DISH[0]) - z**2 / (2 * _DISH[1]) - _DORSAL * z
     inside = (x > -15) & (x < 15) & (np.abs(z) < 9)
-    slopes = np.linspace(*_INCLINATION, 41)
+    usual = -float(np.tan(np.radians(inclination)))
+    slopes = np.linspace(usual - _GIVE, usual + _GIVE, 21)
     levels = [float((left - slope * x)[inside].min()) for slope in slopes]
     # Touching on both halves means that the lowest level over the slopes is the highest one.
     best = int(np.argmax(levels))
     return levels[best], float(slopes[best])
 
 
-def ulna(joint_height: float, depth: float) -> Mesh:
-    """Return the ulna, its head at a height (y, mm) and a depth (z, mm) of the PA frame; the styloid stands higher."""
+def ulna(joint_height: float, depth: float, beside: float, shape: ForearmShape) -> Mesh:
+    """Return the ulna.
+
+    Parameters
+    ----------
+    joint_height, depth
+        y and z of its head, millimetres; the styloid stands higher.
+    beside
+        x of the radius' ulnar border there, millimetres.
+    shape
+        The person's.
+    """
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
     shares = np.linspace(0.06, 1.0, 14)[:, None]
     # Styloid on the ulnar and dorsal side.
     toward = np.exp(-(((angle - 0.5 + np.pi) % (2 * np.pi) - np.pi) ** 2) / (2 * 0.42**2))[None, :]
-    bump = 5.6 * toward * np.exp(-((shares - 0.8) ** 2) / (2 * 0.18**2))
-    return _loft(_ULNA, bump - 3.4 * shares**4, joint_height, depth)
+    bump = (shape.ulnar_styloid + 0.6) * toward * np.exp(-((shares - 0.8) ** 2) / (2 * 0.18**2))
+    table = _widened(_ULNA, float(_ULNA[3, 1]), shape.ulna_width)
+    table[:, 1:3] += beside + shape.radioulnar - table[3, 1]
+    return _loft(table, bump - 3.4 * shares**4, joint_height, depth, shape.bowing)
 
 
 def _proximal(points: Array) -> Array:
