@@ -19,7 +19,9 @@ from scipy import sparse
 
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom import forearm
-from handseg_monai.phantom.mesh import Array, Mesh, averaging_matrix, closed, smoothed, vertex_normals, wrapped
+from handseg_monai.phantom.carpals import carpal
+from handseg_monai.phantom.metacarpals import metacarpal
+from handseg_monai.phantom.mesh import Array, Mesh, averaging_matrix, closed, vertex_normals
 
 HINT = "needs the packages of the extra 'phantom': pip install 'handseg-monai[phantom]'"
 RADIUS, ULNA, CAPITATE = INDEX["Radius"], INDEX["Ulna"], INDEX["Capitate"]
@@ -118,14 +120,10 @@ def myohand() -> Anatomy:
         rotation = data.xmat[body].reshape(3, 3)
         anchors[index] = 1000.0 * turn @ (data.xpos[body] + rotation @ model.jnt_pos[joint])
         flexion[index] = turn @ rotation @ model.jnt_axis[joint]
-    # The pisiform's mesh has holes and inner walls; a pea is convex. On a PA view it lies over the triquetrum; that of
-    # the MyoHand reaches over the hamate.
-    pisiform = INDEX["Pisiform"]
-    pea = smoothed(wrapped(meshes[pisiform].vertices), 3)
-    meshes[pisiform] = Mesh(pea.vertices + np.array([0.4, -0.9, 0.0]), pea.faces)
-    meshes = [closed(mesh) if index not in (RADIUS, ULNA) else mesh for index, mesh in enumerate(meshes)]
     origin = meshes[CAPITATE].vertices.mean(axis=0)
-    meshes = [Mesh(mesh.vertices - origin, mesh.faces) for mesh in meshes]
+    meshes = [closed(Mesh(m.vertices - origin, m.faces)) if BONES[k].ray else m for k, m in enumerate(meshes)]
+    for bone in CARPALS:
+        meshes[bone] = carpal(BONES[bone].name)
     return _finish(meshes, anchors - origin, flexion)
 
 
@@ -142,43 +140,43 @@ def _finish(meshes: list[Mesh], anchors: Array, flexion: Array) -> Anatomy:
         tip = meshes[ray[-1]].vertices
         along = (tip - anchors[ray[-1]]) @ (tip.mean(axis=0) - anchors[ray[-1]])
         ends[ray[-1]] = tip[along > np.percentile(along, 97)].mean(axis=0)
-    # Laid flat, the carpal arch opens: the thumb's column swings out from under the trapezoid, which grows to fill the
-    # notch of the second metacarpal.
-    trapezoid = INDEX["Trapezoid"]
-    pivot = meshes[trapezoid].vertices.mean(axis=0)
-    turn = rotation([0, 1, 0], 17.0)
-    for bone in (INDEX["Trapezium"], *RAYS[0]):
-        meshes[bone] = Mesh((meshes[bone].vertices - pivot) @ turn.T + pivot, meshes[bone].faces)
-        anchors[bone], ends[bone] = turn @ (anchors[bone] - pivot) + pivot, turn @ (ends[bone] - pivot) + pivot
-        flexion[bone] = turn @ flexion[bone]
-    size = np.array([1.08, 1.22, 1.0])
-    meshes[trapezoid] = Mesh((meshes[trapezoid].vertices - pivot) * size + pivot, meshes[trapezoid].faces)
-    # Likewise the scaphoid, whose distal pole carries trapezium and trapezoid.
-    scaphoid = meshes[INDEX["Scaphoid"]]
-    pivot = scaphoid.vertices.mean(axis=0)
-    meshes[INDEX["Scaphoid"]] = Mesh((scaphoid.vertices - pivot) * 1.07 + pivot, scaphoid.faces)
-    # The proximal row rests turned to the ulnar side; on a straight wrist it lies along the radius.
-    turn, pivot = rotation([0, 0, 1], 9.0), np.array([1.0, -5.0, 0.0])
-    for name in ("Scaphoid", "Lunate", "Triquetrum", "Pisiform"):
-        mesh = meshes[INDEX[name]]
-        meshes[INDEX[name]] = Mesh((mesh.vertices - pivot) @ turn.T + pivot, mesh.faces)
     for bone in CARPALS:
         anchors[bone] = ends[bone] = meshes[bone].vertices.mean(axis=0)
     _flatten(meshes, anchors, ends, flexion)
-    return with_forearm(meshes, anchors, ends, flexion, gap=1.8, variance=0.0)
+    return with_forearm(meshes, anchors, ends, flexion, forearm.ForearmShape())
+
+
+_LAID = (
+    # Base of the metacarpal (mm), its lean from straight up towards the ulna, its rise and roll (degrees).
+    ((-32.5, 10.0, -9.0), -36.0, -6.0, -10.0),
+    ((-13.4, 13.0, 1.0), -8.0, 6.0, -4.0),
+    ((-0.8, 12.6, 1.5), -0.5, 4.0, 0.0),
+    ((10.8, 12.6, 0.5), 6.0, 4.0, 12.0),
+    ((19.6, 12.0, -1.5), 14.5, 5.0, 20.0),
+)
+"""Where the rays of a hand lie that is pressed flat; they fan out from the distal row of the carpus."""
 
 
 def _flatten(meshes: list[Mesh], anchors: Array, ends: Array, flexion: Array) -> None:
-    """Lay the palm's arch flat, in place: rays 4 and 5 roll about their axes, and the rays fan out."""
-    for ray, fan, roll, lift in ((2, 2.5, -4.0, 0.0), (4, -2.5, 16.0, 2.0), (5, -6.5, 24.0, 6.0)):
-        bones = RAYS[ray - 1]
+    """Lay the palm's arch flat, in place."""
+    for number, (bones, (base, lean, rise, roll)) in enumerate(zip(RAYS, _LAID, strict=True), 1):
         axis = ends[bones[0]] - anchors[bones[0]]
-        turn = rotation([0, 0, 1], fan) @ rotation([1, 0, 0], lift) @ rotation(axis, -roll)
+        axis /= np.linalg.norm(axis)
+        across = np.cross(axis, [0.0, 0.0, 1.0])
+        across /= np.linalg.norm(across)
+        slope, way = np.radians(rise), np.radians(lean)
+        to = np.array([np.sin(way) * np.cos(slope), np.cos(way) * np.cos(slope), np.sin(slope)])
+        side = np.cross(to, [0.0, 0.0, 1.0])
+        side /= np.linalg.norm(side)
+        before = np.stack([axis, across, np.cross(axis, across)], axis=1)
+        after = np.stack([to, side, np.cross(to, side)], axis=1)
+        turn = after @ before.T @ rotation(axis, -roll)
         pivot = anchors[bones[0]].copy()
+        meshes[bones[0]] = metacarpal(number, meshes[bones[0]], before, pivot)
         for bone in bones:
-            meshes[bone] = Mesh((meshes[bone].vertices - pivot) @ turn.T + pivot, meshes[bone].faces)
-            anchors[bone] = turn @ (anchors[bone] - pivot) + pivot
-            ends[bone] = turn @ (ends[bone] - pivot) + pivot
+            meshes[bone] = Mesh((meshes[bone].vertices - pivot) @ turn.T + base, meshes[bone].faces)
+            anchors[bone] = turn @ (anchors[bone] - pivot) + base
+            ends[bone] = turn @ (ends[bone] - pivot) + base
             flexion[bone] = turn @ flexion[bone]
 
 
@@ -187,21 +185,21 @@ def with_forearm(
     anchors: Array,
     ends: Array,
     flexion: Array,
+    shape: forearm.ForearmShape,
     *,
-    gap: float,
-    variance: float,
     softeners: tuple[sparse.csr_matrix, ...] | None = None,
 ) -> Anatomy:
-    """Return an anatomy whose radius lies `gap` mm under the carpus; the ulna's head stands `variance` mm higher."""
+    """Return an anatomy whose radius lies under the carpus, and the ulna beside it."""
     meshes = list(meshes)
     anchors, ends = anchors.copy(), ends.copy()
     carried = np.concatenate([meshes[INDEX[name]].vertices for name in ("Scaphoid", "Lunate")])
-    meshes[RADIUS] = forearm.radius(carried, gap)
+    meshes[RADIUS] = forearm.radius(carried, shape)
     top = meshes[RADIUS].vertices
-    edge = top[top[:, 0] > 3.0]
-    head = float(edge[:, 1].max()) - 0.3 + variance
+    corner = float(top[top[:, 0] > 3.0, 1].max()) - 0.3
     depth = float(np.median(top[top[:, 1] > top[:, 1].max() - 12, 2]))
-    meshes[ULNA] = forearm.ulna(head, depth + 1.5)
+    head = corner + shape.variance
+    beside = float(top[np.abs(top[:, 1] - head + 4.0) < 2.5, 0].max())
+    meshes[ULNA] = forearm.ulna(head, depth + 1.5, beside, shape)
     for bone in (RADIUS, ULNA):
         points = meshes[bone].vertices
         ends[bone] = points[points[:, 1] > points[:, 1].max() - 6].mean(axis=0)

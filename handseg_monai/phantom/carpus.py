@@ -43,7 +43,7 @@ CARPOMETACARPAL = _index_pairs(
 )
 RADIOCARPAL = _index_pairs("Scaphoid/Radius Lunate/Radius")
 KEPT_APART = _index_pairs(
-    "Lunate/Hamate Lunate/Ulna Triquetrum/Ulna Triquetrum/Capitate Scaphoid/Hamate Lunate/Trapezoid Trapezium/finger-7 "
+    "Lunate/Hamate Lunate/Ulna Triquetrum/Ulna Triquetrum/Radius Triquetrum/Capitate Scaphoid/Hamate Lunate/Trapezoid Trapezium/finger-7 "
     "Capitate/finger-7 Capitate/finger-15 Pisiform/Hamate Pisiform/Lunate"
 )
 """Pairs that may lie far from each other, but not inside each other."""

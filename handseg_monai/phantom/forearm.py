@@ -6,78 +6,134 @@ scaphoid and the lunate that it carries, so that the joint space is even.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from handseg_monai.phantom.mesh import Array, Mesh, smoothed, tube
 
-# Distance from the joint (mm): half width in the PA view, half depth along the beam, position of the middle (mm).
+# Height over the radius' ulnar corner (mm): borders towards the thumb and towards the ulna, half depth along the beam.
 _RADIUS = np.array(
     [
-        (0.0, 13.6, 8.6, -7.6),
-        (3.0, 14.9, 9.6, -7.4),
-        (7.0, 15.4, 10.3, -7.2),
-        (12.0, 14.5, 10.0, -7.2),
-        (18.0, 12.6, 8.8, -7.4),
-        (26.0, 10.2, 7.4, -7.9),
-        (36.0, 8.4, 6.5, -8.5),
-        (50.0, 7.3, 6.0, -9.3),
-        (80.0, 7.0, 6.0, -10.5),
-        (130.0, 7.4, 6.3, -10.5),
-        (210.0, 7.4, 6.3, -6.0),
+        (16.0, -15.0, 8.3, 7.0),
+        (12.0, -17.4, 8.4, 8.0),
+        (9.0, -19.0, 8.5, 8.8),
+        (5.0, -20.3, 8.6, 9.4),
+        (0.0, -21.0, 8.2, 10.0),
+        (-3.0, -21.2, 8.6, 10.3),
+        (-6.0, -21.3, 8.1, 10.3),
+        (-10.0, -21.0, 6.8, 10.0),
+        (-15.0, -20.3, 4.7, 9.2),
+        (-22.0, -19.1, 2.3, 8.0),
+        (-30.0, -18.0, 0.5, 7.0),
+        (-40.0, -17.2, -1.0, 6.3),
+        (-55.0, -16.9, -2.3, 6.0),
+        (-80.0, -17.4, -3.0, 6.0),
+        (-130.0, -17.9, -3.2, 6.3),
+        (-215.0, -13.5, 1.4, 6.3),
     ]
 )
+# Height over the head's highest point but the styloid (mm).
 _ULNA = np.array(
     [
-        (0.0, 7.1, 6.6, 18.3),
-        (3.0, 8.1, 7.6, 18.2),
-        (7.0, 8.1, 7.6, 18.2),
-        (12.0, 7.2, 6.8, 18.5),
-        (20.0, 6.0, 5.8, 19.0),
-        (30.0, 5.4, 5.4, 19.5),
-        (50.0, 5.3, 5.4, 20.0),
-        (80.0, 5.7, 5.9, 19.6),
-        (130.0, 6.6, 7.0, 17.5),
-        (210.0, 7.4, 8.0, 13.0),
+        (6.0, 10.6, 25.2, 6.0),
+        (0.0, 10.6, 25.6, 6.8),
+        (-2.5, 10.2, 25.9, 7.4),
+        (-6.0, 10.0, 25.7, 7.6),
+        (-9.0, 10.5, 25.2, 7.2),
+        (-13.0, 11.8, 24.6, 6.5),
+        (-20.0, 13.0, 24.0, 5.7),
+        (-30.0, 13.8, 24.0, 5.3),
+        (-50.0, 14.2, 24.4, 5.3),
+        (-80.0, 13.9, 25.0, 5.7),
+        (-130.0, 11.0, 23.8, 7.0),
+        (-215.0, 5.6, 20.4, 8.0),
     ]
 )
-_DISH = (26.0, 20.0)
+_DISH = (21.0, 26.0)
 """Radius of curvature (mm) of the radius' articular surface in the PA view and along the beam."""
-_INCLINATION = (-0.38, -0.2)
-"""Slope of the articular surface in the PA view (radial inclination of 11 to 21 degrees)."""
+_GIVE = 0.05
+"""How much the slope of the articular surface may differ from a person's, to carry both bones."""
+_DORSAL = 0.17
+"""Slope of the articular surface along the beam: its dorsal lip stands over the proximal row."""
+_MIDDLE = -6.2
+"""x of the middle of the radius' joint surface, millimetres."""
 _AROUND = 72
 _DOWN = np.concatenate([np.arange(0, 12, 0.6), np.arange(12, 40, 1.5), np.arange(40, 205, 6.0)])
 
 
-def _section(table: Array, down: Array) -> tuple[Array, Array, Array]:
-    # A short moving average rounds the corners that linear interpolation leaves.
-    def column(k: int) -> Array:
-        shifts = np.linspace(-2.5, 2.5, 7) * np.clip(down[:, None] / 8, 0, 1)
-        return np.interp(down[:, None] + shifts, table[:, 0], table[:, k]).mean(axis=1)
+@dataclass(frozen=True)
+class ForearmShape:
+    """What varies in radius and ulna; lengths in millimetres.
 
-    return column(1), column(2), column(3)
+    Attributes
+    ----------
+    gap, radioulnar
+        Joint spaces between radius and carpus, and between radius and ulna.
+    variance
+        Height of the ulna's head over the radius' ulnar corner.
+    radius_width, ulna_width
+        Factors.
+    inclination
+        Slope of the radius' joint surface in the PA view, degrees.
+    radial_styloid
+        Length of the radius' styloid over the usual one.
+    ulnar_styloid
+        Length of the ulna's styloid.
+    bowing
+        How far both shafts bow towards the ulna in their middle.
+    """
+
+    gap: float = 1.8
+    variance: float = 0.0
+    radioulnar: float = 1.5
+    radius_width: float = 1.0
+    ulna_width: float = 1.0
+    inclination: float = 22.0
+    radial_styloid: float = 0.0
+    ulnar_styloid: float = 5.0
+    bowing: float = 0.0
 
 
-def _loft(table: Array, height: Array, base: float, depth: float, cap: Array) -> Mesh:
-    """Loft from the cap's middle over the rim (heights (A,)) down the shaft; `cap` is (rings, A) heights."""
+def _section(table: Array, height: Array) -> tuple[Array, Array, Array]:
+    """Return middle, half width and half depth of a shaft at heights over its joint, millimetres."""
+    spline = PchipInterpolator(table[::-1, 0], table[::-1, 1:])
+    left, right, thick = np.moveaxis(spline(np.clip(height, table[-1, 0], table[0, 0])), -1, 0)
+    return 0.5 * (left + right), 0.5 * (right - left), thick
+
+
+def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float) -> Mesh:
+    """Loft over a joint surface and down the shaft.
+
+    Parameters
+    ----------
+    table
+        Borders of the bone by height.
+    cap
+        (rings, A) heights of the joint surface from its middle to its rim.
+    zero, depth
+        y of the table's height 0, and z of the bone's middle.
+    bowing
+        Bow towards the ulna, millimetres.
+    """
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
     # Slightly squared ellipses, as in cross-sections of the distal radius.
     cosine, sine = (np.sign(wave) * np.abs(wave) ** 0.9 for wave in (np.cos(angle), np.sin(angle)))
-    width, thick, middle = _section(table, _DOWN)
-    fade = np.exp(-_DOWN / 7.0)
-    wall = np.empty((len(_DOWN), _AROUND, 3))
-    wall[:, :, 0] = middle[:, None] + width[:, None] * cosine
-    wall[:, :, 1] = base - _DOWN[:, None] + (height - base)[None, :] * fade[:, None]
-    wall[:, :, 2] = depth + thick[:, None] * sine
-    shares = np.linspace(0.08, 0.96, len(cap))
-    top = np.empty((len(cap), _AROUND, 3))
-    top[:, :, 0] = middle[0] + shares[:, None] * width[0] * cosine
-    top[:, :, 1] = cap
-    top[:, :, 2] = depth + shares[:, None] * thick[0] * sine
+    fade = np.exp(-_DOWN / 9.0)[:, None]
+    height = np.concatenate([cap, -_DOWN[:, None] + cap[-1:] * fade])
+    shares = np.concatenate([np.linspace(0.06, 0.985, len(cap)), np.ones(len(_DOWN))])[:, None]
+    middle, width, thick = _section(table, height)
+    if len(cap):
+        middle[: len(cap)] = middle[len(cap)] * shares[: len(cap)] + middle[0].mean() * (1 - shares[: len(cap)])
+        width[: len(cap)], thick[: len(cap)] = width[len(cap)], thick[len(cap)]
+    middle = middle + bowing * np.sin(np.pi * np.clip(-height / 200.0, 0, 1)) ** 2
+    rings = np.stack([middle + shares * width * cosine, zero + height, depth + shares * thick * sine], axis=2)
     # Seen from the joint (from +y) the rings run clockwise in (x, z): reverse them.
-    return smoothed(tube(np.concatenate([top, wall])[:, ::-1]), 6)
+    return smoothed(tube(rings[:, ::-1]), 5)
 
 
-def radius(carried: Array, gap: float) -> Mesh:
+def radius(carried: Array, shape: ForearmShape) -> Mesh:
     """Return the radius under the bones that it carries.
 
     Parameters
@@ -85,48 +141,64 @@ def radius(carried: Array, gap: float) -> Mesh:
     carried
         (N, 3), millimetres: vertices of scaphoid and lunate in the PA frame (x right, y distal, z dorsal) of a right
         hand.
-    gap
-        Joint space, millimetres.
+    shape
+        The person's.
     """
     lowest = _proximal(carried)
-    width, thick, middle = (float(column[0]) for column in _section(_RADIUS, _DOWN[:1]))
-    depth = float(np.median(carried[:, 2])) - 0.5
-    level, slope = _support(lowest, middle, depth)
-
-    def surface(share: Array | float) -> Array:
-        x, z = share * width * cosine, share * thick * sine
-        dish = level - gap + slope * x + x**2 / (2 * _DISH[0]) + z**2 / (2 * _DISH[1]) + 0.12 * z
-        # The styloid tapers, and its border is rounded.
-        return dish - 0.9 * np.clip(share, 0, 1) ** 6 - 2.2 * share**6 * np.clip(-cosine, 0, 1) ** 2
-
+    depth = float(np.median(carried[:, 2])) + 1.0
+    level, slope = _support(lowest, _MIDDLE, depth, shape.inclination)
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
     cosine, sine = np.cos(angle), np.sin(angle)
-    cap, rim = surface(np.linspace(0.08, 0.96, 12)[:, None]), surface(1.03)
-    return _loft(_RADIUS, rim, float(np.median(rim)), depth, cap)
+    share = np.linspace(0.06, 1.0, 14)[:, None]
+    x, z = share * 14.6 * shape.radius_width * cosine, share * 9.0 * sine
+    surface = level - shape.gap + slope * x + x**2 / (2 * _DISH[0]) + z**2 / (2 * _DISH[1]) + _DORSAL * z
+    # The styloid tapers, and its border is rounded.
+    surface -= 1.1 * share**6 + (3.0 - shape.radial_styloid) * share**5 * np.clip(-cosine, 0, 1) ** 2
+    corner = float(surface[-1, 0])
+    table = _widened(_RADIUS, _MIDDLE, shape.radius_width)
+    return _loft(table, surface - corner, corner, depth, shape.bowing)
 
 
-def _support(lowest: Array, middle: float, depth: float) -> tuple[float, float]:
+def _widened(table: Array, middle: float, factor: float) -> Array:
+    table = table.copy()
+    table[:, 1:3] = middle + factor * (table[:, 1:3] - middle)
+    table[:, 3] *= factor
+    return table
+
+
+def _support(lowest: Array, middle: float, depth: float, inclination: float) -> tuple[float, float]:
     """Return height and slope of the dish that touches the carried bones on its radial and on its ulnar half."""
     x, z = lowest[:, 0] - middle, lowest[:, 2] - depth
-    left = lowest[:, 1] - x**2 / (2 * _DISH[0]) - z**2 / (2 * _DISH[1]) - 0.12 * z
+    left = lowest[:, 1] - x**2 / (2 * _DISH[0]) - z**2 / (2 * _DISH[1]) - _DORSAL * z
     inside = (x > -15) & (x < 15) & (np.abs(z) < 9)
-    slopes = np.linspace(*_INCLINATION, 41)
+    usual = -float(np.tan(np.radians(inclination)))
+    slopes = np.linspace(usual - _GIVE, usual + _GIVE, 21)
     levels = [float((left - slope * x)[inside].min()) for slope in slopes]
     # Touching on both halves means that the lowest level over the slopes is the highest one.
     best = int(np.argmax(levels))
     return levels[best], float(slopes[best])
 
 
-def ulna(joint_height: float, depth: float) -> Mesh:
-    """Return the ulna, its head at a height (y, mm) and a depth (z, mm) of the PA frame; the styloid stands higher."""
+def ulna(joint_height: float, depth: float, beside: float, shape: ForearmShape) -> Mesh:
+    """Return the ulna.
+
+    Parameters
+    ----------
+    joint_height, depth
+        y and z of its head, millimetres; the styloid stands higher.
+    beside
+        x of the radius' ulnar border there, millimetres.
+    shape
+        The person's.
+    """
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
-    shares = np.linspace(0.08, 0.96, 12)[:, None]
+    shares = np.linspace(0.06, 1.0, 14)[:, None]
     # Styloid on the ulnar and dorsal side.
-    toward = np.exp(-(((angle - 0.5 + np.pi) % (2 * np.pi) - np.pi) ** 2) / (2 * 0.36**2))
-    bump = 4.8 * toward[None, :] * np.exp(-((shares - 0.84) ** 2) / (2 * 0.17**2))
-    cap = joint_height - 2.0 * shares**4 + bump
-    rim = joint_height - 2.6 + 3.9 * toward
-    return _loft(_ULNA, rim, joint_height - 1.0, depth, cap)
+    toward = np.exp(-(((angle - 0.5 + np.pi) % (2 * np.pi) - np.pi) ** 2) / (2 * 0.42**2))[None, :]
+    bump = (shape.ulnar_styloid + 0.6) * toward * np.exp(-((shares - 0.8) ** 2) / (2 * 0.18**2))
+    table = _widened(_ULNA, float(_ULNA[3, 1]), shape.ulna_width)
+    table[:, 1:3] += beside + shape.radioulnar - table[3, 1]
+    return _loft(table, bump - 3.4 * shares**4, joint_height, depth, shape.bowing)
 
 
 def _proximal(points: Array) -> Array:

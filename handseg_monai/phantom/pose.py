@@ -20,12 +20,17 @@ from handseg_monai.phantom.subject import Subject, draw
 
 _SCAPHOID, _LUNATE = INDEX["Scaphoid"], INDEX["Lunate"]
 _TRIQUETRUM, _PISIFORM = INDEX["Triquetrum"], INDEX["Pisiform"]
-_RADIOCARPAL_PART = 0.45
-_FLEXION_PART = {_SCAPHOID: 0.35, _LUNATE: 0.25, _TRIQUETRUM: 0.2, _PISIFORM: 0.2}
-"""Flexion of each bone of the proximal row per degree of radial deviation."""
+_RADIOCARPAL_PART = 0.55
+_FLEXION_PART = {
+    _SCAPHOID: (0.75, 0.45),
+    _LUNATE: (0.35, 0.25),
+    _TRIQUETRUM: (0.2, 0.2),
+    _PISIFORM: (0.2, 0.2),
+}
+"""Turn of each bone of the proximal row per degree: extension in ulnar, flexion in radial deviation."""
 
-_BRIDGE = 0.22
-"""Share of the deviation by which the scaphoid, which bridges the rows, follows the distal one."""
+_BRIDGE = (0.25, 0.1)
+"""Share of the (ulnar, radial) deviation by which the scaphoid, which bridges the rows, follows the distal one."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,7 @@ def draw_pose(rng: np.random.Generator, ranges: PhantomRanges) -> Pose:
     fan = draw(rng, ranges.spread)
     index, middle, ring, little = (fan * weight + draw(rng, ranges.finger_jitter) for weight in (1.0, 0.1, -0.6, -1.2))
     amount = draw(rng, ranges.finger_flexion)
-    fingers = tuple(
-        (
-            amount * rng.uniform(0.0, 0.6),
-            amount * rng.uniform(0.3, 1.0),
-            amount * rng.uniform(0.2, 0.8),
-        )
-        for _ in range(4)
-    )
+    fingers = tuple(_finger(rng, ranges, amount) for _ in range(4))
     thumb = (0.0, draw(rng, ranges.thumb_flexion), draw(rng, ranges.thumb_flexion))
     return Pose(
         deviation,
@@ -101,6 +99,14 @@ def draw_pose(rng: np.random.Generator, ranges: PhantomRanges) -> Pose:
         (draw(rng, ranges.tilt), draw(rng, ranges.tilt)),
         draw(rng, ranges.turn) - 0.6 * deviation,
     )
+
+
+def _finger(rng: np.random.Generator, ranges: PhantomRanges, amount: float) -> tuple[float, float, float]:
+    first, second, third = amount * rng.uniform(0.0, 0.6), amount * rng.uniform(0.3, 1.0), amount * rng.uniform(0.2, 0.8)
+    if rng.random() < ranges.curled_share:
+        second = draw(rng, ranges.curled_flexion)
+        third = second * rng.uniform(0.1, 1.0)
+    return first, second, third
 
 
 class _Motion:
@@ -156,17 +162,18 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
 def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     """Return the motion of every bone by the wrist's deviation alone; the forearm rests."""
     anatomy, scale = subject.anatomy, subject.scale
-    proximal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([-2.0, -4.0, 0.0])
-    distal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([1.0, -6.0, 0.0])
+    proximal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([1.5, 1.4, 0.0])
+    distal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([0.0, -5.5, 0.0])
     row = _Motion.about(proximal_pivot, rotation([0, 0, 1], _RADIOCARPAL_PART * deviation))
     hand = row.after(_Motion.about(distal_pivot, rotation([0, 0, 1], (1 - _RADIOCARPAL_PART) * deviation)))
     motions = [hand] * NUM_BONES
     motions[RADIUS] = motions[ULNA] = _Motion()
-    for bone, part in _FLEXION_PART.items():
+    for bone, parts in _FLEXION_PART.items():
+        part = parts[deviation > 0]
         pivot = anatomy.anchors[_TRIQUETRUM if bone == _PISIFORM else bone]
         turn = rotation([1, 0, 0], -part * deviation)
         if bone == _SCAPHOID:
-            turn = rotation([0, 0, 1], _BRIDGE * deviation) @ turn
+            turn = rotation([0, 0, 1], _BRIDGE[deviation > 0] * deviation) @ turn
         motions[bone] = row.after(_Motion.about(pivot, turn))
 
     body = [0 if bone in (RADIUS, ULNA) else 4 for bone in range(NUM_BONES)]
@@ -178,7 +185,7 @@ def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     points = [motions[b](anatomy.meshes[b].vertices) if b in used else empty for b in range(NUM_BONES)]
     normals = [anatomy.normals[b] @ motions[b].matrix.T if b in used else empty for b in range(NUM_BONES)]
     pairs = INTERCARPAL + RADIOCARPAL
-    gaps = [subject.radiocarpal_gap if RADIUS in pair else 1.1 for pair in pairs]
+    gaps = [subject.radiocarpal_gap if RADIUS in pair else max(subject.carpal_gap, 0.5) for pair in pairs]
     apart = [pair for pair in KEPT_APART if pair[0] in CARPALS and pair[1] in used]
-    shifts = settle(points, normals, body, pairs, gaps, apart, least=0.3, rounds=30, firm=RADIOCARPAL)
+    shifts = settle(points, normals, body, pairs, gaps, apart, least=0.3, rounds=40, firm=(*RADIOCARPAL, (_SCAPHOID, INDEX["Trapezium"])))
     return [_Motion(m.matrix, m.shift + shifts[body[b]]) for b, m in enumerate(motions)]

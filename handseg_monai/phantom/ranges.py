@@ -16,9 +16,9 @@ class PhantomRanges:
     """
 
     # Subject: bones. Factors are relative to the MyoHand (an adult's right hand).
-    hand_scale: Range = (0.92, 1.08)
+    hand_scale: Range = (0.85, 1.15)
     """Size of the whole hand, factor."""
-    slenderness: Range = (0.93, 1.09)
+    slenderness: Range = (0.88, 1.12)
     """Width of all long bones, factor."""
     ray_length: Range = (0.96, 1.04)
     """Length of a whole ray, factor."""
@@ -26,23 +26,53 @@ class PhantomRanges:
     """Length of one bone of a ray, factor."""
     bone_width: Range = (0.95, 1.05)
     """Width of one bone of a ray, factor."""
-    carpal_scale: Range = (1.0, 1.12)
+    base_width: Range = (0.9, 1.12)
+    """Width of the proximal end of a long bone, factor."""
+    shaft_width: Range = (0.86, 1.12)
+    """Width of the waist of a long bone, factor."""
+    head_width: Range = (0.9, 1.12)
+    """Width of the distal end of a long bone, factor."""
+    tuft_width: Range = (0.8, 1.25)
+    """Width of the tuft of a distal phalanx, factor."""
+    wrist_warp: Range = (0.2, 1.6)
+    """Amplitude of a smooth warp that all carpal bones share, so that they still fit each other, millimetres."""
+    carpal_scale: Range = (0.9, 1.12)
     """Size of a carpal bone along each axis, factor."""
-    carpal_turn: Range = (-4.0, 4.0)
+    carpal_shift: Range = (-0.8, 0.8)
+    """Shift of a carpal bone along each axis before the joint spaces are set, millimetres."""
+    carpal_bumps: Range = (0.2, 0.8)
+    """Amplitude of broad hills and dells of a carpal bone, millimetres."""
+    carpal_ripples: Range = (0.05, 0.3)
+    """Amplitude of its hills and dells of half that breadth, millimetres."""
+    carpal_turn: Range = (-8.0, 8.0)
     """Turn of a carpal bone about each axis, degrees."""
     bumps: Range = (0.1, 0.35)
-    """Amplitude of smooth hills and dells on a bone's surface, millimetres."""
-    carpal_gap: Range = (0.7, 1.2)
+    """Amplitude of smooth hills and dells on a long bone's surface, millimetres."""
+    carpal_gap: Range = (0.4, 1.1)
     """Joint space between carpal bones, millimetres."""
-    radiocarpal_gap: Range = (1.4, 2.3)
+    radiocarpal_gap: Range = (1.1, 2.2)
     """Joint space between the radius and scaphoid or lunate, millimetres."""
-    ulnar_variance: Range = (-2.5, 1.5)
+    ulnar_variance: Range = (-4.0, 3.0)
     """Height of the ulna's head relative to the radius' ulnar corner, millimetres."""
-    cortex: Range = (0.8, 1.2)
+    radioulnar_gap: Range = (0.2, 2.3)
+    """Joint space between the radius and the head of the ulna, millimetres."""
+    radius_width: Range = (0.92, 1.1)
+    """Width of the radius, factor."""
+    ulna_width: Range = (0.88, 1.12)
+    """Width of the ulna, factor."""
+    inclination: Range = (18.0, 26.0)
+    """Radial inclination: slope of the radius' joint surface, degrees."""
+    radial_styloid: Range = (-1.2, 2.2)
+    """Length of the radius' styloid over the usual one, millimetres."""
+    ulnar_styloid: Range = (1.5, 7.0)
+    """Length of the ulna's styloid, millimetres."""
+    bowing: Range = (-4.0, 4.0)
+    """How far the forearm's bones bow towards the ulna in the middle, millimetres."""
+    cortex: Range = (0.6, 1.4)
     """Cortical thickness, factor."""
-    trabecular_density: Range = (0.75, 1.2)
+    trabecular_density: Range = (0.55, 1.3)
     """Attenuation of trabecular bone, factor."""
-    trabecular_contrast: Range = (0.5, 1.0)
+    trabecular_contrast: Range = (0.4, 1.3)
     """Visibility of trabeculae, factor."""
     # Subject: soft tissue.
     finger_flesh: Range = (0.92, 1.12)
@@ -59,24 +89,28 @@ class PhantomRanges:
     """Layer of fat under the skin, millimetres."""
 
     # Pose, degrees; positive deviation is towards the thumb.
-    usual_deviation: Range = (-9.0, 8.0)
-    bent_deviation: Range = (-32.0, 22.0)
+    usual_deviation: Range = (-12.0, 10.0)
+    bent_deviation: Range = (-33.0, 28.0)
     """Deviation of a bent wrist."""
-    bent_share: float = 0.25
+    bent_share: float = 0.35
     """Share of bent wrists."""
-    spread: Range = (-5.0, 8.0)
+    spread: Range = (-8.0, 12.0)
     """Fan of the fingers about the middle finger."""
-    finger_jitter: Range = (-2.0, 2.0)
+    finger_jitter: Range = (-3.0, 3.0)
     """Spread of one finger on its own."""
-    finger_flexion: Range = (0.0, 14.0)
+    finger_flexion: Range = (0.0, 16.0)
     """Flexion of the finger joints."""
-    thumb_abduction: Range = (-8.0, 20.0)
+    curled_share: float = 0.08
+    """Share of fingers that are curled."""
+    curled_flexion: Range = (15.0, 50.0)
+    """Flexion of the middle joint of a curled finger; its last joint bends up to as far."""
+    thumb_abduction: Range = (-20.0, 22.0)
     """Thumb away from the index finger."""
-    thumb_opposition: Range = (-12.0, 16.0)
+    thumb_opposition: Range = (-20.0, 25.0)
     """Turn of the thumb about its own axis."""
-    thumb_flexion: Range = (-4.0, 22.0)
+    thumb_flexion: Range = (-6.0, 30.0)
     """Flexion of the thumb's two hinge joints."""
-    tilt: Range = (-5.0, 5.0)
+    tilt: Range = (-10.0, 10.0)
     """Turn of the whole hand about each axis in the image plane."""
     turn: Range = (-14.0, 14.0)
     """Turn of the whole hand in the image plane."""
@@ -134,13 +168,35 @@ _EASY = replace(
     ray_length=(0.985, 1.015),
     bone_length=(0.99, 1.01),
     bone_width=(0.98, 1.02),
-    carpal_scale=(1.03, 1.09),
+    base_width=(0.97, 1.03),
+    shaft_width=(0.96, 1.03),
+    head_width=(0.97, 1.03),
+    tuft_width=(0.95, 1.05),
+    wrist_warp=(0.1, 0.4),
+    carpal_scale=(0.98, 1.05),
+    carpal_shift=(-0.2, 0.2),
+    carpal_bumps=(0.1, 0.3),
+    carpal_ripples=(0.0, 0.1),
     carpal_turn=(-2.0, 2.0),
+    carpal_gap=(0.6, 0.9),
+    radiocarpal_gap=(1.4, 2.0),
+    ulnar_variance=(-2.0, 1.0),
+    radioulnar_gap=(0.8, 1.6),
+    radius_width=(0.98, 1.03),
+    ulna_width=(0.97, 1.03),
+    inclination=(20.5, 23.5),
+    radial_styloid=(-0.3, 0.5),
+    ulnar_styloid=(4.0, 6.0),
+    bowing=(-1.0, 1.0),
+    cortex=(0.85, 1.15),
+    trabecular_density=(0.8, 1.15),
+    trabecular_contrast=(0.5, 1.0),
     usual_deviation=(-4.0, 4.0),
     bent_share=0.0,
     spread=(1.0, 4.0),
     finger_jitter=(-1.0, 1.0),
     finger_flexion=(0.0, 5.0),
+    curled_share=0.0,
     thumb_abduction=(0.0, 7.0),
     thumb_opposition=(-4.0, 4.0),
     thumb_flexion=(0.0, 8.0),

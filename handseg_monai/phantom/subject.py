@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, rotation, with_forearm
 from handseg_monai.phantom.carpus import CARPOMETACARPAL, INTERCARPAL, KEPT_APART, settle
+from handseg_monai.phantom.forearm import ForearmShape
 from handseg_monai.phantom.mesh import Array, Mesh, vertex_normals
 from handseg_monai.phantom.ranges import PhantomRanges, Range
 
@@ -37,8 +40,8 @@ class Subject:
         29 arrays (N, 3): the vertices of each bone's marrow cavity, one for each vertex of its outer surface.
     scale
         Size of the hand, factor; already applied to the bones.
-    radiocarpal_gap
-        Joint space between radius and carpus, millimetres.
+    radiocarpal_gap, carpal_gap
+        Joint space between radius and carpus, and between carpal bones, millimetres.
     density, texture
         Attenuation of trabecular bone and visibility of trabeculae, factors.
     flesh
@@ -49,6 +52,7 @@ class Subject:
     cavities: tuple[Array, ...]
     scale: float
     radiocarpal_gap: float
+    carpal_gap: float
     density: float
     texture: float
     flesh: Flesh
@@ -76,22 +80,38 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     slender = draw(rng, ranges.slenderness)
     for ray in RAYS:
         _reshape_ray(rng, ranges, ray, slender, vertices, anchors, ends)
+    warp = _warp(rng, draw(rng, ranges.wrist_warp))
     for bone in CARPALS:
+        vertices[bone] = vertices[bone] + warp(vertices[bone])
         middle = vertices[bone].mean(axis=0)
         turn = np.linalg.multi_dot([rotation(axis, draw(rng, ranges.carpal_turn)) for axis in np.eye(3)])
         size = np.array([draw(rng, ranges.carpal_scale) for _ in range(3)])
-        vertices[bone] = ((vertices[bone] - middle) * size) @ turn.T + middle
+        shift = np.array([draw(rng, ranges.carpal_shift) for _ in range(3)])
+        vertices[bone] = ((vertices[bone] - middle) * size) @ turn.T + middle + shift
     for bone in range(NUM_BONES):
-        height = draw(rng, ranges.bumps) * (0.5 if BONES[bone].group is Group.DISTAL_PHALANX else 1.0)
-        vertices[bone] = vertices[bone] + _bumps(rng, vertices[bone], height)[:, None] * base.normals[bone]
+        if bone in CARPALS:
+            relief = _bumps(rng, vertices[bone], draw(rng, ranges.carpal_bumps))
+            relief += _bumps(rng, vertices[bone], draw(rng, ranges.carpal_ripples), pitch=0.5)
+        else:
+            height = draw(rng, ranges.bumps) * (0.5 if BONES[bone].group is Group.DISTAL_PHALANX else 1.0)
+            relief = _bumps(rng, vertices[bone], height)
+        vertices[bone] = vertices[bone] + relief[:, None] * base.normals[bone]
     gap = draw(rng, ranges.carpal_gap)
     _close_joints(base, vertices, anchors, ends, gap)
     radiocarpal = draw(rng, ranges.radiocarpal_gap)
     meshes = [Mesh(points, mesh.faces) for points, mesh in zip(vertices, base.meshes, strict=True)]
-    variance = draw(rng, ranges.ulnar_variance)
-    anatomy = with_forearm(
-        meshes, anchors, ends, base.flexion, gap=radiocarpal, variance=variance, softeners=base.softeners
+    shape = ForearmShape(
+        gap=radiocarpal,
+        variance=draw(rng, ranges.ulnar_variance),
+        radioulnar=draw(rng, ranges.radioulnar_gap),
+        radius_width=draw(rng, ranges.radius_width),
+        ulna_width=draw(rng, ranges.ulna_width),
+        inclination=draw(rng, ranges.inclination),
+        radial_styloid=draw(rng, ranges.radial_styloid),
+        ulnar_styloid=draw(rng, ranges.ulnar_styloid),
+        bowing=draw(rng, ranges.bowing),
     )
+    anatomy = with_forearm(meshes, anchors, ends, base.flexion, shape, softeners=base.softeners)
     cortex = draw(rng, ranges.cortex)
     cavities = tuple(
         anatomy.meshes[bone].vertices - cortex * _cortex(anatomy, bone)[:, None] * anatomy.normals[bone]
@@ -118,7 +138,8 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         grown,
         tuple(cavity * scale for cavity in cavities),
         scale,
-        radiocarpal,
+        radiocarpal * scale,
+        gap * scale,
         draw(rng, ranges.trabecular_density),
         draw(rng, ranges.trabecular_contrast),
         flesh,
@@ -139,18 +160,37 @@ def _reshape_ray(
     for bone in ray:
         length = whole * draw(rng, ranges.bone_length)
         width = slender * draw(rng, ranges.bone_width)
+        head = ranges.tuft_width if BONES[bone].group is Group.DISTAL_PHALANX else ranges.head_width
+        ends_and_waist = [draw(rng, bounds) for bounds in (ranges.base_width, ranges.shaft_width, head)]
         axis = ends[bone] - anchors[bone]
         axis /= np.linalg.norm(axis)
         stretch = width * np.eye(3) + (length - width) * np.outer(axis, axis)
         pivot = anchors[bone].copy()
-        vertices[bone] = (vertices[bone] - pivot) @ stretch.T + pivot + moved
+        offset = vertices[bone] - pivot
+        along = offset @ axis
+        share = np.clip(along / np.linalg.norm(ends[bone] - pivot), 0, 1)
+        broad = PchipInterpolator([-0.01, 0.12, 0.3, 0.65, 0.88, 1.01], np.repeat(ends_and_waist, 2))(share)
+        core = along[:, None] * axis
+        vertices[bone] = (core + broad[:, None] * (offset - core)) @ stretch.T + pivot + moved
         anchors[bone] = pivot + moved
         end = stretch @ (ends[bone] - pivot) + pivot + moved
         moved, ends[bone] = end - ends[bone], end
 
 
-def _bumps(rng: np.random.Generator, points: Array, height: float) -> Array:
-    extent = np.ptp(points, axis=0).min()
+def _warp(rng: np.random.Generator, height: float) -> Callable[[Array], Array]:
+    """Return a smooth displacement of points, up to about a height in millimetres along each axis."""
+    waves = rng.normal(size=(3, 4, 3)) * (2 * np.pi / 48.0)
+    phases, weights = rng.uniform(0, 2 * np.pi, (3, 4)), rng.normal(size=(3, 4))
+
+    def displacement(points: Array) -> Array:
+        parts = [np.sin(points @ w.T + p) @ a for w, p, a in zip(waves, phases, weights, strict=True)]
+        return height * np.stack(parts, axis=1) / 2.0
+
+    return displacement
+
+
+def _bumps(rng: np.random.Generator, points: Array, height: float, pitch: float = 1.0) -> Array:
+    extent = pitch * np.ptp(points, axis=0).min()
     waves = rng.normal(size=(4, 3)) * (2.2 / extent)
     phases, weights = rng.uniform(0, 2 * np.pi, 4), rng.normal(size=4)
     return height * (np.sin(points @ waves.T + phases) @ weights) / 2.0
@@ -170,7 +210,7 @@ def _close_joints(base: Anatomy, vertices: list[Array], anchors: Array, ends: Ar
     ]
     pairs = INTERCARPAL + CARPOMETACARPAL
     # The base of the thumb needs room to turn; the other carpometacarpal joints are tight.
-    gaps = [gap * (1.1 if pair[0] == roots[0] or pair[1] == roots[0] else 0.85) for pair in pairs]
+    gaps = [gap * (1.2 if roots[0] in pair else 0.6 if pair in CARPOMETACARPAL else 0.85) for pair in pairs]
     shifts = settle(vertices, normals, body, pairs, gaps, KEPT_APART, least=0.3, rounds=40)
     for bone in CARPALS:
         vertices[bone] = vertices[bone] + shifts[body[bone]]

@@ -1,0 +1,139 @@
+"""Carpal bones as smooth solids: an outline in the PA view, swollen along the beam.
+
+The MyoHand's carpus lies in a cupped hand, too loosely for a radiograph of a flat one. Here every bone is a pillow over
+an outline that was laid out on paper, neighbour against neighbour: the round head of the capitate in the cup of scaphoid
+and lunate, three carpal arcs, level carpometacarpal joints. Sizes follow common anthropometry of adult wrists (capitate
+about 24 mm by 15 mm, scaphoid 26 by 12, lunate 17 by 12, trapezium 18 by 14, pisiform 12 by 10).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from handseg_monai.phantom.mesh import Array, Mesh, ball
+
+_SIZE = 0.95
+"""The outlines are those of a large hand; the MyoHand's is of middle size."""
+
+
+_GROWN = 0.35
+"""What the joint spaces of the drawing are too wide by, on each side, millimetres."""
+
+
+@dataclass(frozen=True)
+class _Solid:
+    """A bone: outline (x ulnar, y distal), and its shape along z (dorsal), millimetres.
+
+    Attributes
+    ----------
+    outline
+        Points of the outline, counter-clockwise, around `middle`.
+    middle
+        Point from which the whole outline is seen.
+    level, half
+        z of the middle, and half the depth.
+    slope
+        Rise of the bone's mid-plane along x and y.
+    taper
+        How much wider than the middle plane the dorsal side is, share; negative where the palmar one is.
+    box
+        Exponent of the section along the beam: 2 is an ellipse, more is squarer.
+    lean
+        Shift in x and y for each millimetre towards dorsal.
+    cup
+        How far (x, y) the dorsal and the palmar rim stand over the middle of a hollow joint surface, millimetres.
+    """
+
+    outline: tuple[tuple[float, float], ...]
+    middle: tuple[float, float]
+    level: float
+    half: float
+    slope: tuple[float, float] = (0.0, 0.0)
+    taper: float = 0.0
+    box: float = 2.6
+    lean: tuple[float, float] = (0.0, 0.0)
+    cup: tuple[float, float] = (0.0, 0.0)
+
+
+_SOLIDS = {
+    "Capitate": _Solid(
+        ((0.0, -12.3), (4.6, -10.5), (6.7, -5.8), (6.1, 0.0), (6.5, 6.0), (6.9, 10.6), (5.5, 12.0), (-0.5, 12.3),
+         (-6.6, 12.6), (-7.9, 11.0), (-7.0, 4.5), (-5.9, -0.5), (-6.6, -5.5), (-4.7, -10.4)),
+        (0.0, 0.5), 0.0, 9.5, taper=0.07, lean=(-0.05, 0.08),
+    ),
+    "Hamate": _Solid(
+        ((8.6, -7.2), (10.4, -6.8), (15.5, -1.4), (20.2, 3.8), (23.6, 7.6), (22.8, 11.2), (17.5, 12.2), (10.5, 12.8),
+         (8.6, 11.4), (8.0, 6.0), (7.5, 0.5), (7.7, -5.5)),
+        (12.2, 4.5), -0.5, 9.0, taper=0.04, lean=(-0.08, 0.06),
+    ),
+    "Lunate": _Solid(
+        ((-3.9, -13.9), (0.0, -13.7), (4.2, -12.8), (7.0, -11.0), (9.2, -12.0), (10.6, -14.4), (10.2, -18.2),
+         (6.6, -21.8), (1.5, -22.9), (-3.6, -21.9), (-6.0, -18.6), (-5.8, -15.2)),
+        (2.2, -17.6), -1.0, 8.6, box=2.4, cup=(0.0, 2.4),
+    ),
+    "Scaphoid": _Solid(
+        ((-7.4, -15.5), (-6.2, -12.6), (-7.6, -9.6), (-8.4, -5.0), (-8.3, -0.6), (-9.8, 1.2), (-14.0, 1.5),
+         (-18.6, 1.6), (-21.4, -0.8), (-21.4, -4.4), (-18.6, -8.6), (-17.2, -12.4), (-15.0, -16.6), (-11.0, -20.2),
+         (-7.3, -19.8)),
+        (-12.6, -8.0), -3.2, 7.0, slope=(0.15, -0.72), box=2.3, lean=(-0.1, 0.0), cup=(1.6, 0.0),
+    ),
+    "Triquetrum": _Solid(
+        ((11.7, -11.6), (13.6, -8.4), (17.2, -3.6), (20.4, -0.2), (23.2, -0.2), (25.4, -4.6), (23.6, -10.4),
+         (19.4, -15.4), (15.0, -18.4), (12.2, -16.4)),
+        (18.2, -9.0), -2.0, 7.0, slope=(-0.15, 0.0), box=2.4, lean=(0.06, -0.06),
+    ),
+    "Pisiform": _Solid(
+        ((20.2, -12.6), (24.0, -10.6), (25.2, -6.8), (23.4, -2.6), (20.0, -1.0), (16.6, -2.6), (15.4, -6.8),
+         (16.6, -10.8)),
+        (20.2, -6.8), -14.4, 5.0, box=2.1,
+    ),
+    "Trapezoid": _Solid(
+        ((-9.6, 3.2), (-13.8, 2.9), (-18.6, 3.8), (-21.0, 7.2), (-20.4, 11.2), (-17.2, 13.4), (-14.0, 14.2),
+         (-10.8, 13.0), (-9.2, 10.4), (-8.6, 6.4))[::-1],
+        (-14.6, 8.4), 1.0, 8.0, taper=0.16, box=2.5, lean=(0.0, 0.08),
+    ),
+    "Trapezium": _Solid(
+        ((-17.6, 3.4), (-16.6, 7.4), (-18.0, 11.6), (-20.8, 14.4), (-24.0, 14.2), (-27.0, 12.0), (-30.6, 9.6),
+         (-34.0, 7.6), (-34.2, 4.8), (-31.0, 1.6), (-26.6, -0.4), (-23.0, 0.8), (-20.0, 2.6)),
+        (-25.0, 6.4), -8.5, 6.4, slope=(-0.3, -0.05), box=2.4, lean=(0.0, 0.08),
+    ),
+}  # fmt: skip
+_HOOK = (15.6, 5.6, 2.9, 9.0)
+"""Hook of the hamate: x and y of its middle, radius, and how far it stands towards the palm, millimetres."""
+
+
+def _reach(solid: _Solid, angle: Array) -> Array:
+    """Return how far the outline lies from the middle at each angle, millimetres."""
+    points = np.array([*solid.outline, solid.outline[0]])
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    curve = CubicSpline(along, points, bc_type="periodic")(np.linspace(0, along[-1], 400, endpoint=False))
+    arms = curve - np.array(solid.middle)
+    order = np.argsort(np.arctan2(arms[:, 1], arms[:, 0]))
+    turned = np.arctan2(arms[order, 1], arms[order, 0])
+    return np.interp(angle, turned, np.linalg.norm(arms[order], axis=1), period=2 * np.pi)
+
+
+def carpal(name: str) -> Mesh:
+    """Return a carpal bone of the right hand in the PA frame; the origin is the middle of the capitate."""
+    solid = _SOLIDS[name]
+    sphere = ball(4)
+    x, y, z = sphere.vertices.T
+    planar = np.hypot(x, y)
+    swell = 1.0 / (planar**solid.box + np.abs(z) ** solid.box) ** (1.0 / solid.box)
+    angle = np.arctan2(y, x)
+    out = planar * swell * (1.0 + solid.taper * (z * swell - 0.3)) * (_reach(solid, angle) + _GROWN)
+    points = np.stack([out * np.cos(angle), out * np.sin(angle), solid.half * z * swell], axis=1)
+    points[:, 2] += solid.level + points[:, :2] @ np.array(solid.slope)
+    hollow = np.array(solid.cup)
+    depth = float(np.hypot(*hollow))
+    if depth:
+        toward = np.clip((np.cos(angle) * hollow[0] + np.sin(angle) * hollow[1]) / depth, 0, 1)
+        points[:, :2] += (toward * (np.minimum(np.abs(z * swell), 0.9) ** 2) * planar * swell)[:, None] * hollow
+    points[:, :2] += solid.middle + (solid.half * z * swell)[:, None] * np.array(solid.lean)
+    if name == "Hamate":
+        far = np.hypot(points[:, 0] - _HOOK[0], (points[:, 1] - _HOOK[1]) / 1.3) / _HOOK[2]
+        points[:, 2] -= (z < 0) * _HOOK[3] * np.clip(1.6 * (1.0 - far**2), 0.0, 1.0)
+    return Mesh(_SIZE * points, sphere.faces)
