@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from handseg_monai.phantom.components import MIN_SIZE, components_of, posed, streams, subject_of
 from handseg_monai.phantom.exposure import expose
+from handseg_monai.phantom.placement import place
 from handseg_monai.phantom.pose import Pose, PosedHand
 from handseg_monai.phantom.radiograph import Polygon, bone_polygons
 from handseg_monai.phantom.ranges import PhantomRanges
-from handseg_monai.phantom.view import Side, View, place
+from handseg_monai.phantom.view import Side, View
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Phantom:
 
 
 def render_phantom(
-    seed: int, number: int, side: Side, ranges: PhantomRanges, size: int, *, pose: Pose | None = None
+    seed: int, number: int, side: Side, ranges: PhantomRanges, size: int | None = None, *, pose: Pose | None = None
 ) -> Phantom:
     """Render one hand of one person.
 
@@ -64,7 +65,7 @@ def render_phantom(
     ranges
         What to draw from, for example ``PRESETS["standard"]``.
     size
-        Longer side of the image in pixels, >= 64.
+        Longer side of the image in pixels, >= 64; None draws it from ``ranges.long_side``.
     pose
         Pose to use in place of a drawn one.
 
@@ -75,7 +76,7 @@ def render_phantom(
     ImportError
         When a package of the extra ``phantom`` is missing.
     """
-    if size < MIN_SIZE:
+    if size is not None and size < MIN_SIZE:
         raise ValueError(f"size: expected at least {MIN_SIZE} pixels, got {size}")
     source = streams(seed, number, side)
     subject = subject_of(seed, number, ranges)

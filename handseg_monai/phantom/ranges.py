@@ -82,12 +82,26 @@ class PhantomRanges:
     """Turn of the whole hand in the image plane."""
 
     # Geometry of the image.
+    long_side: Range = (2048.0, 2048.0)
+    """Longer side of the image where no size is asked for, pixels."""
+    aspect: Range = (1.0, 1.0)
+    """Width by height; of a hand that lies sideways mostly height by width."""
     field: Range = (245.0, 290.0)
-    """Side of the square field of view, millimetres; grows where a hand would not fit."""
+    """Longer side of the field of view, millimetres; grows where a hand would not fit."""
     top_margin: Range = (6.0, 26.0)
-    """Fingertips to the upper edge, millimetres."""
+    """Fingertips to the edge beyond them, millimetres."""
     side_shift: Range = (-12.0, 12.0)
-    """Hand off the vertical middle line, millimetres."""
+    """Hand off the middle line along its fingers, millimetres."""
+    forearm: Range = (45.0, 45.0)
+    """Least length of the image beyond the carpus towards the elbow, millimetres."""
+    angle: Range = (-14.0, 14.0)
+    """Turn of the image against the hand, degrees; comes to the pose's own turn."""
+    turned_share: float = 0.08
+    """Share of images turned by another 90, 180 or 270 degrees."""
+    any_angle_share: float = 0.0
+    """Share of images turned by any angle."""
+    part_share: float = 0.0
+    """Share of images of a part: the wrist, the fingers, or one or two rays."""
 
     # Exposure and processing.
     contrast: Range = (0.75, 1.25)
@@ -149,6 +163,8 @@ _EASY = replace(
     field=(256.0, 266.0),
     top_margin=(12.0, 17.0),
     side_shift=(-4.0, 4.0),
+    angle=(0.0, 0.0),
+    turned_share=0.0,
     contrast=(0.95, 1.1),
     brightness=(0.85, 0.95),
     background=(0.03, 0.07),
@@ -162,8 +178,21 @@ _EASY = replace(
     collimation_share=0.0,
     marker_share=0.5,
 )
-PRESETS: dict[str, PhantomRanges] = {"easy": _EASY, "standard": _STANDARD}
-"""``easy``: upright, centred, alike (a small network learns it within minutes). ``standard``: what clinics produce."""
+_HARD = replace(
+    _STANDARD,
+    # Geometry of the image.
+    long_side=(600.0, 2500.0),
+    aspect=(0.55, 1.15),
+    field=(180.0, 420.0),
+    top_margin=(0.0, 60.0),
+    side_shift=(-60.0, 60.0),
+    forearm=(3.0, 70.0),
+    any_angle_share=0.5,
+    part_share=0.3,
+)
+PRESETS: dict[str, PhantomRanges] = {"easy": _EASY, "standard": _STANDARD, "hard": _HARD}
+"""``easy``: upright, centred, alike (a small network learns it within minutes). ``standard``: what clinics produce.
+``hard``: more than that, for training: any turn and shape, part views, objects, and exposures beyond the real."""
 
 
 def preset(name: str) -> PhantomRanges:
