@@ -56,6 +56,7 @@ def add_cast(
     shell = np.clip(depth, 0, 1) * (np.float32(0.6) + np.float32(rng.uniform(0.3, 1.3)) * chord)
     edge = np.clip((along + np.float32(lean) * across - np.float32(start)) / np.float32(pitch) + 0.5, 0, 1)
     shell *= edge * np.clip((reach - np.abs(across)) / np.float32(3.0), 0, 1)
+    shell = blurred(shell.astype(np.float32), 0.8)
     cells = max(8, int(max(shape) * spacing / rng.uniform(1.2, 5.0)))
     grid = within(shape, min(cells, max(shape)))
     weave = rng.standard_normal(grid, np.float32)
@@ -63,4 +64,4 @@ def add_cast(
         # Layers of bandage: long cells.
         weave = np.asarray(cv2.blur(weave, (7, 1) if rng.random() < 0.5 else (1, 7)), np.float32) * 2
     texture = 1 + np.float32(rng.uniform(0.03, 0.22)) * enlarged(blurred(weave, 0.7), shape)
-    signal += np.float32(np.exp(rng.uniform(np.log(0.08), np.log(0.7)))) * enlarged(shell, shape) * texture
+    signal += np.float32(np.exp(rng.uniform(np.log(0.12), np.log(0.8)))) * enlarged(shell, shape) * texture

@@ -70,6 +70,7 @@ class Streams:
     fleshing: np.random.Generator
     texturing: np.random.Generator
     exposing: np.random.Generator
+    joining: np.random.Generator
 
 
 def streams(seed: int, number: int, side: Side) -> Streams:
@@ -85,7 +86,7 @@ def streams(seed: int, number: int, side: Side) -> Streams:
     if seed < 0 or number < 0:
         raise ValueError(f"seed and number: expected 0 or more, got {seed} and {number}")
     key = [seed, number, 1 if side == "right" else 2]
-    return Streams(*(np.random.default_rng(child) for child in np.random.SeedSequence(key).spawn(5)))
+    return Streams(*(np.random.default_rng(child) for child in np.random.SeedSequence(key).spawn(6)))
 
 
 def posed(

@@ -38,7 +38,7 @@ def add_rings(
         mark = marks[int(bone)]
         axis = _turned(mark.axis, rng.normal(0.0, 6.0))
         centre = mark.centre - axis * float(rng.uniform(-0.1, 0.3)) * mark.length / spacing
-        middle, radius = _girth(soft, spacing, centre, axis, 0.5 * mark.width, 0.5 * mark.width + 7.0)
+        middle, radius = _girth(soft, spacing, centre, axis, 0.5 * mark.width, 0.5 * mark.width + 5.5)
         wall, half = float(rng.uniform(0.8, 2.2)), float(rng.uniform(1.0, 4.0))
         patch = patch_at(signal, spacing, middle, axis, half + 5.0, radius + wall + 4.0)
         if patch is None:
