@@ -24,6 +24,7 @@ class Preset(StrEnum):
 
     EASY = "easy"
     STANDARD = "standard"
+    HARD = "hard"
 
 
 class MissingRows(StrEnum):
@@ -50,7 +51,9 @@ def phantom(
     out: Annotated[Path, typer.Argument(help="Folder of the dataset to write.")],
     subjects: Annotated[int, typer.Option(help="Subjects to train on; each has two radiographs.")],
     test_subjects: Annotated[int, typer.Option(help="Subjects to test on.")] = 0,
-    size: Annotated[int, typer.Option(help="Height and width of the radiographs in pixels.")] = 2048,
+    size: Annotated[
+        int | None, typer.Option(help="Longer side of the radiographs in pixels; 2048, drawn by the preset hard.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
     preset: Annotated[Preset, typer.Option(help="How much the radiographs vary.")] = Preset.STANDARD,

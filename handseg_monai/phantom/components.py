@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.phantom.anatomy import myohand
+from handseg_monai.phantom.placement import place_upright
 from handseg_monai.phantom.pose import Pose, PosedHand, apply_pose, draw_pose
 from handseg_monai.phantom.radiograph import Polygon, bone_attenuation, bone_polygons, soft_attenuation
 from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.resample import Floats, Shape, averaged
 from handseg_monai.phantom.subject import Subject, make_subject
 from handseg_monai.phantom.tissue import make_tissue
-from handseg_monai.phantom.view import Side, View, place_upright
+from handseg_monai.phantom.view import Side, View
 
 MIN_SIZE = 64
 _RENDERED = 1024
@@ -69,6 +70,7 @@ class Streams:
     fleshing: np.random.Generator
     texturing: np.random.Generator
     exposing: np.random.Generator
+    joining: np.random.Generator
 
 
 def streams(seed: int, number: int, side: Side) -> Streams:
@@ -84,7 +86,7 @@ def streams(seed: int, number: int, side: Side) -> Streams:
     if seed < 0 or number < 0:
         raise ValueError(f"seed and number: expected 0 or more, got {seed} and {number}")
     key = [seed, number, 1 if side == "right" else 2]
-    return Streams(*(np.random.default_rng(child) for child in np.random.SeedSequence(key).spawn(5)))
+    return Streams(*(np.random.default_rng(child) for child in np.random.SeedSequence(key).spawn(6)))
 
 
 def posed(

@@ -44,7 +44,7 @@ class _Job:
 
     out: Path
     subjects: int
-    size: int
+    size: int | None
     seed: int
     preset: str
 
@@ -54,7 +54,7 @@ def write_dataset(
     *,
     subjects: int,
     test_subjects: int = 0,
-    size: int = 2048,
+    size: int | None = None,
     seed: int = 0,
     workers: int = 2,
     preset: str = "standard",
@@ -73,7 +73,8 @@ def write_dataset(
     subjects, test_subjects
         People in ``train`` (at least 1) and in ``test``; two images each. The truth of the test images is written too.
     size
-        Side of the images, pixels.
+        Longer side of the images, pixels; None draws it as the preset says (2048 in ``easy`` and ``standard``, whose
+        images are square).
     seed
         Seed of the data set, >= 0.
     workers
@@ -104,7 +105,7 @@ def write_dataset(
     for name, value, least in (
         ("subjects", subjects, 1),
         ("test_subjects", test_subjects, 0),
-        ("size", size, MIN_SIZE),
+        ("size", MIN_SIZE if size is None else size, MIN_SIZE),
         ("seed", seed, 0),
         ("workers", workers, 1),
     ):
@@ -270,7 +271,7 @@ def _write_preview(job: _Job, total: int, path: Path) -> None:
     hands = [(number, side) for number in range(total) for side in SIDES][:_PREVIEWED]
     pictures = []
     for number, side in hands:
-        phantom = render_phantom(job.seed, number, side, ranges_of(job.preset), min(job.size, 1024))
+        phantom = render_phantom(job.seed, number, side, ranges_of(job.preset), min(job.size or 1024, 1024))
         picture, planes = fit(phantom.image, phantom.planes, 512)
         pictures.append((picture, overlay(picture, planes)))
     columns = min(4, len(pictures))

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handseg_monai.phantom.components import MIN_SIZE, components_of, posed, streams, subject_of
+from handseg_monai.phantom.components import MIN_SIZE, components_of, posed, render_components, streams, subject_of
 from handseg_monai.phantom.exposure import expose
+from handseg_monai.phantom.placement import place
 from handseg_monai.phantom.pose import Pose, PosedHand
 from handseg_monai.phantom.radiograph import Polygon, bone_polygons
 from handseg_monai.phantom.ranges import PhantomRanges
-from handseg_monai.phantom.view import Side, View, place
+from handseg_monai.phantom.second_hand import add_second_hand
+from handseg_monai.phantom.view import Side, View
+
+_OTHER = 1024
+"""A second hand that reaches into the image is rendered at this size at most, pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Phantom:
 
 
 def render_phantom(
-    seed: int, number: int, side: Side, ranges: PhantomRanges, size: int, *, pose: Pose | None = None
+    seed: int, number: int, side: Side, ranges: PhantomRanges, size: int | None = None, *, pose: Pose | None = None
 ) -> Phantom:
     """Render one hand of one person.
 
@@ -64,7 +69,7 @@ def render_phantom(
     ranges
         What to draw from, for example ``PRESETS["standard"]``.
     size
-        Longer side of the image in pixels, >= 64.
+        Longer side of the image in pixels, >= 64; None draws it from ``ranges.long_side``.
     pose
         Pose to use in place of a drawn one.
 
@@ -75,7 +80,7 @@ def render_phantom(
     ImportError
         When a package of the extra ``phantom`` is missing.
     """
-    if size < MIN_SIZE:
+    if size is not None and size < MIN_SIZE:
         raise ValueError(f"size: expected at least {MIN_SIZE} pixels, got {size}")
     source = streams(seed, number, side)
     subject = subject_of(seed, number, ranges)
@@ -83,5 +88,9 @@ def render_phantom(
     view = place(source.placing, ranges, hand, side, size)
     polygons = bone_polygons(subject.anatomy, hand, view)
     parts = components_of(source, subject, hand, view, polygons)
+    if source.joining.random() < ranges.second_hand_share:
+        opposite: Side = "left" if side == "right" else "right"
+        other = render_components(seed, number, opposite, ranges, min(view.size, _OTHER))
+        parts = add_second_hand(source.joining, parts, other)
     image = expose(source.exposing, ranges, parts)
     return Phantom(image, parts.planes, polygons, side, pose, view.spacing, hand, view)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 Range = tuple[float, float]
 """(low, high) of a uniform draw."""
@@ -116,26 +117,34 @@ class PhantomRanges:
     """Turn of the whole hand in the image plane."""
 
     # Geometry of the image.
+    long_side: Range = (2048.0, 2048.0)
+    """Longer side of the image where no size is asked for, pixels."""
+    aspect: Range = (1.0, 1.0)
+    """Width by height; of a hand that lies sideways mostly height by width."""
     field: Range = (245.0, 290.0)
-    """Side of the square field of view, millimetres; grows where a hand would not fit."""
+    """Longer side of the field of view, millimetres; grows where a hand would not fit."""
     top_margin: Range = (6.0, 26.0)
-    """Fingertips to the upper edge, millimetres."""
+    """Fingertips to the edge beyond them, millimetres."""
     side_shift: Range = (-12.0, 12.0)
-    """Hand off the vertical middle line, millimetres."""
+    """Hand off the middle line along its fingers, millimetres."""
+    forearm: Range = (45.0, 45.0)
+    """Least length of the image beyond the carpus towards the elbow, millimetres."""
+    angle: Range = (-14.0, 14.0)
+    """Turn of the image against the hand, degrees; comes to the pose's own turn."""
+    turned_share: float = 0.08
+    """Share of images turned by another 90, 180 or 270 degrees."""
+    any_angle_share: float = 0.0
+    """Share of images turned by any angle."""
+    part_share: float = 0.0
+    """Share of images of a part: the wrist, the fingers, or one or two rays."""
 
     # Exposure and processing.
     contrast: Range = (0.75, 1.25)
-    """Bone against soft tissue, factor."""
-    brightness: Range = (0.5, 1.0)
-    """Grey of the densest bone, 0 to 1."""
-    background: Range = (0.0, 0.2)
-    """Grey of air, 0 to 1."""
-    gamma: Range = (0.75, 1.25)
-    """Exponent of the tone curve."""
-    edge_boost: Range = (0.2, 1.1)
-    """Edge enhancement (unsharp masking), factor."""
-    equalisation: Range = (0.0, 0.45)
-    """How far broad differences of brightness (finger against forearm) are levelled, 0 to 1."""
+    """Attenuation of bone, factor."""
+    soft_contrast: Range = (0.9, 1.1)
+    """Attenuation of soft tissue, factor."""
+    uneven: Range = (0.0, 0.0)
+    """Amplitude of slow variations over the image of either, factor; beyond the real."""
     blur: Range = (0.06, 0.16)
     """Focal and detector blur, standard deviation in millimetres."""
     noise: Range = (0.006, 0.022)
@@ -144,12 +153,90 @@ class PhantomRanges:
     """Scattered radiation, share of the primary beam."""
     heel: Range = (-0.08, 0.08)
     """Fall of the exposure from one side of the image to the other, log exposure."""
+    vignette: Range = (0.0, 0.0)
+    """Fall of the exposure from the middle to a corner, twice the log exposure."""
+    grid_share: float = 0.02
+    """Share of images with lines of an anti-scatter grid."""
+    grid_lines: Range = (0.002, 0.01)
+    """Amplitude of those, log exposure."""
+    brightness: Range = (0.5, 1.0)
+    """Grey of the densest bone, 0 to 1."""
+    background: Range = (0.0, 0.2)
+    """Grey of air, 0 to 1."""
+    gamma: Range = (0.75, 1.25)
+    """Exponent of the tone curve."""
+    s_curve: Range = (0.0, 0.6)
+    """Share of an S in the tone curve; negative: of its opposite."""
+    edge_boost: Range = (0.2, 1.1)
+    """Edge enhancement (unsharp masking), factor."""
+    halo_share: float = 0.02
+    """Share of images sharpened so much that edges have halos."""
+    halo_boost: Range = (1.5, 3.0)
+    """Edge enhancement of those, factor."""
+    equalisation: Range = (0.0, 0.45)
+    """How far broad differences of brightness (finger against forearm) are levelled, 0 to 1."""
+    burnt_share: float = 0.02
+    """Share of images whose window leaves the densest bones white."""
+    flat_share: float = 0.03
+    """Share of images whose window is wider than the hand's densities."""
+    cut_share: float = 0.02
+    """Share of images whose window leaves thin soft tissue black."""
+    washed_share: float = 0.04
+    """Share of bright grey images of low contrast."""
+    dark_share: float = 0.03
+    """Share of nearly black images."""
+    clahe_share: float = 0.03
+    """Share of images after adaptive histogram equalisation."""
+    inversion_share: float = 0.0
+    """Share of images with dark bones."""
+    posterise_share: float = 0.0
+    """Share of images with few grey levels."""
+    jpeg_share: float = 0.05
+    """Share of images with traces of JPEG's compression."""
+
+    # What is laid over the picture.
     collimation_share: float = 0.45
     """Share of images with visible collimator edges or borders."""
     collimation_tilt: Range = (-5.0, 5.0)
     """Tilt of the collimator, degrees."""
+    cutting_share: float = 0.1
+    """Share of collimators that lie over a part of the hand, which shows through faintly."""
+    glow_share: float = 0.1
+    """Share of collimators with a bright line along their edge."""
+    corner_share: float = 0.05
+    """Share of images turned after the exposure, with empty corners."""
+    bar_share: float = 0.04
+    """Share of images with black, white or grey bars at their sides."""
+    film_edge_share: float = 0.08
+    """Share of images with bright lines along their sides."""
     marker_share: float = 0.6
     """Share of images with a side marker."""
+    marker_height: Range = (8.0, 16.0)
+    """Height of its letter, millimetres."""
+    marker_turned_share: float = 0.1
+    """Share of markers that lie on their side, on their head or anyhow."""
+    text_share: float = 0.05
+    """Share of images with printed texts."""
+    annotation_share: float = 0.01
+    """Share of images with a reader's arrow, circle, line or ruler."""
+
+    # Objects in the beam.
+    ring_share: float = 0.03
+    """Share of images with rings on fingers."""
+    wristband_share: float = 0.01
+    """Share of images with a bracelet, a band or a watch."""
+    cannula_share: float = 0.005
+    """Share of images with a cannula in the back of the hand."""
+    plate_share: float = 0.01
+    """Share of images with a plate and screws on a bone."""
+    wire_share: float = 0.01
+    """Share of images with wires through a bone."""
+    cast_share: float = 0.01
+    """Share of images with a plaster, a splint or a bandage over wrist and forearm."""
+    finger_splint_share: float = 0.005
+    """Share of images with a splint along a finger."""
+    second_hand_share: float = 0.0
+    """Share of images into which the other hand reaches, unlabelled."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -161,6 +248,7 @@ class PhantomRanges:
 
 
 _STANDARD = PhantomRanges()
+_NO_SHARES: dict[str, Any] = {name: 0.0 for name in vars(_STANDARD) if name.endswith("_share")}
 _EASY = replace(
     _STANDARD,
     hand_scale=(0.97, 1.03),
@@ -192,7 +280,6 @@ _EASY = replace(
     trabecular_density=(0.8, 1.15),
     trabecular_contrast=(0.5, 1.0),
     usual_deviation=(-4.0, 4.0),
-    bent_share=0.0,
     spread=(1.0, 4.0),
     finger_jitter=(-1.0, 1.0),
     finger_flexion=(0.0, 5.0),
@@ -205,6 +292,7 @@ _EASY = replace(
     field=(256.0, 266.0),
     top_margin=(12.0, 17.0),
     side_shift=(-4.0, 4.0),
+    angle=(0.0, 0.0),
     contrast=(0.95, 1.1),
     brightness=(0.85, 0.95),
     background=(0.03, 0.07),
@@ -215,11 +303,75 @@ _EASY = replace(
     noise=(0.004, 0.008),
     scatter=(0.05, 0.1),
     heel=(-0.02, 0.02),
-    collimation_share=0.0,
-    marker_share=0.5,
+    soft_contrast=(1.0, 1.0),
+    s_curve=(0.1, 0.4),
+    marker_height=(9.0, 15.0),
+    **_NO_SHARES | {"marker_share": 0.5},
 )
-PRESETS: dict[str, PhantomRanges] = {"easy": _EASY, "standard": _STANDARD}
-"""``easy``: upright, centred, alike (a small network learns it within minutes). ``standard``: what clinics produce."""
+_HARD = replace(
+    _STANDARD,
+    # Geometry of the image.
+    long_side=(600.0, 2500.0),
+    aspect=(0.55, 1.15),
+    field=(180.0, 420.0),
+    top_margin=(0.0, 60.0),
+    side_shift=(-60.0, 60.0),
+    forearm=(3.0, 70.0),
+    any_angle_share=0.5,
+    part_share=0.3,
+    # Exposure and processing.
+    contrast=(0.5, 1.8),
+    soft_contrast=(0.4, 2.0),
+    uneven=(0.0, 0.3),
+    blur=(0.05, 0.5),
+    noise=(0.004, 0.06),
+    scatter=(0.0, 0.7),
+    heel=(-0.35, 0.35),
+    vignette=(-0.3, 0.6),
+    grid_share=0.1,
+    grid_lines=(0.004, 0.04),
+    brightness=(0.4, 1.0),
+    background=(0.0, 0.35),
+    gamma=(0.45, 2.2),
+    s_curve=(-0.4, 1.0),
+    edge_boost=(0.0, 1.8),
+    halo_share=0.1,
+    halo_boost=(1.5, 5.0),
+    equalisation=(0.0, 0.8),
+    burnt_share=0.1,
+    flat_share=0.1,
+    cut_share=0.1,
+    washed_share=0.1,
+    dark_share=0.1,
+    clahe_share=0.12,
+    inversion_share=0.05,
+    posterise_share=0.05,
+    jpeg_share=0.2,
+    # What is laid over the picture.
+    collimation_tilt=(-15.0, 15.0),
+    cutting_share=0.3,
+    glow_share=0.3,
+    corner_share=0.15,
+    bar_share=0.15,
+    film_edge_share=0.2,
+    marker_share=0.7,
+    marker_height=(5.0, 24.0),
+    marker_turned_share=0.5,
+    text_share=0.25,
+    annotation_share=0.08,
+    # Objects in the beam.
+    ring_share=0.15,
+    wristband_share=0.1,
+    cannula_share=0.07,
+    plate_share=0.08,
+    wire_share=0.08,
+    cast_share=0.1,
+    finger_splint_share=0.06,
+    second_hand_share=0.1,
+)
+PRESETS: dict[str, PhantomRanges] = {"easy": _EASY, "standard": _STANDARD, "hard": _HARD}
+"""``easy``: upright, centred, alike (a small network learns it within minutes). ``standard``: what clinics produce.
+``hard``: more than that, for training: any turn and shape, part views, objects, and exposures beyond the real."""
 
 
 def preset(name: str) -> PhantomRanges:

@@ -1,4 +1,4 @@
-"""Where the hand lies in the image: millimetres of the PA frame to pixels, mirrored for a left hand, turned at will."""
+"""A view: millimetres of the PA frame to pixels, mirrored for a left hand, turned at will."""
 
 from __future__ import annotations
 
@@ -8,19 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from handseg_monai.bones import BONES, Group
 from handseg_monai.phantom.mesh import Array
-from handseg_monai.phantom.pose import PosedHand
-from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.resample import Shape
-from handseg_monai.phantom.subject import draw
 
 Side = Literal["left", "right"]
-_HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
-_FLESH = 9.0
-"""Soft tissue beyond the bones at fingertips and sides, millimetres."""
-_WRIST = 45.0
-"""Least height of the image below the carpus, millimetres."""
 
 
 @dataclass(frozen=True)
@@ -100,45 +91,3 @@ class View:
         reach = max(self.width * cosine + self.height * sine, self.width * sine + self.height * cosine)
         size = int(np.ceil(reach))
         return replace(self, height=size, width=size, angle=0.0)
-
-
-def place_upright(hand: PosedHand, side: Side, size: int, *, field: float = 270.0) -> View:
-    """Return the upright, square view of a whole hand in its middle; the forearm is cut by the lower edge.
-
-    Parameters
-    ----------
-    hand
-        The hand.
-    side
-        Which hand.
-    size
-        Pixels.
-    field
-        Side of the field of view, millimetres; grows where the hand would not fit.
-    """
-    low, high = _extent(hand)
-    margin = 8.0
-    field = max(field, high[0] - low[0] + 4 * _FLESH, high[1] - low[1] + _FLESH + margin + _WRIST)
-    middle = 0.5 * float(low[0] + high[0])
-    x = middle if side == "right" else -middle
-    return View(size, size, field / size, (x, float(high[1]) + _FLESH + margin - 0.5 * field), side)
-
-
-def _extent(hand: PosedHand) -> tuple[Array, Array]:
-    """Return the least and greatest coordinates of carpals, metacarpals and phalanges, millimetres."""
-    points = np.concatenate([hand.outer[bone][::5] for bone in _HAND])
-    return points.min(axis=0), points.max(axis=0)
-
-
-def place(rng: np.random.Generator, ranges: PhantomRanges, hand: PosedHand, side: Side, size: int) -> View:
-    """Draw a placement: fingers up, the hand near the middle, the forearm cut by the image's edge."""
-    low, high = _extent(hand)
-    margin = draw(rng, ranges.top_margin)
-    field, shift = draw(rng, ranges.field), draw(rng, ranges.side_shift)
-    field = max(field, high[0] - low[0] + 4 * _FLESH, high[1] - low[1] + _FLESH + margin + _WRIST)
-    middle = 0.5 * (low[0] + high[0])
-    room = 0.5 * (field - (high[0] - low[0])) - 1.5 * _FLESH
-    middle += float(np.clip(shift, -room, room))
-    if side == "left":
-        middle = -middle
-    return View(size, size, field / size, (middle, high[1] + _FLESH + margin - 0.5 * field), side)

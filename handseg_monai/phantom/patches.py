@@ -1,0 +1,81 @@
+"""Pieces of an image with coordinates of their own, to add small objects to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handseg_monai.phantom.resample import Floats
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A piece of an image around an object.
+
+    Attributes
+    ----------
+    image
+        (h, w) float32, a view into the image: what is added to it shows there.
+    along, across
+        (h, w) float32 coordinates along the object's axis and 90 degrees clockwise from it in the image, millimetres
+        from its centre.
+    spacing
+        Millimetres per pixel.
+    """
+
+    image: Floats
+    along: Floats
+    across: Floats
+    spacing: float
+
+    def inside(self, distance: Floats) -> Floats:
+        """Return the share (0 to 1) of a pixel within an outline; `distance` is positive inside, millimetres."""
+        return np.clip(distance / np.float32(self.spacing) + np.float32(0.5), 0, 1)
+
+    def box(self, half_along: float, half_across: float) -> Floats:
+        """Return the share of a pixel within a rectangle around the centre, half sides in millimetres."""
+        return self.inside(
+            np.minimum(np.float32(half_along) - np.abs(self.along), np.float32(half_across) - np.abs(self.across))
+        )
+
+    def disc(self, along: float, across: float, radius: float) -> Floats:
+        """Return the share of a pixel within a circle, millimetres."""
+        return self.inside(
+            np.float32(radius) - np.hypot(self.along - np.float32(along), self.across - np.float32(across))
+        )
+
+
+def patch_at(
+    image: Floats,
+    spacing: float,
+    centre: NDArray[np.float64],
+    axis: NDArray[np.float64],
+    half_along: float,
+    half_across: float,
+) -> Patch | None:
+    """Return the patch around a rectangle, or None where it lies outside of the image.
+
+    Parameters
+    ----------
+    image
+        (H, W) float32.
+    spacing
+        Millimetres per pixel.
+    centre
+        (x, y), pixels.
+    axis
+        Unit vector (x, y).
+    half_along, half_across
+        Half of the rectangle's sides, millimetres.
+    """
+    reach = (np.abs(axis) * half_along + np.abs(axis[::-1]) * half_across) / spacing + 2.0
+    low = np.maximum(np.floor(centre - reach).astype(int), 0)
+    high = np.minimum(np.ceil(centre + reach).astype(int) + 1, image.shape[::-1])
+    if (high - low < 1).any():
+        return None
+    x = ((np.arange(low[0], high[0]) - centre[0]) * spacing).astype(np.float32)[None, :]
+    y = ((np.arange(low[1], high[1]) - centre[1]) * spacing).astype(np.float32)[:, None]
+    a, b = np.float32(axis[0]), np.float32(axis[1])
+    return Patch(image[low[1] : high[1], low[0] : high[0]], x * a + y * b, y * a - x * b, spacing)
