@@ -283,7 +283,6 @@ _EASY = replace(
     spread=(1.0, 4.0),
     finger_jitter=(-1.0, 1.0),
     finger_flexion=(0.0, 5.0),
-    curled_share=0.0,
     thumb_abduction=(0.0, 7.0),
     thumb_opposition=(-4.0, 4.0),
     thumb_flexion=(0.0, 8.0),
