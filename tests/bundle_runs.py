@@ -20,14 +20,14 @@ NETWORKS = {"dynunet": [], "segresnet": ["network_segresnet.json"], "swinunetr":
 """Overlay files of each network."""
 
 TINY_NETWORK: dict[str, dict[str, Any]] = {
-    "dynunet": {"network_def#filters": [8, 8, 8, 8, 8, 8]},
+    "dynunet": {"network_def#network#filters": [8, 8, 8, 8, 8, 8]},
     "segresnet": {"network_def#init_filters": 8},
     "swinunetr": {"network_def#feature_size": 12},
 }
 """Overrides that make each network small."""
 
-TINY_RUN: dict[str, Any] = {"size": 96, "window": 64, "num_workers": 0, "overlays": False}
-"""Overrides that make a run small: 96 pixels in windows of 64."""
+TINY_RUN: dict[str, Any] = {"size": 160, "window": 128, "num_workers": 0, "overlays": False}
+"""Overrides that make a run small: 160 pixels in windows of 128."""
 
 
 def tiny(network: str = "dynunet", inference: bool = False) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def test_a_checkpoint_that_is_missing_or_of_another_network(
     assert only(infer(capsys, other, images)) == (
         f"checkpoint {other} holds network segresnet, the configuration declares dynunet"
     )
-    wider = only(infer(capsys, checkpoint, images, **{"network_def#filters": [16, 16, 16, 16, 16, 16]}))
+    wider = only(infer(capsys, checkpoint, images, **{"network_def#network#filters": [16, 16, 16, 16, 16, 16]}))
     assert "holds another dynunet than the configuration declares" in wider
     torch.save({"something": 1}, tmp_path / "no.pt")
     assert "no entry 'network'" in only(infer(capsys, tmp_path / "no.pt", images))
@@ -169,8 +169,8 @@ def test_a_checkpoint_that_is_missing_or_of_another_network(
 def test_a_window_that_the_network_can_not_take(
     capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path
 ) -> None:
-    assert "multiples of 32, from 64" in only(train(capsys, drawn_dataset, tmp_path, window=100))
-    assert "multiples of 32, from 64" in only(train(capsys, drawn_dataset, tmp_path, window=32))
+    assert "multiples of 64, from 128" in only(train(capsys, drawn_dataset, tmp_path, window=160))
+    assert "multiples of 64, from 128" in only(train(capsys, drawn_dataset, tmp_path, window=64))
 
 
 @pytest.mark.parametrize(

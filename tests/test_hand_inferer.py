@@ -24,7 +24,9 @@ SPOTS = [
 BASE, TIP = INDEX["Capitate"], INDEX["finger-8"]
 
 
-def drawn(height: int, width: int, length: float, x: float, y: float, angle: float) -> tuple[torch.Tensor, torch.Tensor]:
+def drawn(
+    height: int, width: int, length: float, x: float, y: float, angle: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A hand of discs: masks (29, H, W), and an image (30, H, W) that shows each bone in a channel of its own."""
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     masks = torch.zeros(NUM_BONES, height, width)
@@ -148,7 +150,12 @@ def test_three_bones_of_one_kind_don_t_say_which_way_a_hand_points() -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"turns": 5}, "1 to 4"), ({"turns": 0}, "1 to 4"), ({"closer": -1}, "0 or more"), ({"margin": 0.5}, "at least 1")],
+    [
+        ({"turns": 5}, "1 to 4"),
+        ({"turns": 0}, "1 to 4"),
+        ({"closer": -1}, "0 or more"),
+        ({"margin": 0.5}, "at least 1"),
+    ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -149,3 +149,29 @@ class TestDeepSupervisionLoss:
         for i in range(self.HEADS):
             expected = 0.5**i * gradient_by_hand(stack.detach()[:, i], target)
             torch.testing.assert_close(stack.grad[:, i], expected, rtol=1e-4, atol=1e-8)
+
+
+class TestStride:
+    def test_the_loss_of_a_grid_is_that_of_every_second_pixel_from_some_corner(self) -> None:
+        generator = torch.Generator().manual_seed(1)
+        logits = torch.randn(2, 3, 6, 8, generator=generator, dtype=torch.float64)
+        target = (torch.rand(2, 3, 6, 8, generator=generator) < 0.4).double()
+        grids = [(y, x) for y in range(2) for x in range(2)]
+        possible = [dice_and_cross_entropy_by_hand(logits[..., y::2, x::2], target[..., y::2, x::2]) for y, x in grids]
+        loss = PerBoneLoss(DiceCELoss(sigmoid=True), stride=2)
+        torch.manual_seed(0)
+        seen = {
+            min(range(4), key=lambda k: abs(possible[k] - value)) for value in _values(loss, logits, target, possible)
+        }
+        assert seen == {0, 1, 2, 3}
+
+    def test_a_stride_below_one_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="at least 1, got 0"):
+            PerBoneLoss(DiceCELoss(sigmoid=True), stride=0)
+
+
+def _values(loss: PerBoneLoss, logits: torch.Tensor, target: torch.Tensor, possible: list[float]) -> list[float]:
+    values = [float(loss(logits, target)) for _ in range(40)]
+    for value in values:
+        assert min(abs(value - other) for other in possible) < 1e-9
+    return values

@@ -49,9 +49,7 @@ class HandInferer(Inferer):
         Average each further look with that at its mirror image.
     """
 
-    def __init__(
-        self, window: int, turns: int = 4, closer: int = 1, margin: float = 1.25, flip: bool = True
-    ) -> None:
+    def __init__(self, window: int, turns: int = 4, closer: int = 1, margin: float = 1.25, flip: bool = True) -> None:
         super().__init__()
         if not 1 <= turns <= 4:
             raise ValueError(f"turns: expected 1 to 4 quarter turns, got {turns}")
@@ -153,9 +151,7 @@ def _certainty(logits: torch.Tensor) -> torch.Tensor:
     return (mean * (count >= 2)).sum()
 
 
-def closer_view(
-    logits: torch.Tensor, matrix: torch.Tensor, window: int, margin: float
-) -> torch.Tensor | None:
+def closer_view(logits: torch.Tensor, matrix: torch.Tensor, window: int, margin: float) -> torch.Tensor | None:
     """Return the view (2, 3) of a hand upright, from what a view showed; None where that is no hand.
 
     Parameters
@@ -174,7 +170,9 @@ def closer_view(
     hand = [bone for bone in found.tolist() if bone in set(_HAND)]
     if len(hand) < 3:
         return None
-    y, x = torch.meshgrid(*(torch.arange(n, device=logits.device, dtype=torch.float32) for n in inside.shape[1:]), indexing="ij")
+    y, x = torch.meshgrid(
+        *(torch.arange(n, device=logits.device, dtype=torch.float32) for n in inside.shape[1:]), indexing="ij"
+    )
     places = torch.stack([x, y], dim=-1) * 4 + 1.5
     matrix = matrix.to(logits.device, torch.float32)
     places = places @ matrix[:, :2].T + matrix[:, 2]
@@ -198,7 +196,9 @@ def _merged(looks: list[tuple[torch.Tensor, torch.Tensor]], shape: tuple[int, in
     """Return the logits (29, H, W) of the image: each look over those before it."""
     out: torch.Tensor | None = None
     for matrix, logits in looks:
-        inverse = torch.linalg.inv(torch.cat([matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()]))[:2].float()
+        inverse = torch.linalg.inv(torch.cat([matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()]))[
+            :2
+        ].float()
         drawn = sample(logits, inverse, shape, _NOTHING)
         if out is None:
             out = drawn

@@ -47,11 +47,18 @@ def load_components(path: str | Path) -> Components:
         with np.load(path, allow_pickle=False) as file:
             soft, bone, planes = file["soft"], file["bone"], file["planes"]
             spacing, side = float(file["spacing"]), str(file["side"])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected a phantom before exposure, as handseg phantom --components writes it "
-                         f"({error})") from error
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: expected a phantom before exposure, as handseg phantom --components writes it ({error})"
+        ) from error
     if soft.ndim != 2 or not soft.shape == bone.shape == planes.shape or side not in get_args(Side):
-        raise ValueError(f"{path}: expected soft, bone and planes of one shape (H, W), got {soft.shape}, {bone.shape} and {planes.shape}")
+        raise ValueError(
+            f"{path}: expected soft, bone and planes of one shape (H, W), got {soft.shape}, {bone.shape} and {planes.shape}"
+        )
     return Components(
-        soft.astype(np.float32), bone.astype(np.float32), planes.astype(np.int32), spacing, "left" if side == "left" else "right"
+        soft.astype(np.float32),
+        bone.astype(np.float32),
+        planes.astype(np.int32),
+        spacing,
+        "left" if side == "left" else "right",
     )

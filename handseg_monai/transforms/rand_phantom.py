@@ -89,7 +89,10 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     height, width = parts.shape
     inner = (max(round(height / step), 1), max(round(width / step), 1)) if step > 1.3 else (height, width)
     scale = np.float32(inner[1] / width), np.float32(inner[0] / height)
-    fine = (across + np.float32(0.5)) * scale[0] - np.float32(0.5), (down + np.float32(0.5)) * scale[1] - np.float32(0.5)
+    fine = (
+        (across + np.float32(0.5)) * scale[0] - np.float32(0.5),
+        (down + np.float32(0.5)) * scale[1] - np.float32(0.5),
+    )
 
     def linear(image: NDArray[np.float32]) -> NDArray[np.float32]:
         small = averaged(image, inner) if inner != image.shape else image
