@@ -102,11 +102,7 @@ def draw_pose(rng: np.random.Generator, ranges: PhantomRanges) -> Pose:
 
 
 def _finger(rng: np.random.Generator, ranges: PhantomRanges, amount: float) -> tuple[float, float, float]:
-    first, second, third = (
-        amount * rng.uniform(0.0, 0.6),
-        amount * rng.uniform(0.3, 1.0),
-        amount * rng.uniform(0.2, 0.8),
-    )
+    first, second, third = amount * rng.uniform(0.0, 0.6), amount * rng.uniform(0.3, 1.0), amount * rng.uniform(0.2, 0.8)
     if rng.random() < ranges.curled_share:
         second = draw(rng, ranges.curled_flexion)
         third = second * rng.uniform(0.1, 1.0)
@@ -191,15 +187,5 @@ def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     pairs = INTERCARPAL + RADIOCARPAL
     gaps = [subject.radiocarpal_gap if RADIUS in pair else max(subject.carpal_gap, 0.5) for pair in pairs]
     apart = [pair for pair in KEPT_APART if pair[0] in CARPALS and pair[1] in used]
-    shifts = settle(
-        points,
-        normals,
-        body,
-        pairs,
-        gaps,
-        apart,
-        least=0.3,
-        rounds=40,
-        firm=(*RADIOCARPAL, (_SCAPHOID, INDEX["Trapezium"])),
-    )
+    shifts = settle(points, normals, body, pairs, gaps, apart, least=0.3, rounds=40, firm=(*RADIOCARPAL, (_SCAPHOID, INDEX["Trapezium"])))
     return [_Motion(m.matrix, m.shift + shifts[body[b]]) for b, m in enumerate(motions)]
