@@ -70,7 +70,7 @@ def test_a_close_view_shows_the_whole_hand(parts: Components) -> None:
 
 def test_the_forearm_goes_on_below_the_phantom_s_own_image(parts: Components, file: Path) -> None:
     ranges = ViewRanges(
-        **{"wide": (420.0, 420.0), "wide_share": 1.0, "turned_share": 0.0, "upright": (0.0, 0.0), "bend": (0.0, 0.0)}
+        **{"wide": (480.0, 480.0), "wide_share": 1.0, "turned_share": 0.0, "wide_turn": (0.0, 0.0), "bend": (0.0, 0.0)}
     )
     view = rand_view(np.random.default_rng(0), ranges, load_components(file), 192)
     assert (view.soft[-1] > 0).any() and (view.planes[-1] != 0).any()

@@ -37,10 +37,12 @@ class ViewRanges:
     part_share: float = 0.2
     shift: Range = (-18.0, 18.0)
     """Middle of a close view from that of the hand, millimetres."""
-    upright: Range = (-30.0, 30.0)
-    """Turn of an upright view, degrees."""
-    turned_share: float = 0.35
-    """Share of views at any angle; twice that of wide ones."""
+    turn: Range = (-30.0, 30.0)
+    """Turn of a close view or a part, degrees."""
+    wide_turn: Range = (-55.0, 55.0)
+    """Turn of a wide view, degrees: the first look at an image is taken at every quarter turn."""
+    turned_share: float = 0.08
+    """Share of views at any angle."""
     stretch: Range = (0.92, 1.08)
     """Height against width, factor."""
     shear: Range = (-0.06, 0.06)
@@ -60,8 +62,9 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     kind = rng.random()
     wide, part = kind < ranges.wide_share, kind > 1.0 - ranges.part_share
     extent = rng.uniform(*(ranges.wide if wide else ranges.part if part else ranges.close))
-    turned = rng.random() < ranges.turned_share * (2.0 if wide else 1.0)
-    angle = np.radians(rng.uniform(-180.0, 180.0) if turned else rng.uniform(*ranges.upright))
+    turned = rng.random() < ranges.turned_share
+    turn = (-180.0, 180.0) if turned else ranges.wide_turn if wide else ranges.turn
+    angle = np.radians(rng.uniform(*turn))
     stretch, shear = rng.uniform(*ranges.stretch), rng.uniform(*ranges.shear)
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     rows, columns = np.nonzero(parts.planes[::4, ::4] & _HAND)
