@@ -149,10 +149,10 @@ def _finish(meshes: list[Mesh], anchors: Array, flexion: Array) -> Anatomy:
 _LAID = (
     # Base of the metacarpal (mm), its lean from straight up towards the ulna, its rise and roll (degrees).
     ((-32.5, 10.0, -9.0), -36.0, -6.0, -10.0),
-    ((-13.4, 13.0, 1.0), -8.0, 6.0, -4.0),
+    ((-14.0, 13.0, 1.0), -7.5, 6.0, -4.0),
     ((-0.8, 12.6, 1.5), -0.5, 4.0, 0.0),
-    ((10.8, 12.6, 0.5), 6.0, 4.0, 12.0),
-    ((19.6, 12.0, -1.5), 14.5, 5.0, 20.0),
+    ((10.5, 12.6, 0.5), 6.0, 4.0, 12.0),
+    ((20.2, 12.0, -1.5), 13.5, 5.0, 20.0),
 )
 """Where the rays of a hand lie that is pressed flat; they fan out from the distal row of the carpus."""
 

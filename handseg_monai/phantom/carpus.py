@@ -18,10 +18,10 @@ from handseg_monai.bones import INDEX
 from handseg_monai.phantom.mesh import Array
 
 _NEAR = 7.0
-"""Surface points further than this (mm) from a neighbour need no check; those of the neighbour itself reach further,
+"""Surface points further than this (mm) from a neighbour that is not itself far off need no check; those of the neighbour itself reach further,
 so that the nearest one of any point is among them."""
 _REACH = 11.0
-_DEEP = 2.5
+_DEEP = 5.0
 """Deepest overlap (mm) that is told from a distance."""
 _SPRING = 0.12
 """Share of a bone's shift that the first round takes back."""
@@ -109,8 +109,9 @@ def signed_gap(a: Array, b: Array, b_normals: Array) -> float:
 def _facing(a: Array, b: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return indices of the points of each surface that lie near the other."""
     rough_a, rough_b = cKDTree(a[::7]), cKDTree(b[::7])
-    near_a = np.flatnonzero(rough_b.query(a, distance_upper_bound=_NEAR)[0] < _NEAR)
-    near_b = np.flatnonzero(rough_a.query(b, distance_upper_bound=_REACH)[0] < _REACH)
+    far = max(0.0, float(rough_b.query(a[::7])[0].min()) + 4.0 - _NEAR)
+    near_a = np.flatnonzero(rough_b.query(a, distance_upper_bound=_NEAR + far)[0] < _NEAR + far)
+    near_b = np.flatnonzero(rough_a.query(b, distance_upper_bound=_REACH + far)[0] < _REACH + far)
     return near_a[:: max(1, len(near_a) // _MOST)], near_b[:: max(1, len(near_b) // _MOST)]
 
 

@@ -53,7 +53,7 @@ _ULNA = np.array(
 )
 _DISH = (21.0, 26.0)
 """Radius of curvature (mm) of the radius' articular surface in the PA view and along the beam."""
-_GIVE = 0.05
+_GIVE = 0.1
 """How much the slope of the articular surface may differ from a person's, to carry both bones."""
 _DORSAL = 0.17
 """Slope of the articular surface along the beam: its dorsal lip stands over the proximal row."""
@@ -166,13 +166,22 @@ def _widened(table: Array, middle: float, factor: float) -> Array:
     return table
 
 
-def _support(lowest: Array, middle: float, depth: float, inclination: float) -> tuple[float, float]:
+def levelled(bones: tuple[Array, Array], inclination: float) -> tuple[float, float]:
+    """Return how far to raise two bones (mm) so that they rest on a joint surface of an inclination in degrees."""
+    depth = float(np.median(np.concatenate(bones)[:, 2])) + 1.0
+    first, second = (_support(_proximal(bone), _MIDDLE, depth, inclination, give=0.0)[0] for bone in bones)
+    return 0.5 * (second - first), 0.5 * (first - second)
+
+
+def _support(
+    lowest: Array, middle: float, depth: float, inclination: float, give: float = _GIVE
+) -> tuple[float, float]:
     """Return height and slope of the dish that touches the carried bones on its radial and on its ulnar half."""
     x, z = lowest[:, 0] - middle, lowest[:, 2] - depth
     left = lowest[:, 1] - x**2 / (2 * _DISH[0]) - z**2 / (2 * _DISH[1]) - _DORSAL * z
     inside = (x > -15) & (x < 15) & (np.abs(z) < 9)
     usual = -float(np.tan(np.radians(inclination)))
-    slopes = np.linspace(usual - _GIVE, usual + _GIVE, 21)
+    slopes = np.linspace(usual - give, usual + give, 21)
     levels = [float((left - slope * x)[inside].min()) for slope in slopes]
     # Touching on both halves means that the lowest level over the slopes is the highest one.
     best = int(np.argmax(levels))

@@ -13,10 +13,10 @@ _BASES = (
     # Half width and half depth of the base (mm); how far its joint surface is hollowed in the middle, and leans
     # (mm for each mm towards the ulna).
     (8.3, 7.6, 1.2, 0.0),
-    (8.6, 8.2, 2.2, 0.12),
-    (7.3, 8.0, 0.2, 0.14),
-    (6.1, 6.6, 0.2, 0.0),
-    (6.9, 6.4, 0.6, -0.18),
+    (7.9, 8.2, 2.0, 0.12),
+    (6.8, 8.0, 0.2, 0.1),
+    (5.4, 6.6, 0.2, 0.0),
+    (6.1, 6.4, 0.5, -0.16),
 )
 
 

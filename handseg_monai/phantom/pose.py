@@ -20,9 +20,10 @@ from handseg_monai.phantom.subject import Subject, draw
 
 _SCAPHOID, _LUNATE = INDEX["Scaphoid"], INDEX["Lunate"]
 _TRIQUETRUM, _PISIFORM = INDEX["Triquetrum"], INDEX["Pisiform"]
-_RADIOCARPAL_PART = 0.55
+_RADIOCARPAL_PART = (0.55, 0.42)
+"""The radiocarpal joint's share of ulnar and of radial deviation."""
 _FLEXION_PART = {
-    _SCAPHOID: (0.75, 0.45),
+    _SCAPHOID: (0.75, 0.55),
     _LUNATE: (0.35, 0.25),
     _TRIQUETRUM: (0.2, 0.2),
     _PISIFORM: (0.2, 0.2),
@@ -102,7 +103,11 @@ def draw_pose(rng: np.random.Generator, ranges: PhantomRanges) -> Pose:
 
 
 def _finger(rng: np.random.Generator, ranges: PhantomRanges, amount: float) -> tuple[float, float, float]:
-    first, second, third = amount * rng.uniform(0.0, 0.6), amount * rng.uniform(0.3, 1.0), amount * rng.uniform(0.2, 0.8)
+    first, second, third = (
+        amount * rng.uniform(0.0, 0.6),
+        amount * rng.uniform(0.3, 1.0),
+        amount * rng.uniform(0.2, 0.8),
+    )
     if rng.random() < ranges.curled_share:
         second = draw(rng, ranges.curled_flexion)
         third = second * rng.uniform(0.1, 1.0)
@@ -147,6 +152,9 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
             motions[bone] = motion
         if number:
             motions[ray[0]] = hand
+    seat = _thumb_seat(subject, motions)
+    for bone in RAYS[0]:
+        motions[bone] = seat.after(motions[bone])
     whole = _Motion(
         rotation([0, 0, 1], pose.turn) @ rotation([0, 1, 0], pose.tilt[1]) @ rotation([1, 0, 0], pose.tilt[0])
     )
@@ -159,19 +167,33 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
     )
 
 
+def _thumb_seat(subject: Subject, motions: list[_Motion]) -> _Motion:
+    """Return the shift that brings the turned thumb back to the joint space at its base."""
+    anatomy = subject.anatomy
+    thumb, trapezium, index = RAYS[0][0], INDEX["Trapezium"], RAYS[1][0]
+    empty = np.zeros((0, 3))
+    used = (thumb, trapezium, index)
+    points = [motions[b](anatomy.meshes[b].vertices) if b in used else empty for b in range(NUM_BONES)]
+    normals = [anatomy.normals[b] @ motions[b].matrix.T if b in used else empty for b in range(NUM_BONES)]
+    body = [1 if bone == thumb else 0 for bone in range(NUM_BONES)]
+    pairs, apart = [(trapezium, thumb)], [(index, thumb)]
+    shifts = settle(points, normals, body, pairs, [1.2 * subject.carpal_gap], apart, least=0.3, rounds=15, firm=pairs)
+    return _Motion(shift=shifts[1])
+
+
 def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     """Return the motion of every bone by the wrist's deviation alone; the forearm rests."""
     anatomy, scale = subject.anatomy, subject.scale
     proximal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([1.5, 1.4, 0.0])
     distal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([0.0, -5.5, 0.0])
-    row = _Motion.about(proximal_pivot, rotation([0, 0, 1], _RADIOCARPAL_PART * deviation))
-    hand = row.after(_Motion.about(distal_pivot, rotation([0, 0, 1], (1 - _RADIOCARPAL_PART) * deviation)))
+    part = _RADIOCARPAL_PART[deviation > 0]
+    row = _Motion.about(proximal_pivot, rotation([0, 0, 1], part * deviation))
+    hand = row.after(_Motion.about(distal_pivot, rotation([0, 0, 1], (1 - part) * deviation)))
     motions = [hand] * NUM_BONES
     motions[RADIUS] = motions[ULNA] = _Motion()
     for bone, parts in _FLEXION_PART.items():
-        part = parts[deviation > 0]
         pivot = anatomy.anchors[_TRIQUETRUM if bone == _PISIFORM else bone]
-        turn = rotation([1, 0, 0], -part * deviation)
+        turn = rotation([1, 0, 0], -parts[deviation > 0] * deviation)
         if bone == _SCAPHOID:
             turn = rotation([0, 0, 1], _BRIDGE[deviation > 0] * deviation) @ turn
         motions[bone] = row.after(_Motion.about(pivot, turn))
@@ -187,5 +209,15 @@ def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     pairs = INTERCARPAL + RADIOCARPAL
     gaps = [subject.radiocarpal_gap if RADIUS in pair else max(subject.carpal_gap, 0.5) for pair in pairs]
     apart = [pair for pair in KEPT_APART if pair[0] in CARPALS and pair[1] in used]
-    shifts = settle(points, normals, body, pairs, gaps, apart, least=0.3, rounds=40, firm=(*RADIOCARPAL, (_SCAPHOID, INDEX["Trapezium"])))
+    shifts = settle(
+        points,
+        normals,
+        body,
+        pairs,
+        gaps,
+        apart,
+        least=0.3,
+        rounds=50,
+        firm=(*RADIOCARPAL, (_SCAPHOID, INDEX["Trapezium"])),
+    )
     return [_Motion(m.matrix, m.shift + shifts[body[b]]) for b, m in enumerate(motions)]

@@ -11,7 +11,7 @@ from scipy.interpolate import PchipInterpolator
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, rotation, with_forearm
 from handseg_monai.phantom.carpus import CARPOMETACARPAL, INTERCARPAL, KEPT_APART, settle
-from handseg_monai.phantom.forearm import ForearmShape
+from handseg_monai.phantom.forearm import ForearmShape, levelled
 from handseg_monai.phantom.mesh import Array, Mesh, vertex_normals
 from handseg_monai.phantom.ranges import PhantomRanges, Range
 
@@ -96,6 +96,10 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
             height = draw(rng, ranges.bumps) * (0.5 if BONES[bone].group is Group.DISTAL_PHALANX else 1.0)
             relief = _bumps(rng, vertices[bone], height)
         vertices[bone] = vertices[bone] + relief[:, None] * base.normals[bone]
+    inclination = draw(rng, ranges.inclination)
+    rest = INDEX["Scaphoid"], INDEX["Lunate"]
+    for bone, rise in zip(rest, levelled((vertices[rest[0]], vertices[rest[1]]), inclination), strict=True):
+        vertices[bone] = vertices[bone] + np.array([0.0, rise, 0.0])
     gap = draw(rng, ranges.carpal_gap)
     _close_joints(base, vertices, anchors, ends, gap)
     radiocarpal = draw(rng, ranges.radiocarpal_gap)
@@ -106,7 +110,7 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         radioulnar=draw(rng, ranges.radioulnar_gap),
         radius_width=draw(rng, ranges.radius_width),
         ulna_width=draw(rng, ranges.ulna_width),
-        inclination=draw(rng, ranges.inclination),
+        inclination=inclination,
         radial_styloid=draw(rng, ranges.radial_styloid),
         ulnar_styloid=draw(rng, ranges.ulnar_styloid),
         bowing=draw(rng, ranges.bowing),
@@ -211,7 +215,7 @@ def _close_joints(base: Anatomy, vertices: list[Array], anchors: Array, ends: Ar
     pairs = INTERCARPAL + CARPOMETACARPAL
     # The base of the thumb needs room to turn; the other carpometacarpal joints are tight.
     gaps = [gap * (1.2 if roots[0] in pair else 0.6 if pair in CARPOMETACARPAL else 0.85) for pair in pairs]
-    shifts = settle(vertices, normals, body, pairs, gaps, KEPT_APART, least=0.3, rounds=40)
+    shifts = settle(vertices, normals, body, pairs, gaps, KEPT_APART, least=0.3, rounds=70)
     for bone in CARPALS:
         vertices[bone] = vertices[bone] + shifts[body[bone]]
         anchors[bone] += shifts[body[bone]]
