@@ -131,7 +131,7 @@ def measure_hand(planes: np.ndarray, reference: np.ndarray) -> HandMeasures | No
         placed[k] = whole[k] or _off_border(end / pixel, shape)
         if placed[k]:
             centre[k] = end.mean()
-    outlines = [np.zeros(0, np.complex128)] * NUM_BONES
+    outlines: list[np.ndarray] = [np.zeros(0, np.complex128)] * NUM_BONES
     for k, (mask, corner) in masks.items():
         contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         points = np.concatenate(contours)[:, 0].astype(np.float64)
