@@ -111,6 +111,45 @@ def evaluate(
         print(f"{out}/evaluation.csv, {out}/evaluation.json")
 
 
+@app.command()
+def joints(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    points: Annotated[
+        Path, typer.Option(help="CSV of marked joints: image, joint, x, y (pixels), distal_bone, proximal_bone.")
+    ],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images. Not needed where the points have columns height, width.")
+    ] = None,
+    within: Annotated[float, typer.Option(help="Pixels within which both bones must come to the point.")] = 12.0,
+    out: Annotated[Path | None, typer.Option(help="CSV to write, a row for each joint.")] = None,
+) -> None:
+    """Count the marked joints that a submission hits, on radiographs without masks."""
+    from handseg_monai.metrics.joints import joints as hit_joints
+    from handseg_monai.metrics.joints import print_joints
+
+    result = hit_joints(prediction, points, images, within)
+    print_joints(result)
+    if out is not None:
+        result.write(out)
+        print(out)
+
+
+@app.command()
+def plausibility(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    images: Annotated[Path, typer.Option(help="Folder of the images.")],
+    out: Annotated[Path | None, typer.Option(help="CSV to write, a row for each finding.")] = None,
+) -> None:
+    """Judge each image's masks by what hands look like, the worst first; needs no labels."""
+    from handseg_monai.metrics.plausibility_report import judge_submission, print_judgements, write_judgements
+
+    judgements = judge_submission(prediction, images)
+    print_judgements(judgements)
+    if out is not None:
+        write_judgements(judgements, out)
+        print(out)
+
+
 def main() -> None:
     """Run the command line: exit code 0; 1 where a step failed; 2, with one line, for input that can't be right."""
     try:

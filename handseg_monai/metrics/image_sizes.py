@@ -1,0 +1,39 @@
+"""Sizes of the images of a submission, which itself holds none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from handseg_monai.data.images import find_images, image_size
+
+
+def image_sizes(names: Collection[str], folder: str | Path) -> dict[str, tuple[int, int]]:
+    """(height, width) of images by their names in a submission: base names, or paths below the folder.
+
+    Parameters
+    ----------
+    names
+        Of the images wanted.
+    folder
+        Folder of the images, searched to any depth.
+
+    Raises
+    ------
+    ValueError
+        The folder lacks some of the images, or holds two of one name. The message names the first few.
+    OSError
+        The folder can't be read.
+    """
+    wanted = set(names)
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        relative = path.relative_to(folder).as_posix() if path != Path(folder) else path.name
+        for name in {relative, path.name} & wanted:
+            if name in found:
+                raise ValueError(f"two images of the name {name}: {found[name]} and {path}")
+            found[name] = path
+    if lacks := sorted(wanted - found.keys()):
+        shown = ", ".join(lacks[:3]) + (", …" if len(lacks) > 3 else "")
+        raise ValueError(f"{folder}: lacks {len(lacks)} of the images ({shown})")
+    return {name: image_size(path) for name, path in found.items()}

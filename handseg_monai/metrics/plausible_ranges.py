@@ -1,0 +1,240 @@
+"""Frozen ranges of a hand's measures over phantoms, and where they put each bone.
+
+``python -m handseg_monai.metrics.plausible_ranges`` renders phantoms, measures their label masks and writes
+``plausible_ranges.json`` beside this file. Run it again when the phantom changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from handseg_monai.bones import INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS
+from handseg_monai.files import atomic_open
+from handseg_monai.metrics.hand_measures import FOREARM, HandMeasures, measure_hand
+
+PATH = Path(__file__).with_suffix(".json")
+SUBJECTS, SEED, SIZE = 150, 2718, 512
+"""People (two hands each), seed and size in pixels of the phantoms (preset ``standard``) that the ranges come from."""
+
+Pair = tuple[int, int]
+
+
+def _within_two_joints() -> tuple[np.ndarray, ...]:
+    touching = np.zeros((NUM_BONES, NUM_BONES), np.int64)
+    for a, b in NEIGHBOURS:
+        touching[a, b] = touching[b, a] = 1
+    near = (touching + touching @ touching) > 0
+    np.fill_diagonal(near, False)
+    return tuple(np.flatnonzero(row) for row in near)
+
+
+AROUND = _within_two_joints()
+"""For each bone those that at most two joints part it from."""
+
+
+@dataclass(frozen=True)
+class PlausibleRanges:
+    """What was measured on phantoms, not widened; millimetres of the median hand.
+
+    Attributes
+    ----------
+    area
+        Median area of each bone, float64 (29,), square millimetres. Of radius and ulna what the image shows.
+    area_ratio
+        Least and greatest area over the median one once the hand's own size is taken out, float64 (29, 2).
+    atlas
+        Median centre of each bone in a right hand, fingers up, complex128 (29,).
+    displacement
+        Greatest distance of each bone from where the bones around it put it (:class:`Placement`), float64 (29,).
+    gap
+        Greatest gap of each pair of :data:`~handseg_monai.bones.NEIGHBOURS`.
+    overlap
+        Greatest share of the smaller bone that the larger one covers, for each pair of
+        :data:`~handseg_monai.bones.OVERLAPS`.
+    """
+
+    area: np.ndarray
+    area_ratio: np.ndarray
+    atlas: np.ndarray
+    displacement: np.ndarray
+    gap: dict[Pair, float]
+    overlap: dict[Pair, float]
+
+
+class Placement:
+    """A hand laid over the atlas: its side, its axes, and where each bone should be.
+
+    The atlas is moved and turned, not scaled, onto the placed bones by least squares, as it is and mirrored; the
+    side with the smaller sum of distances is the hand's.
+
+    Parameters
+    ----------
+    hand
+        Measures with at least one placed bone.
+    atlas
+        See :class:`PlausibleRanges`.
+
+    Attributes
+    ----------
+    up, thumbward
+        Unit vectors towards the fingertips and the thumb's side, complex numbers.
+    """
+
+    def __init__(self, hand: HandMeasures, atlas: np.ndarray) -> None:
+        self._hand = hand
+        at = np.flatnonzero(hand.placed)
+        best = np.inf
+        for side, drawn in ((-1, atlas), (1, -atlas.conj())):
+            turn = _turn(drawn[at], hand.centre[at])
+            moved = hand.centre[at].mean() + turn * (drawn - drawn[at].mean())
+            distance = float(np.abs(moved[at] - hand.centre[at]).sum())
+            if distance < best:
+                best, self._atlas, self._turn, self._moved = distance, drawn, turn, moved
+                self.up, self.thumbward = -1j * turn, side * turn
+
+    def known(self, bone: int) -> bool:
+        """Tell whether the bones around one are placed: at least two, and half of them."""
+        placed = int(self._hand.placed[AROUND[bone]].sum())
+        return placed >= 2 and 2 * placed >= len(AROUND[bone])
+
+    def expected(self, bone: int) -> complex:
+        """Centre of a bone by the placed bones around it; by the whole hand, roughly, where these are not known."""
+        if not self.known(bone):
+            return complex(self._moved[bone])
+        around = [k for k in AROUND[bone] if self._hand.placed[k]]
+        drawn, seen = self._atlas[around], self._hand.centre[around]
+        return complex(seen.mean() + _turn(drawn, seen) * (self._atlas[bone] - drawn.mean()))
+
+
+def _turn(points: np.ndarray, onto: np.ndarray) -> complex:
+    """Rotation, a complex number of modulus 1, that brings centred points closest to others by least squares."""
+    turn = complex(np.sum((points - points.mean()).conj() * (onto - onto.mean())))
+    return turn / abs(turn) if abs(turn) > 0 else 1 + 0j
+
+
+@cache
+def load_ranges() -> PlausibleRanges:
+    """Read the ranges that the package brings."""
+    content = json.loads(PATH.read_text(encoding="utf-8"))
+    bones = [content["bones"][name] for name in NAMES]
+    return PlausibleRanges(
+        np.array([b["area"] for b in bones]),
+        np.array([b["area_ratio"] for b in bones]),
+        np.array([complex(*b["centre"]) for b in bones]),
+        np.array([b["displacement"] for b in bones]),
+        _read_pairs(content["gap"]),
+        _read_pairs(content["overlap"]),
+    )
+
+
+def freeze_ranges(masks: Sequence[np.ndarray], spacing: Sequence[float], left: Sequence[bool]) -> PlausibleRanges:
+    """Measure label masks of whole hands.
+
+    Parameters
+    ----------
+    masks
+        Bit planes, int32 (H, W) each, that show all bones of hand and wrist whole.
+    spacing
+        Millimetres per pixel of each.
+    left
+        Whether each is a left hand.
+
+    Raises
+    ------
+    ValueError
+        A bone is missing or cut.
+    """
+    counts = np.array([[np.count_nonzero(planes & (1 << k)) for k in range(NUM_BONES)] for planes in masks])
+    area = np.median(counts * np.square(spacing)[:, None], axis=0)
+    hands = []
+    for number, planes in enumerate(masks):
+        hand = measure_hand(planes, area)
+        if hand is None or not hand.placed.all():
+            raise ValueError(f"mask {number}: a bone is missing or cut by the image's border")
+        hands.append(hand)
+    ratios = np.array([hand.area / area for hand in hands])
+    ratios[:, FOREARM] = 1.0
+    upright = np.array([-h.centre.conj() if is_left else h.centre for h, is_left in zip(hands, left, strict=True)])
+    atlas = upright[0] - upright[0].mean()
+    for _ in range(3):
+        turned = [(c - c.mean()) * _turn(c, atlas) for c in upright]
+        atlas = np.median(np.real(turned), axis=0) + 1j * np.median(np.imag(turned), axis=0)
+    atlas *= _upright(atlas)
+    placements = [Placement(hand, atlas) for hand in hands]
+    displacement = [
+        [abs(placement.expected(k) - hand.centre[k]) for k in range(NUM_BONES)]
+        for hand, placement in zip(hands, placements, strict=True)
+    ]
+    return PlausibleRanges(
+        area,
+        np.stack([ratios.min(axis=0), ratios.max(axis=0)], axis=1),
+        atlas,
+        np.max(displacement, axis=0),
+        {pair: max(hand.gap(*pair) for hand in hands) for pair in sorted(NEIGHBOURS)},
+        {pair: max(float(hand.overlap[pair]) for hand in hands) for pair in sorted(OVERLAPS)},
+    )
+
+
+def _upright(atlas: np.ndarray) -> complex:
+    """Rotation that brings the line from capitate to third metacarpal upwards."""
+    along = complex(atlas[INDEX["finger-11"]] - atlas[INDEX["Capitate"]])
+    return -1j * abs(along) / along
+
+
+def write_ranges(ranges: PlausibleRanges, path: str | Path = PATH) -> None:
+    """Write ranges as JSON, atomically."""
+    bones = {
+        name: {
+            "area": round(float(ranges.area[k]), 1),
+            "area_ratio": [round(float(v), 3) for v in ranges.area_ratio[k]],
+            "centre": [round(float(ranges.atlas[k].real), 2), round(float(ranges.atlas[k].imag), 2)],
+            "displacement": round(float(ranges.displacement[k]), 2),
+        }
+        for k, name in enumerate(NAMES)
+    }
+    content: dict[str, Mapping[str, object]] = {
+        "bones": bones,
+        "gap": _pair_names(ranges.gap),
+        "overlap": _pair_names(ranges.overlap),
+    }
+    with atomic_open(path) as file:
+        for number, (part, values) in enumerate(content.items()):
+            rows = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items()]
+            file.write(("{\n" if not number else ",\n") + f' "{part}": {{\n' + ",\n".join(rows) + "\n }")
+        file.write("\n}\n")
+
+
+def _pair_names(values: dict[Pair, float]) -> dict[str, float]:
+    return {f"{NAMES[a]} {NAMES[b]}": round(value, 3) for (a, b), value in values.items()}
+
+
+def _read_pairs(values: dict[str, float]) -> dict[Pair, float]:
+    pairs = {key: key.split() for key in values}
+    return {(INDEX[a], INDEX[b]): values[key] for key, (a, b) in pairs.items()}
+
+
+def main() -> None:
+    """Render phantoms, freeze their ranges and write them."""
+    from handseg_monai.phantom import PRESETS, render_phantom
+
+    phantoms = [
+        render_phantom(SEED, number, side, PRESETS["standard"], SIZE)
+        for number in tqdm(range(SUBJECTS), desc="phantoms", disable=None)
+        for side in ("left", "right")
+    ]
+    ranges = freeze_ranges(
+        [p.planes for p in phantoms], [p.spacing for p in phantoms], [p.side == "left" for p in phantoms]
+    )
+    write_ranges(ranges)
+    print(f"{PATH}: {len(phantoms)} phantoms")
+
+
+if __name__ == "__main__":
+    main()
