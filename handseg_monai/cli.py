@@ -40,7 +40,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("handseg-demo"),
     seed: Annotated[int, typer.Option(help="Of phantoms and training.")] = 0,
 ) -> None:
-    """Make phantoms, train, infer and evaluate, in a few minutes on two cores without a GPU."""
+    """Make phantoms, infer, fine-tune and evaluate, in a few minutes on two cores without a GPU."""
     from handseg_monai.demo import run_demo
 
     run_demo(out, seed=seed)

@@ -1,4 +1,4 @@
-"""The demo: phantoms, training, inference and evaluation on a laptop, through the commands that a user would type."""
+"""The demo: phantoms, the shipped weights on them, fine-tuning and evaluation, by the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from handseg_monai.files import atomic_open
 SUBJECTS, TEST_SUBJECTS, SIZE, PRESET = 32, 8, 512, "easy"
 MARK = ".handseg-demo"
 MADE = (
-    *("data", "run", "result"),
-    *("phantoms.png", "overlays.png", "summary.json", "training.log", "inference.log"),
+    *("data", "run", "shipped", "result"),
+    *("phantoms.png", "overlays.png", "summary.json", "shipped.log", "training.log", "inference.log"),
 )
 """What a demo leaves in its folder, and the next one removes."""
 
 
 def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
-    """Make phantoms, train on them, infer on others and evaluate, all below one folder.
+    """Make phantoms, infer with the shipped weights, fine-tune them, infer again and evaluate, all below one folder.
 
     Parameters
     ----------
@@ -54,11 +54,12 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
 
     out = Path(out).absolute()
     _make_room(out)
-    data, run, result = out / "data", out / "run", out / "result"
+    data, run, shipped, result = out / "data", out / "run", out / "shipped", out / "result"
+    weights = bundle_root() / "models" / "model.pt"
     start = time.perf_counter()
     times = {}
 
-    _say(f"1/4  phantoms: {SUBJECTS} subjects to train on, {TEST_SUBJECTS} to test on, two hands each -> {data}")
+    _say(f"1/5  phantoms: {SUBJECTS} subjects to train on, {TEST_SUBJECTS} to test on, two hands each -> {data}")
     _say(
         f"     $ handseg phantom {data} --subjects {SUBJECTS} --test-subjects {TEST_SUBJECTS} --size {SIZE} "
         f"--preset {PRESET} --seed {seed} --preview {out / 'phantoms.png'}"
@@ -75,20 +76,29 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
     )
     times["phantoms"] = time.perf_counter() - start
 
-    _say(f"2/4  training -> {run}   (watch it: tensorboard --logdir {run})")
+    images = data / "test" / "DCM"
+    _say(f"2/5  the test radiographs by the weights that come with the project -> {shipped}")
+    times["shipped_inference"] = _bundle(
+        out / "shipped.log",
+        ["inference.json"],
+        {"dataset_dir": images, "output_dir": shipped, "checkpoint": weights, "num_workers": 0},
+    )
+    before = evaluate(shipped / "submission.csv", data / "test", progress=False)
+    _say(f"     Dice {before.mean_dice_present:.4f} of the bones present")
+    _say(f"3/5  fine-tuning -> {run}   (watch it: tensorboard --logdir {run})")
     times["training"] = _bundle(
         out / "training.log",
-        ["train.json", "demo.json"],
-        {"run_id": "training", "dataset_dir": data, "output_dir": run, "seed": seed},
+        ["train.json", "finetune.json", "demo.json"],
+        {"run_id": "training", "dataset_dir": data, "output_dir": run, "seed": seed, "weights": weights},
         echo=("train_loss", "Epoch["),
     )
-    _say(f"3/4  inference on the test radiographs -> {result}")
+    _say(f"4/5  inference on the test radiographs -> {result}")
     times["inference"] = _bundle(
         out / "inference.log",
-        ["inference.json", "demo.json"],
-        {"dataset_dir": data / "test" / "DCM", "output_dir": result, "checkpoint": run / "model.pt"},
+        ["inference.json"],
+        {"dataset_dir": images, "output_dir": result, "checkpoint": run / "model.pt", "num_workers": 0},
     )
-    _say(f"4/4  evaluation -> {result}")
+    _say(f"5/5  evaluation -> {result}")
     _say(f"     $ handseg evaluate {result / 'submission.csv'} --truth {data / 'test'} --out {result}")
     evaluation = evaluate(result / "submission.csv", data / "test")
     evaluation.write(result)
@@ -97,6 +107,7 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
     summary: dict[str, object] = {
         "mean_dice": evaluation.mean_dice,
         "mean_dice_of_bones_present": evaluation.mean_dice_present,
+        "mean_dice_of_bones_present_before_fine_tuning": before.mean_dice_present,
         "test_images": len(evaluation.names),
         "seconds": {name: round(seconds, 1) for name, seconds in times.items()}
         | {"total": round(time.perf_counter() - start, 1)},
