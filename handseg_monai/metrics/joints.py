@@ -99,8 +99,10 @@ class Joints:
         with atomic_open(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(
-                ("image", "joint", "distal_bone", "proximal_bone", "hit")
-                + ("distal_distance", "proximal_distance", "image_score", "reason")
+                (
+                    *("image", "joint", "distal_bone", "proximal_bone", "hit"),
+                    *("distal_distance", "proximal_distance", "image_score", "reason"),
+                )
             )
             for r in self.results:
                 point, score = r.point, self.judgements[r.point.image].score
