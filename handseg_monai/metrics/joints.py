@@ -265,8 +265,9 @@ def _judge(point: JointPoint, planes: np.ndarray, judgement: Plausibility, withi
             reasons.append(f"{NAMES[bone]} is {distance:.1f} px away")
     near = not reasons
     if not judgement.plausible:
-        first = judgement.findings[0].text if judgement.findings else ""
-        reasons.append(f"image implausible (score {judgement.score:.2f}): {first}")
+        first, *others = judgement.findings  # a score below 1 has at least one
+        more = f", and {len(others)} more" if others else ""
+        reasons.append(f"image implausible (score {judgement.score:.2f}): {first}{more}")
     return JointResult(point, distances, tuple(reasons), near)
 
 
