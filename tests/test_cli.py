@@ -34,7 +34,7 @@ def perfect(drawn_dataset: Path, tmp_path: Path) -> Path:
 def test_help_lists_the_commands_and_imports_no_torch() -> None:
     result = handseg("--help")
     assert result.returncode == 0
-    for command in ("demo", "phantom", "folds", "evaluate"):
+    for command in ("demo", "phantom", "folds", "evaluate", "joints", "plausibility"):
         assert command in result.stdout
         assert handseg(command, "--help").returncode == 0
     script = "import sys, handseg_monai.cli; sys.exit(bool({'torch', 'monai', 'cv2', 'numba'} & set(sys.modules)))"
@@ -80,6 +80,8 @@ def test_folds_writes_a_datalist(drawn_dataset: Path, tmp_path: Path) -> None:
     [
         ["evaluate", "nowhere.csv", "--truth", "."],
         ["folds", "nowhere"],
+        ["joints", "nowhere.csv", "--points", "nowhere.csv"],
+        ["plausibility", "nowhere.csv", "--images", "."],
         ["phantom", "out", "--subjects", "0"],
         ["phantom", "out", "--subjects", "1", "--preset", "impossible"],
         ["demo", "--nonsense"],
@@ -118,3 +120,28 @@ def test_folds_of_a_split_lists_no_image_twice(drawn_dataset: Path, tmp_path: Pa
     assert result.returncode == 0, result.stderr
     written = json.loads((tmp_path / "folds.json").read_text())
     assert (len(written["training"]), written["testing"]) == (10, [])
+
+
+def test_joints_counts_hits_and_says_why_others_are_missed(perfect: Path, drawn_dataset: Path, tmp_path: Path) -> None:
+    points = tmp_path / "points.csv"
+    points.write_text("image,joint,x,y,distal_bone,proximal_bone\nimage1661392000000.png,IP,12,10,finger-1,finger-2\n")
+    result = handseg("joints", str(perfect), "--points", str(points))
+    assert (result.returncode, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert "--images" in result.stderr
+    arguments = ["joints", str(perfect), "--points", str(points), "--images", str(drawn_dataset)]
+    result = handseg(*arguments, "--out", str(tmp_path / "table.csv"))
+    assert result.returncode == 0, result.stderr
+    # The drawn ellipses are no hand.
+    assert "0 / 1 joints hit" in result.stdout
+    assert "1 of those missed are near enough, in images with implausible masks" in result.stdout
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 2
+
+
+def test_plausibility_prints_a_table_and_exits_with_0(perfect: Path, drawn_dataset: Path, tmp_path: Path) -> None:
+    arguments = ["plausibility", str(perfect), "--images", str(drawn_dataset)]
+    result = handseg(*arguments, "--out", str(tmp_path / "table.csv"))
+    assert result.returncode == 0, result.stderr
+    assert "0 of 10 images plausible" in result.stdout
+    header, *rows = (tmp_path / "table.csv").read_text().splitlines()
+    assert header == "image_name,score,plausible,severity,part,bones,finding"
+    assert len({row.split(",")[0] for row in rows}) == 10

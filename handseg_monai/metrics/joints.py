@@ -99,8 +99,10 @@ class Joints:
         with atomic_open(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(
-                ("image", "joint", "distal_bone", "proximal_bone", "hit")
-                + ("distal_distance", "proximal_distance", "image_score", "reason")
+                (
+                    *("image", "joint", "distal_bone", "proximal_bone", "hit"),
+                    *("distal_distance", "proximal_distance", "image_score", "reason"),
+                )
             )
             for r in self.results:
                 point, score = r.point, self.judgements[r.point.image].score
@@ -263,9 +265,13 @@ def _judge(point: JointPoint, planes: np.ndarray, judgement: Plausibility, withi
             reasons.append(f"{NAMES[bone]} is {distance:.1f} px away")
     near = not reasons
     if not judgement.plausible:
-        first = judgement.findings[0].text if judgement.findings else ""
-        reasons.append(f"image implausible (score {judgement.score:.2f}): {first}")
+        reasons.append(f"image implausible (score {judgement.score:.2f}): {_why(judgement)}")
     return JointResult(point, distances, tuple(reasons), near)
+
+
+def _why(judgement: Plausibility) -> str:
+    first, *others = judgement.findings  # a score below 1 has at least one
+    return f"{first}, and {len(others)} more" if others else str(first)
 
 
 def _distance(planes: np.ndarray, point: JointPoint, bone: int) -> float | None:
@@ -278,8 +284,9 @@ def print_joints(result: Joints) -> None:
     console = Console()
     by_image = Table()
     by_image.add_column("image", overflow="fold")
-    for heading in ("hits", "joints", "score", "plausible"):
+    for heading in ("hits", "joints", "score"):
         by_image.add_column(heading, justify="right")
+    by_image.add_column("plausible")
     for name, judgement in result.judgements.items():
         here = [r for r in result.results if r.point.image == name]
         by_image.add_row(
@@ -287,13 +294,15 @@ def print_joints(result: Joints) -> None:
             str(sum(r.hit for r in here)),
             str(len(here)),
             f"{judgement.score:.3f}",
-            "yes" if judgement.plausible else "no",
+            "yes" if judgement.plausible else f"no: {_why(judgement)}",
         )
     console.print(by_image)
     if missed := [r for r in result.results if not r.hit]:
         table = Table("image", "joint", "missed because", title=f"{len(missed)} missed", title_justify="left")
         for r in missed:
-            table.add_row(escape(r.point.image), escape(r.point.joint), "; ".join(r.reasons))
+            told_above = not result.judgements[r.point.image].plausible
+            reasons = (*r.reasons[:-1], "image implausible") if told_above else r.reasons
+            table.add_row(escape(r.point.image), escape(r.point.joint), "; ".join(reasons))
         console.print(table)
     if near := sum(r.near and not r.hit for r in result.results):
         print(f"{near} of those missed are near enough, in images with implausible masks")

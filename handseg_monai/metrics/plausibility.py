@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -73,7 +74,7 @@ class Plausibility:
     parts
         Mean credit, 0 to 1, of the tests of each part.
     findings
-        Wrong ones first.
+        Wrong ones first, and among them those of the bones that most of them name.
     """
 
     score: float
@@ -213,10 +214,10 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
         "overlaps": list(_overlaps(hand, ranges)),
     }
     parts = {part: float(np.mean([t.credit for t in of_part])) if of_part else 1.0 for part, of_part in tests.items()}
-    faults = sorted(
-        ((test, part) for part, of_part in tests.items() for test in of_part if test.credit < 1 and test.text),
-        key=lambda fault: fault[0].credit > 0,
-    )
+    faults = [(test, part) for part, of_part in tests.items() for test in of_part if test.credit < 1 and test.text]
+    # One bone astray upsets the tests of its neighbours: what most findings name comes first.
+    named = Counter(k for test, _ in faults if test.credit == 0 for k in test.bones)
+    faults.sort(key=lambda fault: (fault[0].credit > 0, -float(np.mean([named[k] for k in fault[0].bones]))))
     findings = tuple(
         Finding(
             part,
