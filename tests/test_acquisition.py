@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -217,3 +219,22 @@ def test_a_second_hand_spares_the_labelled_one(view: Components) -> None:
         added += bool(more.mean() > 0.005)
         assert (more & (view.planes != 0)).sum() < 0.12 * (view.planes != 0).sum()
     assert added >= 6
+
+
+def test_a_hard_data_set_has_images_of_many_shapes_and_their_truth(tmp_path: Path) -> None:
+    images = write_dataset(tmp_path / "data", subjects=3, size=256, seed=4, workers=1, preset="hard", progress=False)
+    shapes = set()
+    for number, path in enumerate(images):
+        phantom = render_phantom(4, number // 2, ("left", "right")[number % 2], PRESETS["hard"], 256)  # type: ignore[arg-type]
+        grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert (grey == phantom.image).all()
+        shapes.add(grey.shape)
+        assert max(grey.shape) == 256
+        truth = path.parents[2] / "outputs_json" / path.parent.name / f"{path.stem}.json"
+        filled = np.zeros(grey.shape, np.int32)
+        for annotation_ in json.loads(truth.read_text())["annotations"]:
+            one = np.zeros(grey.shape, np.uint8)
+            cv2.fillPoly(one, [np.array(annotation_["points"], np.int32)], 1)
+            filled |= one.astype(np.int32) << INDEX[annotation_["label"]]
+        assert (filled == phantom.planes).all()
+    assert len(shapes) > 3
