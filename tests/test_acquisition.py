@@ -22,6 +22,7 @@ from handseg_monai.phantom import (
     markers,
     processing,
     render_phantom,
+    write_dataset,
 )
 from handseg_monai.phantom.components import Components, posed, render_components, subject_of, warped
 from handseg_monai.phantom.exposure import expose
