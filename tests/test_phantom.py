@@ -27,6 +27,7 @@ from handseg_monai.phantom.raster import add_silhouette, add_thickness
 from handseg_monai.phantom.tissue import make_tissue
 
 SIZE = 256
+UPRIGHT = dataclasses.replace(PRESETS["standard"], angle=(0.0, 0.0), turned_share=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def full_size() -> Phantom:
-    return render_phantom(3, 0, "right", PRESETS["standard"], 2048)
+    return render_phantom(3, 0, "right", UPRIGHT, 2048)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_the_two_hands_of_a_person_share_the_anatomy_but_not_the_pose() -> None:
 def test_thumb_points_left_on_a_right_hand_and_right_on_a_left_hand() -> None:
     for number in range(3):
         for side, sign in (("right", -1), ("left", 1)):
-            phantom = render_phantom(2, number, side, PRESETS["standard"], SIZE)  # type: ignore[arg-type]
+            phantom = render_phantom(2, number, side, UPRIGHT, SIZE)  # type: ignore[arg-type]
             centre = {
                 n: np.argwhere(mask(phantom.planes, n)).mean(axis=0) for n in ("finger-1", "finger-7", "finger-19")
             }
@@ -186,7 +187,7 @@ def test_easy_shows_every_bone_once(easy: list[Phantom]) -> None:
 
 def test_forearm_is_cut_by_the_edge_of_the_image() -> None:
     for number in range(4):
-        phantom = render_phantom(8, number, "left", PRESETS["standard"], SIZE)
+        phantom = render_phantom(8, number, "left", UPRIGHT, SIZE)
         for name in ("Radius", "Ulna"):
             bone = mask(phantom.planes, name)
             assert bone[-1].any() or bone[:, 0].any() or bone[:, -1].any()
@@ -248,12 +249,10 @@ def test_deviation_turns_the_hand_towards_the_thumb() -> None:
 
 
 def test_bones_lie_under_the_skin() -> None:
-    ranges = PRESETS["standard"]
+    ranges = UPRIGHT
     for number in range(6):
         phantom = render_phantom(31, number, "left", ranges, 512)
-        tissue = make_tissue(
-            np.random.default_rng(0), subject_of(31, number, ranges), phantom.hand, phantom.view.upright()
-        )
+        tissue = make_tissue(np.random.default_rng(0), subject_of(31, number, ranges), phantom.hand, phantom.view)
         depth = cv2.resize(tissue.depth, (512, 512), interpolation=cv2.INTER_CUBIC)
         for bone in BONES:
             inside = mask(phantom.planes, bone.name)

@@ -64,4 +64,4 @@ def add_cast(
         # Layers of bandage: long cells.
         weave = np.asarray(cv2.blur(weave, (7, 1) if rng.random() < 0.5 else (1, 7)), np.float32) * 2
     texture = 1 + np.float32(rng.uniform(0.03, 0.22)) * enlarged(blurred(weave, 0.7), shape)
-    signal += np.float32(np.exp(rng.uniform(np.log(0.12), np.log(0.8)))) * enlarged(shell, shape) * texture
+    signal += np.float32(np.exp(rng.uniform(np.log(0.2), np.log(0.9)))) * enlarged(shell, shape) * texture

@@ -14,7 +14,7 @@ _SCATTER = 18.0
 """Spread of scattered radiation, standard deviation in millimetres."""
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _detect(
     attenuation: NDArray[np.float32],
     scattered: NDArray[np.float32],
@@ -27,14 +27,17 @@ def _detect(
 ) -> None:
     """Replace attenuation with the log signal of the detector, in place."""
     height, width = attenuation.shape
+    # All in float32: exponentials and logarithms take half the time.
+    primary, scatter = np.float32(1.0 / (1.0 + share)), np.float32(share / (1.0 + share))
+    fall, sigma = np.float32(vignette), np.float32(noise)
     for row in range(height):
-        v = row / height - 0.5
+        v = np.float32(row / height - 0.5)
+        across = rows[row] + fall * v * v
         for column in range(width):
-            u = column / width - 0.5
-            signal = np.exp(-attenuation[row, column]) + share * scattered[row, column]
-            signal = signal / (1.0 + share)
-            field = rows[row] + columns[column] + vignette * (u * u + v * v)
-            attenuation[row, column] = -np.log(signal) + field + grain[row, column] * noise / np.sqrt(signal)
+            u = np.float32(column / width - 0.5)
+            signal = primary * np.exp(-attenuation[row, column]) + scatter * scattered[row, column]
+            field = across + columns[column] + fall * u * u
+            attenuation[row, column] = field - np.log(signal) + grain[row, column] * sigma / np.sqrt(signal)
 
 
 def detect(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spacing: float) -> Floats:

@@ -74,11 +74,11 @@ def process(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spa
 
 def _window(rng: np.random.Generator, ranges: PhantomRanges, few: Floats) -> tuple[float, float]:
     """Return the log signals of black and white."""
-    low, bright, densest = (float(v) for v in np.percentile(few, (2.0, float(rng.uniform(80.0, 97.0)), 99.7)))
+    low, densest = (float(v) for v in np.percentile(few, (2.0, 99.7)))
     low, high = low - 0.02, densest * 1.03
-    cut, loose = float(rng.uniform(0.1, 0.45)), float(rng.uniform(1.2, 2.5))
+    cut, loose, bright = float(rng.uniform(0.05, 0.22)), float(rng.uniform(1.2, 2.2)), float(rng.uniform(0.6, 0.88))
     if rng.random() < ranges.burnt_share:
-        high = bright
+        high = low + (high - low) * bright
     elif rng.random() < ranges.flat_share:
         high = low + (high - low) * loose
     if rng.random() < ranges.cut_share:
