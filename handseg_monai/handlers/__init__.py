@@ -7,6 +7,7 @@ from handseg_monai.handlers.checkpoint import (
     first_checkpoint,
     load_weights,
     prepare_run,
+    publish_weights,
     trained_with,
 )
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
@@ -22,5 +23,6 @@ __all__ = [
     "first_checkpoint",
     "load_weights",
     "prepare_run",
+    "publish_weights",
     "trained_with",
 ]

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 BEST = "model.pt"
 LAST = "last.pt"
+_VIEWED = {"size": 1024, "window": 1024, "views": "image"}
+"""How a network sees its images, where a checkpoint doesn't say."""
 RUN_FILES = (BEST, LAST, "tensorboard", "evaluation")
 """What a run of training and evaluation leaves in its folder."""
 
@@ -122,9 +124,30 @@ def trained_with(path: str | Path) -> dict[str, Any]:
         See :func:`read_checkpoint`.
     """
     content = read_checkpoint(path)
-    return {"size": 1024, "window": 1024, "views": "image"} | {
-        key: content[key] for key in ("size", "window", "views") if content.get(key) is not None
-    }
+    return _VIEWED | {key: content[key] for key in _VIEWED if content.get(key) is not None}
+
+
+def publish_weights(source: str | Path, target: str | Path) -> Path:
+    """Write the weights of a checkpoint for others: float16, without the names of what they were trained on.
+
+    Parameters
+    ----------
+    source
+        A checkpoint that training wrote.
+    target
+        The file to write, for example ``bundle/models/model.pt``.
+
+    Raises
+    ------
+    CheckpointError
+        See :func:`read_checkpoint`.
+    """
+    content = read_checkpoint(source)
+    kept = {key: content[key] for key in ("network_name", "epoch", "score", *_VIEWED) if key in content}
+    halved = {k: v.half() if v.is_floating_point() else v for k, v in content["network"].items()}
+    with atomic_path(Path(target)) as part:
+        torch.save({"network": halved, **kept}, part)
+    return Path(target)
 
 
 class TrainingCheckpoint:
