@@ -20,8 +20,8 @@ from scipy import sparse
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom import forearm
 from handseg_monai.phantom.carpals import carpal
-from handseg_monai.phantom.metacarpals import metacarpal
 from handseg_monai.phantom.mesh import Array, Mesh, averaging_matrix, closed, vertex_normals
+from handseg_monai.phantom.metacarpals import metacarpal
 
 HINT = "needs the packages of the extra 'phantom': pip install 'handseg-monai[phantom]'"
 RADIUS, ULNA, CAPITATE = INDEX["Radius"], INDEX["Ulna"], INDEX["Capitate"]

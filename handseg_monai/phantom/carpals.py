@@ -1,9 +1,9 @@
 """Carpal bones as smooth solids: an outline in the PA view, swollen along the beam.
 
 The MyoHand's carpus lies in a cupped hand, too loosely for a radiograph of a flat one. Here every bone is a pillow over
-an outline that was laid out on paper, neighbour against neighbour: the round head of the capitate in the cup of scaphoid
-and lunate, three carpal arcs, level carpometacarpal joints. Sizes follow common anthropometry of adult wrists (capitate
-about 24 mm by 15 mm, scaphoid 26 by 12, lunate 17 by 12, trapezium 18 by 14, pisiform 12 by 10).
+an outline that was laid out on paper, neighbour against neighbour: the round head of the capitate in the cup of
+scaphoid and lunate, three carpal arcs, level carpometacarpal joints. Sizes follow common anthropometry of adult wrists
+(capitate about 24 mm by 15 mm, scaphoid 26 by 12, lunate 17 by 12, trapezium 18 by 14, pisiform 12 by 10).
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ _SOLIDS = {
         (12.2, 4.5), -0.5, 9.0, taper=0.04, lean=(-0.08, 0.06),
     ),
     "Lunate": _Solid(
-        ((-3.9, -13.9), (0.0, -13.7), (4.2, -12.8), (7.0, -11.0), (9.2, -12.0), (10.6, -14.4), (10.2, -18.2),
-         (6.6, -21.8), (1.5, -22.9), (-3.6, -21.9), (-6.0, -18.6), (-5.8, -15.2)),
-        (2.2, -17.6), -1.0, 8.6, box=2.4, cup=(0.0, 2.4),
+        ((-4.1, -13.5), (0.0, -13.4), (4.2, -12.4), (7.0, -10.4), (9.6, -11.2), (11.5, -14.4), (10.6, -18.6),
+         (6.9, -22.4), (1.5, -23.8), (-3.8, -22.7), (-6.2, -18.8), (-5.9, -15.0)),
+        (2.2, -17.6), -1.0, 8.6, box=2.4, cup=(0.0, 1.8),
     ),
     "Scaphoid": _Solid(
-        ((-7.4, -15.5), (-6.2, -12.6), (-7.6, -9.6), (-8.4, -5.0), (-8.3, -0.6), (-9.8, 1.2), (-14.0, 1.5),
-         (-18.6, 1.6), (-21.4, -0.8), (-21.4, -4.4), (-19.4, -8.8), (-18.2, -12.8), (-15.6, -16.9), (-11.0, -20.2),
-         (-7.3, -19.8)),
-        (-12.6, -8.0), -3.2, 7.0, slope=(0.15, -0.72), box=2.3, lean=(-0.1, 0.0), cup=(1.2, 0.0),
+        ((-6.9, -16.6), (-6.2, -13.2), (-7.4, -9.6), (-8.4, -5.0), (-8.3, -0.6), (-9.8, 1.2), (-14.0, 1.5),
+         (-18.6, 1.6), (-21.4, -0.8), (-21.4, -4.4), (-19.4, -8.8), (-18.2, -12.8), (-16.2, -17.0), (-12.0, -20.4),
+         (-8.6, -20.0)),
+        (-12.4, -8.5), -3.2, 7.2, slope=(0.05, -0.72), box=2.3, lean=(-0.1, 0.0), cup=(1.2, 0.0),
     ),
     "Triquetrum": _Solid(
         ((11.7, -11.6), (13.6, -8.4), (17.2, -3.6), (20.4, -0.2), (23.2, -0.2), (25.4, -4.6), (23.6, -10.4),

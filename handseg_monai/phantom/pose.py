@@ -20,7 +20,7 @@ from handseg_monai.phantom.subject import Subject, draw
 
 _SCAPHOID, _LUNATE = INDEX["Scaphoid"], INDEX["Lunate"]
 _TRIQUETRUM, _PISIFORM = INDEX["Triquetrum"], INDEX["Pisiform"]
-_RADIOCARPAL_PART = (0.55, 0.42)
+_RADIOCARPAL_PART = (0.6, 0.42)
 """The radiocarpal joint's share of ulnar and of radial deviation."""
 _FLEXION_PART = {
     _SCAPHOID: (0.75, 0.55),

@@ -75,15 +75,15 @@ class PhantomRanges:
     trabecular_contrast: Range = (0.4, 1.3)
     """Visibility of trabeculae, factor."""
     # Subject: soft tissue.
-    finger_flesh: Range = (0.92, 1.12)
+    finger_flesh: Range = (0.88, 1.2)
     """Width of the fingers, factor."""
-    palm_flesh: Range = (0.94, 1.1)
+    palm_flesh: Range = (0.9, 1.15)
     """Width of the palm, factor."""
-    forearm_flesh: Range = (0.9, 1.15)
+    forearm_flesh: Range = (0.88, 1.2)
     """Width of the forearm, factor."""
-    thickness: Range = (0.85, 1.15)
+    thickness: Range = (0.8, 1.2)
     """Thickness of the soft tissue along the beam, factor."""
-    muscle: Range = (0.5, 1.3)
+    muscle: Range = (0.5, 2.0)
     """Muscles of thumb, first web and little finger, factor."""
     fat: Range = (0.8, 2.6)
     """Layer of fat under the skin, millimetres."""
@@ -191,6 +191,11 @@ _EASY = replace(
     cortex=(0.85, 1.15),
     trabecular_density=(0.8, 1.15),
     trabecular_contrast=(0.5, 1.0),
+    finger_flesh=(0.95, 1.08),
+    palm_flesh=(0.96, 1.08),
+    forearm_flesh=(0.95, 1.1),
+    thickness=(0.9, 1.1),
+    muscle=(0.7, 1.3),
     usual_deviation=(-4.0, 4.0),
     bent_share=0.0,
     spread=(1.0, 4.0),
