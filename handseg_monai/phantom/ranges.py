@@ -74,6 +74,10 @@ class PhantomRanges:
     """Attenuation of trabecular bone, factor."""
     trabecular_contrast: Range = (0.4, 1.3)
     """Visibility of trabeculae, factor."""
+    thumb_sesamoids_share: float = 0.85
+    """Share of each of the two sesamoids at the thumb's metacarpophalangeal joint."""
+    finger_sesamoids_share: float = 0.35
+    """Share of a sesamoid at that of the index and of the little finger."""
     # Subject: soft tissue.
     finger_flesh: Range = (0.88, 1.2)
     """Width of the fingers, factor."""

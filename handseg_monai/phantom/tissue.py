@@ -100,7 +100,7 @@ def _union(
                     continue
                 reach = c[2] + t * (c[6] - c[2])
                 inside = min(1.0, -d / reach)
-                total += (c[3] + t * (c[7] - c[3])) * np.sqrt(inside * (2.0 - inside))
+                total += (c[3] + t * (c[7] - c[3])) * np.sqrt(inside * (2.0 - inside)) * min(1.0, 0.25 + 3.0 * inside)
             muscle[row, column] = total
 
 
