@@ -91,7 +91,7 @@ def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand
     for bone in range(NUM_BONES):
         outer, inner = view(hand.outer[bone]), view(hand.cavities[bone])
         # Carpal bones have the coarser trabeculae.
-        coarse = 1.35 if BONES[bone].group is Group.CARPAL else 1.15
+        coarse = 1.2 if BONES[bone].group is Group.CARPAL else 1.1
         offset, scale = rng.uniform(0, 400, 2), 1.0 / (coarse * rng.uniform(0.8, 1.3))
         box = _box(outer, view.size)
         if box is None:

@@ -72,7 +72,7 @@ class PhantomRanges:
     """Cortical thickness, factor."""
     trabecular_density: Range = (0.55, 1.3)
     """Attenuation of trabecular bone, factor."""
-    trabecular_contrast: Range = (0.4, 1.3)
+    trabecular_contrast: Range = (0.4, 1.2)
     """Visibility of trabeculae, factor."""
     thumb_sesamoids_share: float = 0.85
     """Share of each of the two sesamoids at the thumb's metacarpophalangeal joint."""
