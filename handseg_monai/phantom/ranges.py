@@ -34,7 +34,7 @@ class PhantomRanges:
     """Width of the distal end of a long bone, factor."""
     tuft_width: Range = (0.8, 1.25)
     """Width of the tuft of a distal phalanx, factor."""
-    wrist_warp: Range = (0.2, 1.4)
+    wrist_warp: Range = (0.2, 1.1)
     """Amplitude of a smooth warp that all carpal bones share, so that they still fit each other, millimetres."""
     carpal_scale: Range = (0.9, 1.12)
     """Size of a carpal bone along each axis, factor."""
