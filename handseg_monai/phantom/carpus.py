@@ -1,6 +1,6 @@
 """Joint spaces of the wrist: carpal bones are moved until neighbours lie a joint space apart.
 
-The MyoHand's carpus is one rigid block. Here each bone (or rigid group of bones) is free to slide: neighbours that are
+The MyoHand's wrist moves as one rigid block. Here each bone (or rigid group of bones) is free to slide: neighbours that are
 further apart than their joint space attract each other, nearer or overlapping ones repel. Gaps are signed distances
 between surface points, negative inside the neighbour.
 """
@@ -18,11 +18,13 @@ from handseg_monai.bones import INDEX
 from handseg_monai.phantom.mesh import Array
 
 _NEAR = 7.0
-"""Surface points further than this (mm) from a neighbour that is not itself far off need no check; those of the neighbour itself reach further,
-so that the nearest one of any point is among them."""
+"""Surface points further than this (mm) from a neighbour need no check, unless that is far off itself; those of the
+neighbour itself reach further, so that the nearest one of any point is among them."""
 _REACH = 11.0
 _DEEP = 5.0
 """Deepest overlap (mm) that is told from a distance."""
+_SURE = 1.0
+"""Distance (mm) within which the normal of the nearest point alone tells inside from outside."""
 _SPRING = 0.12
 """Share of a bone's shift that the first round takes back."""
 _MOST = 420
@@ -43,8 +45,8 @@ CARPOMETACARPAL = _index_pairs(
 )
 RADIOCARPAL = _index_pairs("Scaphoid/Radius Lunate/Radius")
 KEPT_APART = _index_pairs(
-    "Lunate/Hamate Lunate/Ulna Triquetrum/Ulna Triquetrum/Radius Triquetrum/Capitate Scaphoid/Hamate Lunate/Trapezoid Trapezium/finger-7 "
-    "Capitate/finger-7 Capitate/finger-15 Pisiform/Hamate Pisiform/Lunate"
+    "Lunate/Hamate Lunate/Ulna Triquetrum/Ulna Triquetrum/Radius Triquetrum/Capitate Scaphoid/Hamate Lunate/Trapezoid "
+    "Trapezium/finger-7 Capitate/finger-7 Capitate/finger-15 Pisiform/Hamate Pisiform/Lunate"
 )
 """Pairs that may lie far from each other, but not inside each other."""
 
@@ -67,6 +69,7 @@ def _contact(
     that can't have come nearer than the least one since is left out.
     """
     least, gx, gy, gz = 1e9, 0.0, 0.0, 0.0
+    sx, sy, sz = 0.0, 0.0, 0.0
     for i in range(a.shape[0]):
         moved = (shift[0] - seen[i, 1]) ** 2 + (shift[1] - seen[i, 2]) ** 2 + (shift[2] - seen[i, 3]) ** 2
         if seen[i, 0] - np.sqrt(moved) > max(least, 0.0):
@@ -79,15 +82,26 @@ def _contact(
                 near, at = square, j
         distance = np.sqrt(near)
         side = (x - b[at, 0]) * normals[at, 0] + (y - b[at, 1]) * normals[at, 1] + (z - b[at, 2]) * normals[at, 2]
-        # Normals tell inside from outside near the surface only.
-        signed = -distance if side < 0.0 and distance < _DEEP else distance
+        # Normals tell inside from outside near the surface, or straight behind it.
+        behind = side < 0.0 and distance < _DEEP and (distance < _SURE or side < -0.7 * distance)
+        signed = side if behind else distance
         seen[i, 0], seen[i, 1], seen[i, 2], seen[i, 3] = signed, shift[0], shift[1], shift[2]
+        if signed < 0.0:
+            sx, sy, sz = sx - signed * normals[at, 0], sy - signed * normals[at, 1], sz - signed * normals[at, 2]
         if signed < least:
             least, gx, gy, gz = signed, normals[at, 0], normals[at, 1], normals[at, 2]
             if signed > 0.3:
                 gx, gy, gz = (x - b[at, 0]) / signed, (y - b[at, 1]) / signed, (z - b[at, 2]) / signed
             else:
                 gx, gy, gz = 0.6 * gx + 0.5 * apart[0], 0.6 * gy + 0.5 * apart[1], 0.6 * gz + 0.5 * apart[2]
+    length = np.sqrt(sx * sx + sy * sy + sz * sz)
+    if least < 0.0 and length > 0.0:
+        # Out of an overlap the way leads along the mean normal of what overlaps.
+        gx, gy, gz = (
+            0.8 * sx / length + 0.3 * apart[0],
+            0.8 * sy / length + 0.3 * apart[1],
+            0.8 * sz / length + 0.3 * apart[2],
+        )
     return least, gx, gy, gz
 
 

@@ -9,6 +9,8 @@ from scipy.spatial import ConvexHull
 from handseg_monai.phantom.mesh import Array, Mesh, smoothed, tube
 
 _AROUND, _RINGS = 44, 56
+_FACING = 0.17
+"""Slope of the joint surface of a base from the palm to the back of the hand."""
 _BASES = (
     # Half width and half depth of the base (mm); how far its joint surface is hollowed in the middle, and leans
     # (mm for each mm towards the ulna).
@@ -67,8 +69,9 @@ def metacarpal(ray: int, mesh: Mesh, frame: Array, origin: Array) -> Mesh:
     cap[:, :, 1:] = middle[0] + shares[:, :, None] * reach[0][None, :, None] * way
     across = cap[:, :, 1]
     cap[:, :, 0] = 2.3 * shares**5 + hollow * np.exp(-((across / (0.45 * wide)) ** 2)) - 0.4
-    rings[:, :, 0] += lean * rings[:, :, 1] * weight
-    cap[:, :, 0] += lean * across
+    # The joint surface faces a little towards the palm, as the carpus' faces the back of the hand.
+    rings[:, :, 0] += (lean * rings[:, :, 1] - _FACING * rings[:, :, 2]) * weight
+    cap[:, :, 0] += lean * across - _FACING * cap[:, :, 2]
     points = np.concatenate([cap, rings])[:, ::-1]
     loft = smoothed(tube(points), 4)
     return Mesh(loft.vertices @ frame.T + origin, loft.faces)

@@ -20,10 +20,10 @@ from handseg_monai.phantom.subject import Subject, draw
 
 _SCAPHOID, _LUNATE = INDEX["Scaphoid"], INDEX["Lunate"]
 _TRIQUETRUM, _PISIFORM = INDEX["Triquetrum"], INDEX["Pisiform"]
-_RADIOCARPAL_PART = (0.55, 0.42)
+_RADIOCARPAL_PART = (0.62, 0.42)
 """The radiocarpal joint's share of ulnar and of radial deviation."""
 _FLEXION_PART = {
-    _SCAPHOID: (0.75, 0.55),
+    _SCAPHOID: (0.85, 0.55),
     _LUNATE: (0.35, 0.25),
     _TRIQUETRUM: (0.2, 0.2),
     _PISIFORM: (0.2, 0.2),
@@ -185,7 +185,7 @@ def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     """Return the motion of every bone by the wrist's deviation alone; the forearm rests."""
     anatomy, scale = subject.anatomy, subject.scale
     proximal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([1.5, 1.4, 0.0])
-    distal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([0.0, -5.5, 0.0])
+    distal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([0.0 if deviation > 0 else -4.0, -5.5, 0.0])
     part = _RADIOCARPAL_PART[deviation > 0]
     row = _Motion.about(proximal_pivot, rotation([0, 0, 1], part * deviation))
     hand = row.after(_Motion.about(distal_pivot, rotation([0, 0, 1], (1 - part) * deviation)))

@@ -15,7 +15,7 @@ from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.pose import PosedHand
 from handseg_monai.phantom.raster import add_silhouette, add_thickness
 from handseg_monai.phantom.resample import Floats, Shape
-from handseg_monai.phantom.subject import Subject
+from handseg_monai.phantom.subject import Sesamoid, Subject
 from handseg_monai.phantom.tissue import Tissue
 from handseg_monai.phantom.view import View
 
@@ -90,7 +90,9 @@ def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand
     sign = -1.0 if view.side == "right" else 1.0
     for bone in range(NUM_BONES):
         outer, inner = view(hand.outer[bone]), view(hand.cavities[bone])
-        offset, scale = rng.uniform(0, 400, 2), rng.uniform(0.85, 1.2)
+        # Carpal bones have the coarser trabeculae.
+        coarse = 1.2 if BONES[bone].group is Group.CARPAL else 1.1
+        offset, scale = rng.uniform(0, 400, 2), 1.0 / (coarse * rng.uniform(0.8, 1.3))
         box = _box(outer, view.shape)
         if box is None:
             continue
@@ -121,7 +123,32 @@ def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand
         _add_bone(
             out[y0:y1, x0:x1], shell, cavity, texture, line, profile, _CORTICAL, _TRABECULAR, 0.62 * subject.texture
         )
+    for sesamoid in subject.sesamoids:
+        _add_sesamoid(out, sesamoid, subject, hand, view)
     return out
+
+
+def _add_sesamoid(out: Floats, sesamoid: Sesamoid, subject: Subject, hand: PosedHand, view: View) -> None:
+    """Add an ovoid bone on the palm's side of a metacarpal's head; it has no label."""
+    axis = hand.ends[sesamoid.metacarpal] - hand.anchors[sesamoid.metacarpal]
+    axis = axis / np.linalg.norm(axis)
+    across = np.array([axis[1], -axis[0], 0.0])
+    place = hand.ends[sesamoid.metacarpal] + sesamoid.along * axis + sesamoid.across * across
+    x, y, _ = view(place[None])[0]
+    long, wide = sesamoid.long / view.spacing, sesamoid.wide / view.spacing
+    box = _box(np.array([[x - long, y - long, 0.0], [x + long, y + long, 0.0]]), view.shape)
+    if box is None:
+        return
+    x0, y0, x1, y1 = box
+    row, column = np.mgrid[y0:y1, x0:x1]
+    unit = (view((place + axis)[None])[0] - (x, y, 0.0))[:2]
+    unit /= np.hypot(*unit)
+    u, v = (column - x) * unit[0] + (row - y) * unit[1], (row - y) * unit[0] - (column - x) * unit[1]
+    whole, marrow = (
+        2 * sesamoid.wide * share * np.sqrt(np.maximum(1 - (u / (share * long)) ** 2 - (v / (share * wide)) ** 2, 0))
+        for share in (1.0, 0.78)
+    )
+    out[y0:y1, x0:x1] += (_CORTICAL * (whole - marrow) + _TRABECULAR * subject.density * marrow).astype(np.float32)
 
 
 def _density(bone: int) -> Array:

@@ -35,7 +35,7 @@ class PhantomRanges:
     """Width of the distal end of a long bone, factor."""
     tuft_width: Range = (0.8, 1.25)
     """Width of the tuft of a distal phalanx, factor."""
-    wrist_warp: Range = (0.2, 1.4)
+    wrist_warp: Range = (0.2, 1.1)
     """Amplitude of a smooth warp that all carpal bones share, so that they still fit each other, millimetres."""
     carpal_scale: Range = (0.9, 1.12)
     """Size of a carpal bone along each axis, factor."""
@@ -73,18 +73,22 @@ class PhantomRanges:
     """Cortical thickness, factor."""
     trabecular_density: Range = (0.55, 1.3)
     """Attenuation of trabecular bone, factor."""
-    trabecular_contrast: Range = (0.4, 1.3)
+    trabecular_contrast: Range = (0.4, 1.2)
     """Visibility of trabeculae, factor."""
+    thumb_sesamoids_share: float = 0.85
+    """Share of each of the two sesamoids at the thumb's metacarpophalangeal joint."""
+    finger_sesamoids_share: float = 0.35
+    """Share of a sesamoid at that of the index and of the little finger."""
     # Subject: soft tissue.
-    finger_flesh: Range = (0.92, 1.12)
+    finger_flesh: Range = (0.88, 1.2)
     """Width of the fingers, factor."""
-    palm_flesh: Range = (0.94, 1.1)
+    palm_flesh: Range = (0.9, 1.15)
     """Width of the palm, factor."""
-    forearm_flesh: Range = (0.9, 1.15)
+    forearm_flesh: Range = (0.88, 1.2)
     """Width of the forearm, factor."""
-    thickness: Range = (0.85, 1.15)
+    thickness: Range = (0.8, 1.2)
     """Thickness of the soft tissue along the beam, factor."""
-    muscle: Range = (0.5, 1.3)
+    muscle: Range = (0.5, 2.0)
     """Muscles of thumb, first web and little finger, factor."""
     fat: Range = (0.8, 2.6)
     """Layer of fat under the skin, millimetres."""
@@ -279,6 +283,11 @@ _EASY = replace(
     cortex=(0.85, 1.15),
     trabecular_density=(0.8, 1.15),
     trabecular_contrast=(0.5, 1.0),
+    finger_flesh=(0.95, 1.08),
+    palm_flesh=(0.96, 1.08),
+    forearm_flesh=(0.95, 1.1),
+    thickness=(0.9, 1.1),
+    muscle=(0.7, 1.3),
     usual_deviation=(-4.0, 4.0),
     spread=(1.0, 4.0),
     finger_jitter=(-1.0, 1.0),

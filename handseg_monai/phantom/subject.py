@@ -29,6 +29,25 @@ class Flesh:
 
 
 @dataclass(frozen=True)
+class Sesamoid:
+    """A small ovoid bone in a tendon at the head of a metacarpal (its index), millimetres.
+
+    Attributes
+    ----------
+    along, across
+        Place from the metacarpal's distal end: along it, and to the right of its direction.
+    long, wide
+        Half length along the metacarpal, and half width.
+    """
+
+    metacarpal: int
+    along: float
+    across: float
+    long: float
+    wide: float
+
+
+@dataclass(frozen=True)
 class Subject:
     """One person; both hands share it.
 
@@ -46,6 +65,8 @@ class Subject:
         Attenuation of trabecular bone and visibility of trabeculae, factors.
     flesh
         Soft tissue.
+    sesamoids
+        Small bones without a label.
     """
 
     anatomy: Anatomy
@@ -56,6 +77,7 @@ class Subject:
     density: float
     texture: float
     flesh: Flesh
+    sesamoids: tuple[Sesamoid, ...]
 
 
 def draw(rng: np.random.Generator, bounds: Range) -> float:
@@ -147,7 +169,26 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         draw(rng, ranges.trabecular_density),
         draw(rng, ranges.trabecular_contrast),
         flesh,
+        _sesamoids(rng, ranges, scale),
     )
+
+
+def _sesamoids(rng: np.random.Generator, ranges: PhantomRanges, scale: float) -> tuple[Sesamoid, ...]:
+    """Draw two at the thumb's metacarpophalangeal joint, and one each at those of index and little finger."""
+    found = []
+    for ray, across, share in (
+        (RAYS[0], -4.0, ranges.thumb_sesamoids_share),
+        (RAYS[0], 3.5, ranges.thumb_sesamoids_share),
+        (RAYS[1], -4.5, ranges.finger_sesamoids_share),
+        (RAYS[4], 4.0, ranges.finger_sesamoids_share),
+    ):
+        present = rng.random() < share
+        long, wide, along, off = scale * rng.uniform((1.5, 1.2, -3.5, -1.5), (3.0, 2.2, 0.5, 1.5))
+        if present:
+            found.append(
+                Sesamoid(ray[0], float(along), scale * across + float(off), float(max(long, wide)), float(wide))
+            )
+    return tuple(found)
 
 
 def _reshape_ray(

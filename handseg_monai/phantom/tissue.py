@@ -100,7 +100,7 @@ def _union(
                     continue
                 reach = c[2] + t * (c[6] - c[2])
                 inside = min(1.0, -d / reach)
-                total += (c[3] + t * (c[7] - c[3])) * np.sqrt(inside * (2.0 - inside))
+                total += (c[3] + t * (c[7] - c[3])) * np.sqrt(inside * (2.0 - inside)) * min(1.0, 0.25 + 3.0 * inside)
             muscle[row, column] = total
 
 
@@ -145,7 +145,7 @@ def _finger_capsules(subject: Subject, hand: PosedHand) -> list[Row]:
     for number, ray in enumerate(RAYS):
         wide = flesh.finger * (1.08, 1.0, 1.03, 0.97, 0.86)[number]
         joints = [hand.anchors[bone] for bone in ray[1:]] + [hand.ends[ray[-1]]]
-        radii = (10.3, 9.6, 7.6) if number == 0 else (9.6, 9.2, 8.2, 6.7)
+        radii = (11.0, 10.4, 8.4) if number == 0 else (10.2, 9.7, 8.9, 7.5)
         halves = (9.5, 8.5, 6.8) if number == 0 else (9.5, 8.2, 7.0, 5.6)
         for k in range(len(joints) - 1):
             # A finger is narrower between its joints.
@@ -158,7 +158,7 @@ def _finger_capsules(subject: Subject, hand: PosedHand) -> list[Row]:
 
 def _palm_capsules(subject: Subject, hand: PosedHand) -> list[Row]:
     wide, thick = subject.flesh.palm, subject.flesh.thickness
-    reaches = ((11.5, 8.5), (10.0, 8.0), (10.0, 8.0), (10.0, 8.0), (10.5, 7.5))
+    reaches = ((12.5, 9.5), (11.0, 8.5), (10.0, 8.0), (10.0, 8.0), (13.0, 9.5))
     rows = [
         _row(hand.anchors[ray[0]], near * wide, 15.0 * thick, hand.ends[ray[0]], far * wide, 10.5 * thick)
         for ray, (near, far) in zip(RAYS, reaches, strict=True)
@@ -172,7 +172,7 @@ def _palm_capsules(subject: Subject, hand: PosedHand) -> list[Row]:
         a, b = _along(hand, RAYS[0][0], share), _along(hand, RAYS[1][0], 0.9 * share)
         rows.append(_row(a, reach * wide, 10.0 * thick, b, reach * wide, 11.0 * thick))
     scaphoid, triquetrum = hand.anchors[INDEX["Scaphoid"]], hand.anchors[INDEX["Triquetrum"]]
-    rows.append(_row(scaphoid, 12.0 * wide, 16.0 * thick, triquetrum, 11.5 * wide, 15.0 * thick))
+    rows.append(_row(scaphoid, 15.0 * wide, 16.0 * thick, triquetrum, 14.5 * wide, 15.0 * thick))
     return rows
 
 
@@ -190,12 +190,12 @@ def _forearm_capsules(subject: Subject, hand: PosedHand) -> list[Row]:
     wide, thick = subject.flesh.forearm, subject.flesh.thickness
     joint, axis, across = _forearm_frame(hand)
     wrist = np.mean([hand.anchors[bone] for bone in CARPALS], axis=0)
-    rows = [_row(wrist, 16.0 * wide, 16.0 * thick, joint, 15.0 * wide, 17.0 * thick)]
+    rows = [_row(wrist, 19.0 * wide, 16.0 * thick, joint, 17.0 * wide, 17.0 * thick)]
     # Distance from the joint, of the capsule's axis from the arm's, radius, half thickness.
     stations = (
-        (2.0, 12.0, 15.5, 17.0),
-        (14.0, 12.5, 16.0, 17.5),
-        (40.0, 11.5, 16.5, 18.5),
+        (2.0, 12.5, 17.0, 17.0),
+        (14.0, 13.0, 17.5, 17.5),
+        (40.0, 12.5, 18.0, 18.5),
         (90.0, 14.0, 19.0, 23.0),
         (230.0, 20.0, 24.0, 30.0),
     )
