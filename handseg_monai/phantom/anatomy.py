@@ -2,8 +2,8 @@
 
 Source of the bones and joints: the MyoHand of MyoSim (https://github.com/MyoHub/myo_sim, package ``myo-sim``, Apache
 License 2.0), loaded through MuJoCo at run time; nothing of it is copied into this project. Phalanges are its meshes,
-metacarpals are lofted through its (:mod:`handseg_monai.phantom.metacarpals`);
-carpal bones, radius and ulna have shapes of their own (:mod:`handseg_monai.phantom.carpals`, :mod:`handseg_monai.phantom.forearm`).
+metacarpals are lofted through its (:mod:`handseg_monai.phantom.metacarpals`); carpal bones, radius and ulna have shapes
+of their own (:mod:`handseg_monai.phantom.carpals`, :mod:`handseg_monai.phantom.forearm`).
 
 Frame: right hand, x to the right (towards the ulna), y up (distal), z to the tube (dorsal), millimetres, origin in the
 capitate's middle.
