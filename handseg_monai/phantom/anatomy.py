@@ -1,7 +1,7 @@
 """The MyoHand of ``myo-sim`` as 29 closed meshes with joints, in the frame of a PA radiograph.
 
 Source of the bones and joints: the MyoHand of MyoSim (https://github.com/MyoHub/myo_sim, package ``myo-sim``, Apache
-License 2.0), loaded through MuJoCo at run time; nothing of it is copied into this project. Phalanges are its meshes, and
+License 2.0), loaded through MuJoCo at run time; nothing of it is copied into this project. Phalanges are its meshes,
 metacarpals are lofted through its (:mod:`handseg_monai.phantom.metacarpals`); carpal bones, radius and ulna have shapes
 of their own (:mod:`handseg_monai.phantom.carpals`, :mod:`handseg_monai.phantom.forearm`).
 

@@ -1,7 +1,7 @@
 """Joint spaces of the wrist: carpal bones are moved until neighbours lie a joint space apart.
 
-The MyoHand's wrist moves as one rigid block. Here each bone (or rigid group of bones) is free to slide: neighbours that are
-further apart than their joint space attract each other, nearer or overlapping ones repel. Gaps are signed distances
+The MyoHand's wrist moves as one rigid block. Here each bone (or rigid group of bones) is free to slide: neighbours that
+are further apart than their joint space attract each other, nearer or overlapping ones repel. Gaps are signed distances
 between surface points, negative inside the neighbour.
 """
 

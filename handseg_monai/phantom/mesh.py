@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.spatial import ConvexHull
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int32]
@@ -105,17 +104,6 @@ def ball(rounds: int) -> Mesh:
         mesh = subdivided(mesh)
         mesh = Mesh(mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True), mesh.faces)
     return mesh
-
-
-def wrapped(points: Array) -> Mesh:
-    """Return the convex hull of a cloud of points as an evenly meshed surface."""
-    sphere = ball(4)
-    middle = points.mean(axis=0)
-    planes = ConvexHull(points - middle).equations
-    # Along a direction the hull ends at the nearest of its planes.
-    facing = np.maximum(sphere.vertices @ planes[:, :3].T, 1e-9)
-    reach = (-planes[:, 3] / facing).min(axis=1)
-    return Mesh(middle + sphere.vertices * reach[:, None], sphere.faces)
 
 
 def tube(rings: Array) -> Mesh:
