@@ -207,7 +207,7 @@ def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     points = [motions[b](anatomy.meshes[b].vertices) if b in used else empty for b in range(NUM_BONES)]
     normals = [anatomy.normals[b] @ motions[b].matrix.T if b in used else empty for b in range(NUM_BONES)]
     pairs = INTERCARPAL + RADIOCARPAL
-    gaps = [subject.radiocarpal_gap if RADIUS in pair else max(subject.carpal_gap, 0.5) for pair in pairs]
+    gaps = [subject.radiocarpal_gap if RADIUS in pair else max(subject.carpal_gap, 0.2) for pair in pairs]
     apart = [pair for pair in KEPT_APART if pair[0] in CARPALS and pair[1] in used]
     shifts = settle(
         points,

@@ -37,7 +37,7 @@ class PhantomRanges:
     """Width of the tuft of a distal phalanx, factor."""
     wrist_warp: Range = (0.2, 1.1)
     """Amplitude of a smooth warp that all carpal bones share, so that they still fit each other, millimetres."""
-    carpal_scale: Range = (0.9, 1.12)
+    carpal_scale: Range = (0.94, 1.16)
     """Size of a carpal bone along each axis, factor."""
     carpal_shift: Range = (-0.8, 0.8)
     """Shift of a carpal bone along each axis before the joint spaces are set, millimetres."""
@@ -49,9 +49,9 @@ class PhantomRanges:
     """Turn of a carpal bone about each axis, degrees."""
     bumps: Range = (0.1, 0.35)
     """Amplitude of smooth hills and dells on a long bone's surface, millimetres."""
-    carpal_gap: Range = (0.4, 1.1)
+    carpal_gap: Range = (0.0, 0.9)
     """Joint space between carpal bones, millimetres."""
-    radiocarpal_gap: Range = (1.1, 2.2)
+    radiocarpal_gap: Range = (0.9, 2.1)
     """Joint space between the radius and scaphoid or lunate, millimetres."""
     ulnar_variance: Range = (-4.0, 3.0)
     """Height of the ulna's head relative to the radius' ulnar corner, millimetres."""
