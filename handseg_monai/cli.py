@@ -58,10 +58,18 @@ def phantom(
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
     preset: Annotated[Preset, typer.Option(help="How much the radiographs vary.")] = Preset.STANDARD,
     preview: Annotated[Path | None, typer.Option(help="PNG of a contact sheet to write.")] = None,
+    components: Annotated[
+        bool, typer.Option("--components", help="Write hands before exposure, for pretrain.json, not radiographs.")
+    ] = False,
 ) -> None:
     """Write synthetic radiographs with exact labels in the competition's layout."""
-    from handseg_monai.phantom import write_dataset
+    from handseg_monai.phantom import write_components, write_dataset
 
+    if components:
+        if test_subjects or size or preview:
+            raise ValueError("--components takes neither --test-subjects, --size nor --preview")
+        write_components(out, subjects=subjects, seed=seed, workers=workers, preset=preset.value)
+        return
     write_dataset(
         out,
         subjects=subjects,

@@ -10,17 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from handseg_monai.phantom.cache import write_components
     from handseg_monai.phantom.dataset import write_dataset
     from handseg_monai.phantom.phantom import Phantom, render_phantom
     from handseg_monai.phantom.ranges import PRESETS, PhantomRanges
 
-__all__ = ["PRESETS", "Phantom", "PhantomRanges", "render_phantom", "write_dataset"]
+__all__ = ["PRESETS", "Phantom", "PhantomRanges", "render_phantom", "write_components", "write_dataset"]
 
 _HOME = {
     "PRESETS": "ranges",
     "PhantomRanges": "ranges",
     "Phantom": "phantom",
     "render_phantom": "phantom",
+    "write_components": "cache",
     "write_dataset": "dataset",
 }
 _EXTRA = {"cv2", "mujoco", "myo_sim", "numba", "openpyxl", "scipy", "tqdm"}

@@ -3,14 +3,87 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from tqdm import tqdm
 
 from handseg_monai.files import atomic_path
-from handseg_monai.phantom.components import Components
+from handseg_monai.phantom.components import MIN_SIZE, Components, render_components
+from handseg_monai.phantom.processes import in_processes
+from handseg_monai.phantom.ranges import preset as ranges_of
 from handseg_monai.phantom.view import Side
+
+SIZE = 640
+"""Side of the upright square view that is kept, pixels: 0.42 mm each."""
+
+
+def write_components(
+    out: str | Path,
+    *,
+    subjects: int,
+    size: int = SIZE,
+    seed: int = 0,
+    workers: int = 2,
+    preset: str = "standard",
+    progress: bool = True,
+) -> list[Path]:
+    """Write both hands of each subject before exposure, ``<number>_<side>.npz``; files that are there are kept.
+
+    Parameters
+    ----------
+    out
+        Folder to write to; a data set that was interrupted, or is to grow, is gone on with.
+    subjects
+        People, at least 1.
+    size
+        Side of the view in pixels.
+    seed
+        Seed of the people, >= 0.
+    workers
+        Processes; with 1 everything happens in this one.
+    preset
+        Name of the ranges of subject and pose.
+    progress
+        Show a progress bar on standard error.
+
+    Raises
+    ------
+    ValueError
+        A number is too small, or the preset is unknown.
+    FileExistsError
+        ``out`` is a file.
+    """
+    out = Path(out)
+    ranges_of(preset)
+    for name, value, least in (("subjects", subjects, 1), ("size", size, MIN_SIZE), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if workers < 1:
+        raise ValueError(f"workers: expected at least 1, got {workers}")
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file; phantoms need a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    # Compiled code and meshes are made here once, not by each worker.
+    render_components(seed, 0, "left", ranges_of(preset), MIN_SIZE)
+    files: dict[int, list[Path]] = {}
+    with tqdm(total=2 * subjects, unit="hand", disable=not progress, desc="phantoms") as bar:
+        for number, pair in in_processes(partial(_write_pair, out, seed, preset, size), subjects, workers):
+            files[number] = pair
+            bar.update(2)
+    return [path for number in range(subjects) for path in files[number]]
+
+
+def _write_pair(out: Path, seed: int, preset: str, size: int, number: int) -> list[Path]:
+    paths = []
+    for side in get_args(Side):
+        path = out / f"{number:05d}_{side}.npz"
+        if not path.exists():
+            save_components(path, render_components(seed, number, side, ranges_of(preset), size))
+        paths.append(path)
+    return paths
 
 
 def save_components(path: str | Path, parts: Components) -> None:

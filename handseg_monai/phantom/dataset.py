@@ -7,16 +7,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -28,6 +20,7 @@ from handseg_monai.files import atomic_path
 from handseg_monai.phantom.components import MIN_SIZE
 from handseg_monai.phantom.metadata import new_workbook, write_metadata
 from handseg_monai.phantom.phantom import Phantom, render_phantom
+from handseg_monai.phantom.processes import in_processes
 from handseg_monai.phantom.ranges import preset as ranges_of
 from handseg_monai.phantom.view import Side
 
@@ -127,7 +120,9 @@ def write_dataset(
     out.mkdir(parents=True, exist_ok=True)
     files: dict[int, tuple[Path, Path]] = {}
     with tqdm(total=2 * total, unit="radiograph", disable=not progress, desc="phantoms") as bar:
-        for number, pair in _run(job, total, workers):
+        # Compiled code and meshes are made here once, not by each worker.
+        render_phantom(seed, 0, "left", ranges_of(preset), MIN_SIZE)
+        for number, pair in in_processes(partial(_write_subject, job, total), total, workers):
             files[number] = pair
             bar.update(2)
     write_metadata(out / "meta_data.xlsx", [subject_id(number, total) for number in range(total)], seed)
@@ -141,59 +136,7 @@ def subject_id(number: int, total: int) -> str:
     return f"ID{number + 1:0{max(3, len(str(total)))}d}"
 
 
-def _run(job: _Job, total: int, workers: int) -> Iterator[tuple[int, tuple[Path, Path]]]:
-    """Yield number and files of each subject as it is done."""
-    workers = min(workers, total)
-    with _one_thread():
-        # Compiled code and meshes are made here once, not by each worker.
-        render_phantom(job.seed, 0, "left", ranges_of(job.preset), MIN_SIZE)
-        if workers == 1:
-            for number in range(total):
-                yield number, _write_subject(job, number, total)
-            return
-        method = "fork" if sys.platform == "linux" else "spawn"
-        context = multiprocessing.get_context(method)
-        with ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),)) as pool:
-            numbers: dict[Future[tuple[Path, Path]], int] = {}
-            try:
-                for number in range(total):
-                    numbers[pool.submit(_write_subject, job, number, total)] = number
-                pending = set(numbers)
-                while pending:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in sorted(done, key=numbers.__getitem__):
-                        yield numbers[future], future.result()
-            except BaseException:
-                # Subjects under way are finished, those in the queue are dropped; then the workers end.
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-def _start_worker(parent: int) -> None:
-    cv2.setNumThreads(1)
-    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow, args=(os.getppid, parent), daemon=True).start()
-
-
-def _follow(parent_now: Callable[[], int], parent: int) -> None:
-    """End this process soon after its parent was killed."""
-    while parent_now() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def _write_subject(job: _Job, number: int, total: int) -> tuple[Path, Path]:
+def _write_subject(job: _Job, total: int, number: int) -> tuple[Path, Path]:
     """Write both hands of a subject; returns the two PNG files, left and right."""
     left, right = (_write_hand(job, number, total, side) for side in SIDES)
     return left, right
