@@ -1,4 +1,4 @@
-"""The demo: phantoms, the shipped weights on them, fine-tuning and evaluation, by the commands that a user would type."""
+"""The demo: phantoms, the shipped weights on them, fine-tuning, evaluation; by the commands that a user would type."""
 
 from __future__ import annotations
 

@@ -90,7 +90,8 @@ def test_the_second_look_shows_the_hand_upright_and_filling_the_view(angle: floa
     HandInferer(WINDOW, flip=False)(image[None], network)
     last = network.seen[-1][0]
     base, tip = _middle(last[BASE] > 0.5), _middle(last[TIP] > 0.5)
-    assert base is not None and tip is not None
+    assert base is not None
+    assert tip is not None
     assert abs(_tilt(base, tip)) < 12
     assert base[1] - tip[1] > 0.6 * WINDOW
 
@@ -137,7 +138,8 @@ def test_sampling_averages_where_it_reduces() -> None:
 
 def test_stretching_spans_zero_to_one_and_leaves_an_even_image_black() -> None:
     out = stretched(torch.linspace(0.2, 0.4, 1000).reshape(1, 10, 100))
-    assert out.min() == 0 and out.max() == 1
+    assert out.min() == 0
+    assert out.max() == 1
     assert (stretched(torch.full((1, 8, 8), 0.7)) == 0).all()
 
 

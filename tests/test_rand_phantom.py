@@ -30,9 +30,12 @@ def file(parts: Components, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_saved_phantom_comes_back_cut_to_the_hand(parts: Components, file: Path) -> None:
     back = load_components(file)
-    assert back.side == parts.side and back.spacing == parts.spacing
+    assert back.side == parts.side
+    assert back.spacing == parts.spacing
     height, width = back.shape
-    assert width < parts.shape[1] and (back.soft[:, [0, 1, -2, -1]] == 0).all() and (back.soft[:2] == 0).all()
+    assert width < parts.shape[1]
+    assert (back.soft[:, [0, 1, -2, -1]] == 0).all()
+    assert (back.soft[:2] == 0).all()
     assert (back.soft[-1] > 0).any()
     rows, columns = np.nonzero(parts.planes)
     first = rows.min(), columns.min()
@@ -73,7 +76,8 @@ def test_the_forearm_goes_on_below_the_phantom_s_own_image(parts: Components, fi
         **{"wide": (480.0, 480.0), "wide_share": 1.0, "turned_share": 0.0, "wide_turn": (0.0, 0.0), "bend": (0.0, 0.0)}
     )
     view = rand_view(np.random.default_rng(0), ranges, load_components(file), 192)
-    assert (view.soft[-1] > 0).any() and (view.planes[-1] != 0).any()
+    assert (view.soft[-1] > 0).any()
+    assert (view.planes[-1] != 0).any()
     assert not (view.soft[0] > 0).any()
 
 
@@ -90,10 +94,12 @@ def test_the_transform_is_a_function_of_its_seed_and_gives_what_training_takes(f
         return transform({"image": str(file), "name": "00001_right"})
 
     first, again, other = draw(1), draw(1), draw(2)
-    assert torch.equal(first["image"], again["image"]) and torch.equal(first["label"], again["label"])
+    assert torch.equal(first["image"], again["image"])
+    assert torch.equal(first["label"], again["label"])
     assert not torch.equal(first["image"], other["image"])
     assert first["image"].shape == first["label"].shape == (1, 96, 96)
-    assert first["image"].dtype == torch.float32 and first["label"].dtype == torch.int32
+    assert first["image"].dtype == torch.float32
+    assert first["label"].dtype == torch.int32
     assert first["image_size"].tolist() == [96, 96]
     assert 0 <= first["image"].min() < first["image"].max() <= 255
 

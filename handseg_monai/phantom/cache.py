@@ -126,7 +126,8 @@ def load_components(path: str | Path) -> Components:
         ) from error
     if soft.ndim != 2 or not soft.shape == bone.shape == planes.shape or side not in get_args(Side):
         raise ValueError(
-            f"{path}: expected soft, bone and planes of one shape (H, W), got {soft.shape}, {bone.shape} and {planes.shape}"
+            f"{path}: expected soft, bone and planes of one shape (H, W), got {soft.shape}, {bone.shape} and "
+            f"{planes.shape}, of a left or right hand, got {side}"
         )
     return Components(
         soft.astype(np.float32),
