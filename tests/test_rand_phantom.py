@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,19 @@ def test_the_transform_is_a_function_of_its_seed_and_gives_what_training_takes(f
     assert first["label"].dtype == torch.int32
     assert first["image_size"].tolist() == [96, 96]
     assert 0 <= first["image"].min() < first["image"].max() <= 255
+
+
+def test_a_second_hand_is_shown_but_not_labelled(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(share: float) -> dict[str, torch.Tensor]:
+        monkeypatch.setitem(PRESETS, "hard", replace(PRESETS["standard"], second_hand_share=share, marker_share=0.0))
+        views = ViewRanges(close=(330.0, 330.0), wide_share=0.0, part_share=0.0)
+        transform = RandPhantomd("image", "label", 96, ("hard",), views)
+        transform.set_random_state(seed=5)
+        return transform({"image": str(file)})
+
+    alone, joined = draw(0.0), draw(1.0)
+    assert torch.equal(alone["label"], joined["label"])
+    assert (alone["image"] != joined["image"]).float().mean() > 0.05
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"text"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,7 +20,10 @@ from handseg_monai.phantom.components import Components
 from handseg_monai.phantom.exposure import expose
 from handseg_monai.phantom.ranges import Range, preset
 from handseg_monai.phantom.resample import averaged
+from handseg_monai.phantom.second_hand import add_second_hand
 
+_AIR = 16
+"""Pixels of air: more than the coarsest view averages."""
 _HAND = np.int32(sum(1 << bone.index for bone in BONES if bone.group is not Group.FOREARM))
 
 
@@ -59,6 +64,7 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     Attenuations are averaged over areas where the view is coarser and interpolated linearly; planes come from the
     nearest pixel, exact in value.
     """
+    parts = _in_air(parts)
     kind = rng.random()
     wide, part = kind < ranges.wide_share, kind > 1.0 - ranges.part_share
     extent = rng.uniform(*(ranges.wide if wide else ranges.part if part else ranges.close))
@@ -108,6 +114,20 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     return Components(linear(parts.soft), linear(parts.bone), planes, parts.spacing * step, side)
 
 
+@lru_cache(maxsize=4)
+def _phantoms(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.npz"))
+
+
+def _in_air(parts: Components) -> Components:
+    """Return a hand with air above and beside it, so that repeating the border goes on with the forearm alone."""
+
+    def padded(image: NDArray[Any]) -> NDArray[Any]:
+        return np.pad(image, ((_AIR, 0), (_AIR, _AIR)))
+
+    return replace(parts, soft=padded(parts.soft), bone=padded(parts.bone), planes=padded(parts.planes))
+
+
 class RandPhantomd(RandomizableTransform):
     """Load a cached phantom, view it and expose it.
 
@@ -121,7 +141,8 @@ class RandPhantomd(RandomizableTransform):
     size
         Side of the image in pixels.
     presets
-        Names of ranges of exposure, one of which is drawn for each image.
+        Names of ranges of exposure, one of which is drawn for each image. A second hand that reaches into the image is
+        another phantom of the same folder.
     views
         Ranges of the view.
     """
@@ -139,7 +160,11 @@ class RandPhantomd(RandomizableTransform):
         result = dict(data)
         rng = np.random.default_rng(int(self.R.randint(2**31 - 1)))
         parts = rand_view(rng, self.views, load_components(result[self.image_key]), self.size)
-        image = expose(rng, self.ranges[int(rng.integers(len(self.ranges)))], parts)
+        ranges = self.ranges[int(rng.integers(len(self.ranges)))]
+        if rng.random() < ranges.second_hand_share:
+            others = _phantoms(Path(data[self.image_key]).parent)
+            parts = add_second_hand(rng, parts, load_components(others[int(rng.integers(len(others)))]))
+        image = expose(rng, ranges, parts)
         result[self.image_key] = torch.from_numpy(image.astype(np.float32)[None])
         result["image_size"] = torch.tensor([self.size, self.size])
         result[self.label_key] = torch.from_numpy(parts.planes[None])
