@@ -192,7 +192,7 @@ def test_masks_lie_where_the_radiograph_shows_them(tmp_path: Path, drawn_dataset
         network_name="threshold",
         network_def={"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": NUM_BONES, "kernel_size": 1},
         size="$None",
-        window=64,
+        window=128,
         amp=False,
         num_workers=0,
     )

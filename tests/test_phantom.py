@@ -364,7 +364,7 @@ def test_ctrl_c_leaves_no_half_file_and_no_worker(tmp_path: Path) -> None:
         f"write_dataset({str(tmp_path / 'data')!r}, subjects=500, size=64, progress=False)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(list(tmp_path.rglob("*.json"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
