@@ -1,0 +1,184 @@
+"""The weights that come with the project, those that others publish, and the runs that begin from them or make them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import monai.bundle
+import numpy as np
+import pytest
+import torch
+
+from handseg_monai import bundle_root
+from handseg_monai.handlers import CheckpointError, publish_weights, trained_with
+from handseg_monai.metrics.evaluation import evaluate
+from handseg_monai.phantom import write_components, write_dataset
+from tests.bundle_runs import CONFIGS, run_here, save_untrained, tiny
+
+SHIPPED = bundle_root() / "models" / "model.pt"
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("phantoms") / "data"
+    write_dataset(out, subjects=3, size=640, seed=71, preset="standard", workers=1, progress=False)
+    return out
+
+
+class TestShippedWeights:
+    def test_they_are_small_half_precision_and_name_no_images(self) -> None:
+        assert SHIPPED.stat().st_size <= 25e6
+        content = torch.load(SHIPPED, weights_only=True)
+        assert {v.dtype for v in content["network"].values() if v.is_floating_point()} == {torch.float16}
+        assert not content.get("trained_on")
+        assert trained_with(SHIPPED)["views"] == "hand"
+
+    def test_inference_finds_the_bones_of_phantoms_with_them_by_default(
+        self, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One of the hands is turned on its side and one stands on its head, in images that are not square."""
+        monkeypatch.chdir(tmp_path)
+        turned = _turned(phantoms, tmp_path / "turned")
+        monai.bundle.run(
+            config_file=str(CONFIGS / "inference.json"),
+            dataset_dir=str(turned / "train" / "DCM"),
+            output_dir=str(tmp_path / "out"),
+            num_workers=0,
+            overlays=False,
+        )
+        result = evaluate(tmp_path / "out" / "submission.csv", turned, progress=False)
+        of_images = np.array([d[t > 0].mean() for d, t in zip(result.dice, result.truth, strict=True)])
+        assert (of_images > 0.8).all(), of_images
+
+    def test_fine_tuning_begins_from_them_and_evaluation_and_inference_agree(
+        self, phantoms: Path, tmp_path: Path
+    ) -> None:
+        small = {"size": 256, "window": 256, "num_workers": 0, "num_folds": 3}
+        overlays = ("train.json", "finetune.json")
+        run_here(
+            *overlays,
+            run_id="training",
+            dataset_dir=str(phantoms),
+            output_dir=str(tmp_path),
+            epochs=1,
+            warmup=0.0,
+            learning_rate=1e-4,
+            **small,
+        )
+        assert trained_with(tmp_path / "model.pt") == {"size": 256, "window": 256, "views": "hand"}
+        run_here(
+            *overlays, "evaluate.json", dataset_dir=str(phantoms), output_dir=str(tmp_path), num_workers=0, num_folds=3
+        )
+        figure = float((tmp_path / "evaluation" / "metrics.csv").read_text().split()[-1].split(",")[-1])
+        run_here(
+            "inference.json",
+            dataset_dir=str(phantoms / "train" / "DCM"),
+            output_dir=str(tmp_path / "out"),
+            checkpoint=str(tmp_path / "model.pt"),
+            num_workers=0,
+            overlays=False,
+        )
+        result = evaluate(tmp_path / "out" / "submission.csv", phantoms, progress=False)
+        seen = torch.load(tmp_path / "model.pt", weights_only=True)["trained_on"]
+        held_out = [i for i, name in enumerate(result.names) if name not in seen]
+        assert len(held_out) == 2
+        assert figure == pytest.approx(result.dice[held_out].mean(), abs=1e-6)
+        assert figure > 0.7
+
+
+def _turned(data: Path, out: Path) -> Path:
+    """Copy a dataset with its first image upright, the second on its side, the third on its head, and so on."""
+    import json
+    import shutil
+
+    shutil.copytree(data, out)
+    for turns, path in enumerate(sorted(out.rglob("*.png"))):
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        label = next(out.rglob(f"{path.stem}.json"))
+        content = json.loads(label.read_text())
+        # A strip of air beside the hand makes the image wider than high.
+        image = np.pad(image, ((0, 0), (0, 100)), mode="edge")
+        for _ in range(turns % 3):
+            width = image.shape[1]
+            image = np.rot90(image)
+            for annotation in content["annotations"]:
+                annotation["points"] = [[y, width - 1 - x] for x, y in annotation["points"]]
+        cv2.imwrite(str(path), image)
+        label.write_text(json.dumps(content))
+    return out
+
+
+class TestPublishing:
+    def test_weights_are_halved_and_what_they_were_trained_on_is_left_out(self, tmp_path: Path) -> None:
+        source = save_untrained(tmp_path / "model.pt", "dynunet")
+        content = torch.load(source, weights_only=True)
+        facts = {"size": 320, "window": 256, "views": "hand", "epoch": 7, "score": 0.5}
+        torch.save(content | facts | {"trained_on": ["a.png"], "states": {}}, source)
+        published = torch.load(publish_weights(source, tmp_path / "out" / "small.pt"), weights_only=True)
+        assert published.keys() == {"network", "network_name", *facts}
+        for name, value in content["network"].items():
+            assert torch.equal(published["network"][name], value.half())
+        assert trained_with(tmp_path / "out" / "small.pt") == {"size": 320, "window": 256, "views": "hand"}
+
+    def test_a_checkpoint_that_does_not_say_how_it_saw_images_gets_the_defaults(self, tmp_path: Path) -> None:
+        source = save_untrained(tmp_path / "model.pt", "dynunet")
+        assert trained_with(source) == {"size": 1024, "window": 1024, "views": "image"}
+
+    def test_a_missing_checkpoint_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"none\.pt: no such file"):
+            trained_with(tmp_path / "none.pt")
+
+
+class TestPretraining:
+    @pytest.fixture(scope="class")
+    def hands(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        out = tmp_path_factory.mktemp("hands")
+        write_components(out, subjects=3, size=160, seed=5, workers=1, progress=False)
+        return out
+
+    def test_it_trains_on_views_of_phantoms_and_goes_on_where_it_was(self, hands: Path, tmp_path: Path) -> None:
+        options = tiny() | {"size": 128, "window": 128, "dataset_dir": str(hands)}
+
+        def pretrain(folder: str, **more: object) -> dict[str, torch.Tensor]:
+            run_here(
+                *("train.json", "pretrain.json"),
+                run_id="training",
+                output_dir=str(tmp_path / folder),
+                **options,
+                **more,
+            )
+            content = torch.load(tmp_path / folder / "last.pt", weights_only=True)
+            assert content["views"] == "hand"
+            assert content["trained_on"] == ["00000_left", "00000_right", "00001_left", "00001_right"]
+            return dict(content["network"])
+
+        whole = pretrain("whole", epochs=2)
+        pretrain("parts", epochs=1)
+        # The schedule is stretched on resuming: only a run of one epoch twice differs in its first epoch's rate.
+        resumed = pretrain("parts", epochs=2, resume=True)
+        assert whole.keys() == resumed.keys()
+        assert any(not torch.equal(whole[k], v) for k, v in pretrain("other", epochs=2, seed=1).items())
+        again = pretrain("again", epochs=2)
+        assert all(torch.equal(whole[k], v) for k, v in again.items())
+
+    def test_files_that_are_there_are_kept_and_a_longer_set_begins_with_a_shorter_one(self, hands: Path) -> None:
+        before = {p.name: p.stat().st_mtime_ns for p in hands.glob("*.npz")}
+        paths = write_components(hands, subjects=4, size=160, seed=5, workers=1, progress=False)
+        assert len(paths) == 8
+        assert {name: (hands / name).stat().st_mtime_ns for name in before} == before
+        for path in paths[6:]:
+            path.unlink()
+
+    def test_a_folder_without_phantoms_is_told_in_one_line(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit, match="2"):
+            run_here(
+                "train.json",
+                "pretrain.json",
+                run_id="training",
+                dataset_dir=str(tmp_path),
+                output_dir=str(tmp_path / "o"),
+            )
+        assert "handseg phantom" in capsys.readouterr().err
