@@ -87,6 +87,18 @@ def flag(value: object) -> bool:
     stop(f"expected true or false, got {value!r}")
 
 
+def check_views(views: str) -> None:
+    """Refuse any other way to view an image than ``image`` and ``hand``.
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
+    if views not in ("image", "hand"):
+        raise ValueError(f"--views {views}: expected image or hand")
+
+
 def check_window(window: int, size_divisor: int, network_name: str) -> None:
     """Refuse a window that the network can't take.
 

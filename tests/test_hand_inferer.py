@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from handseg_monai.bones import INDEX, NUM_BONES
+from handseg_monai.inferers import AutocastInferer
 from handseg_monai.inferers.hand import HandInferer, closer_view, sample, stretched
 
 WINDOW = 256
@@ -46,9 +47,11 @@ class SeeingNetwork(torch.nn.Module):
         super().__init__()
         self.reach = reach
         self.seen: list[torch.Tensor] = []
+        self.autocast: list[bool] = []
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         self.seen.append(image)
+        self.autocast.append(torch.is_autocast_enabled("cpu"))
         logits = 12.0 * (image[:, :NUM_BONES] - 0.5)
         if self.reach < 180.0:
             base, tip = _middle(image[0, BASE] > 0.5), _middle(image[0, TIP] > 0.5)
@@ -109,6 +112,28 @@ def test_what_lies_beyond_the_second_look_comes_from_the_first() -> None:
     image[INDEX["Radius"], 400:440, 130:170] = 1.0
     logits = HandInferer(WINDOW)(image[None], SeeingNetwork())
     assert dice((logits[0, INDEX["Radius"]] > 0)[300:], image[INDEX["Radius"], 300:] > 0.5) > 0.85
+
+
+def test_a_bone_that_the_border_cuts_keeps_its_outermost_pixels() -> None:
+    image, _ = drawn(600, 600, 300.0, 300.0, 300.0, 0.0)
+    image[INDEX["Ulna"], 560:, 100:160] = 1.0
+    logits = HandInferer(WINDOW)(image[None], SeeingNetwork())
+    assert (logits[0, INDEX["Ulna"], 570:, 110:150] > 0).all()
+
+
+def test_under_autocast_the_network_alone_is_rounded() -> None:
+    """Places of some hundred pixels in bfloat16 would be off by several."""
+    image, masks = drawn(900, 700, 420.0, 360.0, 430.0, math.radians(70))
+    network = SeeingNetwork()
+    logits = AutocastInferer(HandInferer(WINDOW), dtype="bfloat16")(image[None], network)
+    plain = SeeingNetwork()
+    HandInferer(WINDOW)(image[None], plain)
+    assert len(network.seen) == len(plain.seen)
+    for seen, expected in zip(network.seen, plain.seen, strict=True):
+        assert (seen - expected).abs().max() < 1e-4
+    assert network.autocast == [True] * len(network.seen)
+    assert logits.dtype == torch.float32
+    assert dice(logits[0, BASE] > 0, masks[BASE] > 0) > 0.95
 
 
 def test_an_image_without_a_hand_gives_no_bones() -> None:

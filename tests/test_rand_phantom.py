@@ -109,7 +109,7 @@ def test_a_second_hand_is_shown_but_not_labelled(file: Path, monkeypatch: pytest
     def draw(share: float) -> dict[str, torch.Tensor]:
         monkeypatch.setitem(PRESETS, "hard", replace(PRESETS["standard"], second_hand_share=share, marker_share=0.0))
         views = ViewRanges(close=(330.0, 330.0), wide_share=0.0, part_share=0.0)
-        transform = RandPhantomd("image", "label", 96, ("hard",), views)
+        transform = RandPhantomd("image", "label", 96, ("hard",), [str(file)], views)
         transform.set_random_state(seed=5)
         return transform({"image": str(file)})
 

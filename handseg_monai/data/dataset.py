@@ -114,9 +114,14 @@ class EpochSampler(DistributedSampler):
         For training: give every rank the same number of images, leaving out the last few of the epoch's order,
         because ranks that wait for one another must take the same number of steps. For inference: False, and every
         image comes exactly once.
+    fixed
+        Yield the indices of epoch 0 in every epoch, so that random transforms draw the same again: for a validation
+        whose images are drawn.
     """
 
-    def __init__(self, dataset: Any, shuffle: bool = False, seed: int = 0, even: bool = False) -> None:
+    def __init__(
+        self, dataset: Any, shuffle: bool = False, seed: int = 0, even: bool = False, fixed: bool = False
+    ) -> None:
         super().__init__(
             dataset,
             num_replicas=idist.get_world_size(),
@@ -126,6 +131,7 @@ class EpochSampler(DistributedSampler):
         )
         self.length = len(dataset)
         self.even = even
+        self.fixed = fixed
 
     def _of_rank(self, order: Sequence[int] | np.ndarray) -> list[int]:
         if self.even:
@@ -137,9 +143,10 @@ class EpochSampler(DistributedSampler):
 
     def __iter__(self) -> Iterator[int]:
         order = np.arange(self.length)
+        epoch = 0 if self.fixed else self.epoch
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        return iter([self.epoch * self.length + i for i in self._of_rank(order)])
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+        return iter([epoch * self.length + i for i in self._of_rank(order)])
 
 
 def prepare_planes(

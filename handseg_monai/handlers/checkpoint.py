@@ -107,6 +107,28 @@ def load_weights(
     return content
 
 
+def begin_from(
+    path: str | Path | None, network: nn.Module, network_name: str, unseen: Sequence[Item] = ()
+) -> list[str]:
+    """Load the weights that training begins from, if any, and name the images that they have seen.
+
+    Parameters
+    ----------
+    path
+        A checkpoint, or None to begin from nothing.
+    network, network_name, unseen
+        See :func:`load_weights`.
+
+    Raises
+    ------
+    CheckpointError
+        See :func:`load_weights`.
+    """
+    if path is None:
+        return []
+    return list(load_weights(path, network, network_name, unseen=unseen).get("trained_on", ()))
+
+
 def trained_with(path: str | Path) -> dict[str, Any]:
     """Say how the network of a checkpoint saw its images, so that inference shows them alike.
 
@@ -169,6 +191,8 @@ class TrainingCheckpoint:
         Further parts of training with ``state_dict`` and ``load_state_dict``, for example optimiser and schedule.
     trained_on
         Datalist of training, whose names are kept in the checkpoint, so that no one evaluates on them.
+    before
+        Names of images that the weights had seen when training began.
     facts
         Plain values that inference needs to see images as training did, kept in the checkpoint: ``size``, ``window``
         and ``views`` (see :func:`trained_with`).
@@ -183,6 +207,7 @@ class TrainingCheckpoint:
         evaluator: Workflow,
         states: Mapping[str, Any],
         trained_on: Sequence[Item] = (),
+        before: Sequence[str] = (),
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
@@ -193,7 +218,7 @@ class TrainingCheckpoint:
         self.states = dict(states)
         self.facts = {
             "network_name": network_name,
-            "trained_on": [item["name"] for item in trained_on],
+            "trained_on": sorted({*before, *(item["name"] for item in trained_on)}),
             **(facts or {}),
         }
         self.best_score: float | None = None
@@ -256,6 +281,7 @@ class TrainingCheckpoint:
         content = load_weights(path, self.network, self.network_name, unseen=unseen)
         if not {"states", "epoch", "best_score"} <= content.keys():
             raise CheckpointError(f"checkpoint {path}: no state of training, only weights; it can't be resumed from")
+        self.facts["trained_on"] = sorted({*self.facts["trained_on"], *content.get("trained_on", ())})
         scaler = getattr(self.trainer, "scaler", None)
         parts = self.states | ({"scaler": scaler} if scaler is not None else {})
         for name, part in parts.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from monai.inferers import Inferer
@@ -22,8 +22,6 @@ _LEVEL = {
     Group.DISTAL_PHALANX: 3.2,
 }
 """How far along the hand a group of bones lies, in any unit."""
-_NOTHING = -20.0
-"""Logit where no view has looked."""
 
 
 class HandInferer(Inferer):
@@ -45,11 +43,21 @@ class HandInferer(Inferer):
         Further looks, 0 or more; each starts from what the one before it found.
     margin
         Side of a further look, relative to the extent of the bones of the hand.
+    percentiles
+        Of the grey values of a further look, between which they are stretched.
     flip
         Average each further look with that at its mirror image.
     """
 
-    def __init__(self, window: int, turns: int = 4, closer: int = 1, margin: float = 1.25, flip: bool = True) -> None:
+    def __init__(
+        self,
+        window: int,
+        turns: int = 4,
+        closer: int = 1,
+        margin: float = 1.25,
+        percentiles: Sequence[float] = (0.5, 99.5),
+        flip: bool = True,
+    ) -> None:
         super().__init__()
         if not 1 <= turns <= 4:
             raise ValueError(f"turns: expected 1 to 4 quarter turns, got {turns}")
@@ -58,10 +66,22 @@ class HandInferer(Inferer):
         if margin < 1:
             raise ValueError(f"margin: expected at least 1, got {margin}")
         self.window, self.turns, self.closer, self.margin, self.flip = window, turns, closer, margin, flip
+        self.percentiles = tuple(percentiles)
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
-        """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1]."""
-        return torch.stack([self._infer(image, network) for image in inputs])
+        """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1].
+
+        The network runs under the autocast that is in force; places and resampling never do.
+        """
+        kind = inputs.device.type
+        enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+        def see(view: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(kind, dtype=dtype, enabled=enabled):
+                return network(view).float()
+
+        with torch.autocast(kind, enabled=False):
+            return torch.stack([self._infer(image, see) for image in inputs.float()])
 
     def _infer(self, image: torch.Tensor, network: Network) -> torch.Tensor:
         first, logits = self._first_look(image, network)
@@ -70,10 +90,10 @@ class HandInferer(Inferer):
             matrix = closer_view(logits, looks[-1][0], self.window, self.margin)
             if matrix is None:
                 break
-            view = stretched(sample(image, matrix, (self.window, self.window)))
-            logits = network(view[None])[0].float()
+            view = stretched(sample(image, matrix, (self.window, self.window)), *self.percentiles)
+            logits = network(view[None])[0]
             if self.flip:
-                logits = 0.5 * (logits + network(view[None].flip(-1))[0].float().flip(-1))
+                logits = 0.5 * (logits + network(view[None].flip(-1))[0].flip(-1))
             looks.append((matrix, logits))
         return _merged(looks, (image.shape[-2], image.shape[-1]))
 
@@ -83,7 +103,7 @@ class HandInferer(Inferer):
         matrix = _matrix(step, 0.0, 0.5 * (width - 1), 0.5 * (height - 1), self.window).to(image.device)
         view = sample(image, matrix, (self.window, self.window))
         turned = torch.stack([view.rot90(turn, (-2, -1)) for turn in range(self.turns)])
-        logits = torch.cat([network(turned[[turn]]).float() for turn in range(self.turns)])
+        logits = torch.cat([network(turned[[turn]]) for turn in range(self.turns)])
         best = int(torch.stack([_certainty(one) for one in logits]).argmax())
         return matrix, logits[best].rot90(-best, (-2, -1))
 
@@ -101,7 +121,9 @@ def _matrix(step: float, angle: float, x: float, y: float, window: int) -> torch
     )
 
 
-def sample(image: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], outside: float = 0.0) -> torch.Tensor:
+def sample(
+    image: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], padding_mode: str = "zeros"
+) -> torch.Tensor:
     """Resample an image by an affine map, averaged first where the map reduces.
 
     Parameters
@@ -112,8 +134,8 @@ def sample(image: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], ou
         (2, 3): pixel (x, y) of the output to pixel of the image; the centre of the first pixel is (0, 0).
     shape
         (height, width) of the output.
-    outside
-        Value beyond the image.
+    padding_mode
+        What lies beyond the image: ``"zeros"``, or ``"border"``, its outermost pixels.
     """
     height, width = image.shape[-2:]
     reduction = float(torch.linalg.det(matrix[:, :2]).abs().sqrt())
@@ -131,14 +153,13 @@ def sample(image: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], ou
         ],
         dim=-1,
     )
-    out = grid_sample(image[None] - outside, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)
-    return out[0] + outside
+    return grid_sample(image[None], grid[None], mode="bilinear", padding_mode=padding_mode, align_corners=False)[0]
 
 
-def stretched(image: torch.Tensor, lower: float = 0.005, upper: float = 0.995) -> torch.Tensor:
-    """Stretch grey values between two quantiles to [0, 1], clipped; of an even image nothing but zeros is left."""
+def stretched(image: torch.Tensor, lower: float = 0.5, upper: float = 99.5) -> torch.Tensor:
+    """Stretch grey values between two percentiles to [0, 1], clipped; of an even image nothing but zeros is left."""
     values = image.flatten()[:: max(1, image.numel() // 65536)]
-    low, high = torch.quantile(values, torch.tensor([lower, upper], device=image.device))
+    low, high = torch.quantile(values, torch.tensor([lower / 100, upper / 100], device=image.device))
     return ((image - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
 
 
@@ -199,7 +220,8 @@ def _merged(looks: list[tuple[torch.Tensor, torch.Tensor]], shape: tuple[int, in
         inverse = torch.linalg.inv(torch.cat([matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()]))[
             :2
         ].float()
-        drawn = sample(logits, inverse, shape, _NOTHING)
+        # The first look shows the whole image, and a later one counts inside of its frame alone.
+        drawn = sample(logits, inverse, shape, "border")
         if out is None:
             out = drawn
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import get_args
 import numpy as np
 from tqdm import tqdm
 
-from handseg_monai.files import atomic_path
+from handseg_monai.files import atomic_open, atomic_path
 from handseg_monai.phantom.components import MIN_SIZE, Components, render_components
 from handseg_monai.phantom.processes import in_processes
 from handseg_monai.phantom.ranges import preset as ranges_of
@@ -30,12 +31,12 @@ def write_components(
     preset: str = "standard",
     progress: bool = True,
 ) -> list[Path]:
-    """Write both hands of each subject before exposure, ``<number>_<side>.npz``; files that are there are kept.
+    """Write both hands of each subject before exposure, ``<number>_<side>.npz``.
 
     Parameters
     ----------
     out
-        Folder to write to; a data set that was interrupted, or is to grow, is gone on with.
+        Folder to write to. One of the same seed, size and preset, as ``phantoms.json`` in it says, is gone on with.
     subjects
         People, at least 1.
     size
@@ -54,7 +55,7 @@ def write_components(
     ValueError
         A number is too small, or the preset is unknown.
     FileExistsError
-        ``out`` is a file.
+        ``out`` is a file, or holds phantoms of another seed, size or preset.
     """
     out = Path(out)
     ranges_of(preset)
@@ -65,7 +66,13 @@ def write_components(
         raise ValueError(f"workers: expected at least 1, got {workers}")
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; phantoms need a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    facts = {"seed": seed, "size": size, "preset": preset}
+    note = out / "phantoms.json"
+    held = json.loads(note.read_text()) if note.exists() else facts if not list(out.glob("*.npz")) else None
+    if held != facts:
+        raise FileExistsError(f"{out} holds other phantoms ({held}) than asked for ({facts}); choose another folder")
+    with atomic_open(note) as file:
+        json.dump(facts, file)
     # Compiled code and meshes are made here once, not by each worker.
     render_components(seed, 0, "left", ranges_of(preset), MIN_SIZE)
     files: dict[int, list[Path]] = {}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -114,11 +112,6 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     return Components(linear(parts.soft), linear(parts.bone), planes, parts.spacing * step, side)
 
 
-@lru_cache(maxsize=4)
-def _phantoms(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.npz"))
-
-
 def _in_air(parts: Components) -> Components:
     """Return a hand with air above and beside it, so that repeating the border goes on with the forearm alone."""
 
@@ -141,19 +134,27 @@ class RandPhantomd(RandomizableTransform):
     size
         Side of the image in pixels.
     presets
-        Names of ranges of exposure, one of which is drawn for each image. A second hand that reaches into the image is
-        another phantom of the same folder.
+        Names of ranges of exposure, one of which is drawn for each image.
+    others
+        Paths of phantoms that may reach into an image as a second hand, where the ranges have a share of them.
     views
         Ranges of the view.
     """
 
     def __init__(
-        self, image_key: str, label_key: str, size: int, presets: tuple[str, ...], views: ViewRanges | None = None
+        self,
+        image_key: str,
+        label_key: str,
+        size: int,
+        presets: Sequence[str],
+        others: Sequence[str] = (),
+        views: ViewRanges | None = None,
     ) -> None:
         super().__init__(prob=1.0)
         self.image_key, self.label_key = image_key, label_key
         self.size = size
         self.ranges = [preset(name) for name in presets]
+        self.others = list(others)
         self.views = views or ViewRanges()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -161,9 +162,9 @@ class RandPhantomd(RandomizableTransform):
         rng = np.random.default_rng(int(self.R.randint(2**31 - 1)))
         parts = rand_view(rng, self.views, load_components(result[self.image_key]), self.size)
         ranges = self.ranges[int(rng.integers(len(self.ranges)))]
-        if rng.random() < ranges.second_hand_share:
-            others = _phantoms(Path(data[self.image_key]).parent)
-            parts = add_second_hand(rng, parts, load_components(others[int(rng.integers(len(others)))]))
+        if rng.random() < ranges.second_hand_share and self.others:
+            other = self.others[int(rng.integers(len(self.others)))]
+            parts = add_second_hand(rng, parts, load_components(other))
         image = expose(rng, ranges, parts)
         result[self.image_key] = torch.from_numpy(image.astype(np.float32)[None])
         result["image_size"] = torch.tensor([self.size, self.size])
