@@ -131,13 +131,14 @@ class TestPublishing:
             trained_with(tmp_path / "none.pt")
 
 
-class TestPretraining:
-    @pytest.fixture(scope="class")
-    def hands(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        out = tmp_path_factory.mktemp("hands")
-        write_components(out, subjects=3, size=160, seed=5, workers=1, progress=False)
-        return out
+@pytest.fixture(scope="module")
+def hands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("hands")
+    write_components(out, subjects=3, size=160, seed=5, workers=1, progress=False)
+    return out
 
+
+class TestPretraining:
     def test_it_trains_on_views_of_phantoms_and_goes_on_where_it_was(self, hands: Path, tmp_path: Path) -> None:
         options = tiny() | {"size": 128, "window": 128, "dataset_dir": str(hands), "lr_scheduler": CONSTANT}
 

@@ -11,12 +11,14 @@ from handseg_monai.handlers.checkpoint import (
     publish_weights,
     trained_with,
 )
+from handseg_monai.handlers.epoch_seed import EpochSeed
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
 from handseg_monai.handlers.submission import SubmissionWriter
 
 __all__ = [
     "CheckpointError",
     "EarlyStopState",
+    "EpochSeed",
     "OverlayWriter",
     "SubmissionWriter",
     "TensorBoardOverlays",
