@@ -149,10 +149,15 @@ def plausibility(
     out: Annotated[Path | None, typer.Option(help="CSV to write, a row for each finding.")] = None,
 ) -> None:
     """Judge each image's masks by what hands look like, the worst first; needs no labels."""
+    from handseg_monai.data.images import find_images
     from handseg_monai.metrics.plausibility_report import judge_submission, print_judgements, write_judgements
 
     judgements = judge_submission(prediction, images)
     print_judgements(judgements)
+    if lacks := sorted(
+        path.name for path in find_images(images) if path.name not in {Path(n).name for n in judgements}
+    ):
+        print(f"{len(lacks)} images of {images} are not in {prediction}: {', '.join(lacks[:5])}")
     if out is not None:
         write_judgements(judgements, out)
         print(out)

@@ -29,10 +29,12 @@ def image_sizes(names: Collection[str], folder: str | Path) -> dict[str, tuple[i
     found: dict[str, Path] = {}
     for path in find_images(folder):
         relative = path.relative_to(folder).as_posix() if path != Path(folder) else path.name
-        for name in {relative, path.name} & wanted:
-            if name in found:
-                raise ValueError(f"two images of the name {name}: {found[name]} and {path}")
-            found[name] = path
+        name = relative if relative in wanted else path.name
+        if name not in wanted:
+            continue
+        if name in found:
+            raise ValueError(f"two images of the name {name}: {found[name]} and {path}")
+        found[name] = path
     if lacks := sorted(wanted - found.keys()):
         shown = ", ".join(lacks[:3]) + (", …" if len(lacks) > 3 else "")
         raise ValueError(f"{folder}: lacks {len(lacks)} of the images ({shown})")

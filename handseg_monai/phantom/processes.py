@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -29,6 +30,11 @@ def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator
         How often it is called.
     workers
         Processes; with 1 everything happens in this one.
+
+    Raises
+    ------
+    ChildProcessError
+        A worker was killed.
     """
     workers = min(workers, count)
     with _one_thread():
@@ -48,6 +54,8 @@ def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in sorted(done, key=numbers.__getitem__):
                         yield numbers[future], future.result()
+            except BrokenProcessPool as error:
+                raise ChildProcessError("a worker was killed, for want of memory perhaps; try fewer workers") from error
             except BaseException:
                 # What is under way is finished, what waits in the queue is dropped; then the workers end.
                 pool.shutdown(wait=True, cancel_futures=True)
