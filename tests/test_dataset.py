@@ -209,6 +209,13 @@ def of_ranks(length: int, ranks: int, epoch: int = 0, **options: Any) -> list[li
 
 
 class TestEpochSampler:
+    def test_a_fixed_one_yields_the_same_indices_in_every_epoch(self) -> None:
+        sampler = EpochSampler(range(5), shuffle=True, fixed=True)
+        first = list(sampler)
+        sampler.set_epoch(3)
+        assert list(sampler) == first
+        assert sorted(first) == [0, 1, 2, 3, 4]
+
     @given(st.integers(0, 20), st.integers(1, 5), st.integers(0, 3), st.booleans())
     def test_ranks_share_the_images_without_padding(self, length: int, ranks: int, epoch: int, shuffle: bool) -> None:
         drawn_by = of_ranks(length, ranks, epoch, shuffle=shuffle)

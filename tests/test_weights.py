@@ -186,3 +186,82 @@ class TestPretraining:
                 output_dir=str(tmp_path / "o"),
             )
         assert "handseg phantom" in capsys.readouterr().err
+
+
+class TestBeginningFromWeights:
+    def test_what_they_were_trained_on_is_not_validated_on_and_is_handed_on(
+        self, drawn_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        options = tiny() | {"dataset_dir": str(drawn_dataset), "epochs": 1}
+        run_here("train.json", run_id="training", fold=1, output_dir=str(tmp_path / "a"), **options)
+        first = tmp_path / "a" / "model.pt"
+        with pytest.raises(SystemExit, match="2"):
+            run_here(
+                "train.json",
+                run_id="training",
+                fold=2,
+                output_dir=str(tmp_path / "b"),
+                weights=str(first),
+                **options,
+            )
+        assert "was trained on 2 of the 2 images to validate on" in capsys.readouterr().err
+        run_here(
+            "train.json",
+            run_id="training",
+            fold=1,
+            output_dir=str(tmp_path / "b"),
+            weights=str(first),
+            learning_rate=1e-12,
+            **options,
+        )
+        content = torch.load(first, weights_only=True)
+        content["trained_on"].append("seen before.png")
+        torch.save(content, first)
+        run_here(
+            *("train.json",),
+            run_id="training",
+            fold=1,
+            output_dir=str(tmp_path / "c"),
+            weights=str(first),
+            learning_rate=1e-12,
+            **options,
+        )
+        begun = torch.load(tmp_path / "c" / "model.pt", weights_only=True)
+        assert "seen before.png" in begun["trained_on"]
+        assert set(content["trained_on"]) == set(begun["trained_on"])
+        assert all(torch.allclose(content["network"][k], v, atol=1e-6) for k, v in begun["network"].items())
+
+    def test_weights_in_the_folder_of_the_run_are_read_before_it_is_moved_aside(
+        self, drawn_dataset: Path, tmp_path: Path
+    ) -> None:
+        options = tiny() | {"dataset_dir": str(drawn_dataset), "epochs": 1, "output_dir": str(tmp_path)}
+        run_here("train.json", run_id="training", **options)
+        run_here("train.json", run_id="training", weights=str(tmp_path / "model.pt"), **options)
+        assert (tmp_path / "earlier" / "1" / "model.pt").is_file()
+        assert (tmp_path / "model.pt").is_file()
+
+    def test_a_missing_file_leaves_an_earlier_run_where_it_is(
+        self, drawn_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        options = tiny() | {"dataset_dir": str(drawn_dataset), "epochs": 1, "output_dir": str(tmp_path)}
+        run_here("train.json", run_id="training", **options)
+        with pytest.raises(SystemExit, match="2"):
+            run_here("train.json", run_id="training", weights="nowhere.pt", **options)
+        assert "nowhere.pt: no such file" in capsys.readouterr().err
+        assert (tmp_path / "model.pt").is_file()
+        assert not (tmp_path / "earlier").exists()
+
+
+def test_other_views_than_image_and_hand_are_refused(
+    drawn_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_here(
+            "train.json",
+            run_id="training",
+            views="hnad",
+            dataset_dir=str(drawn_dataset),
+            output_dir=str(tmp_path),
+            **tiny(),
+        )
+    assert "--views hnad: expected image or hand" in capsys.readouterr().err
