@@ -172,7 +172,7 @@ def test_three_bones_of_one_kind_don_t_say_which_way_a_hand_points() -> None:
     logits = torch.full((NUM_BONES, 64, 64), -6.0)
     for k, name in enumerate(("Capitate", "Hamate", "Lunate")):
         logits[INDEX[name], 20:32, 16 * k : 16 * k + 12] = 6.0
-    assert closer_view(logits, torch.eye(3)[:2], 64, 1.25) is None
+    assert closer_view(logits, torch.eye(3)[:2], (64, 64), 64, 1.25) is None
 
 
 @pytest.mark.parametrize(

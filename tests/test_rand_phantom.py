@@ -108,7 +108,7 @@ def test_the_transform_is_a_function_of_its_seed_and_gives_what_training_takes(f
 def test_a_second_hand_is_shown_but_not_labelled(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(share: float) -> dict[str, torch.Tensor]:
         monkeypatch.setitem(PRESETS, "hard", replace(PRESETS["standard"], second_hand_share=share, marker_share=0.0))
-        views = ViewRanges(close=(330.0, 330.0), wide_share=0.0, part_share=0.0)
+        views = ViewRanges(close=(330.0, 330.0), wide_share=0.0, part_share=0.0, box_share=0.0)
         transform = RandPhantomd("image", "label", 96, ("hard",), [str(file)], views)
         transform.set_random_state(seed=5)
         return transform({"image": str(file)})
@@ -116,6 +116,21 @@ def test_a_second_hand_is_shown_but_not_labelled(file: Path, monkeypatch: pytest
     alone, joined = draw(0.0), draw(1.0)
     assert torch.equal(alone["label"], joined["label"])
     assert (alone["image"] != joined["image"]).float().mean() > 0.05
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bars_of_an_image_that_is_not_square_show_and_label_nothing(file: Path, seed: int) -> None:
+    views = ViewRanges(wide_share=0.0, part_share=1.0, box_share=1.0, box=(0.5, 0.5))
+    transform = RandPhantomd("image", "label", 96, ("standard",), views=views)
+    transform.set_random_state(seed=seed)
+    item = transform({"image": str(file)})
+    image, planes = item["image"][0].numpy(), item["label"][0].numpy()
+    if (image[:, :24] != image[0, 0]).any():
+        image, planes = image.T, planes.T
+    for bar in (slice(None, 24), slice(-24, None)):
+        assert (image[:, bar] == image[0, 0]).all()
+        assert (planes[:, bar] == 0).all()
+    assert image[:, 24:72].std() > 1
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"text"])

@@ -87,7 +87,8 @@ class HandInferer(Inferer):
         first, logits = self._first_look(image, network)
         looks = [(first, logits)]
         for _ in range(self.closer):
-            matrix = closer_view(logits, looks[-1][0], self.window, self.margin)
+            shape = (image.shape[-2], image.shape[-1])
+            matrix = closer_view(logits, looks[-1][0], shape, self.window, self.margin)
             if matrix is None:
                 break
             view = stretched(sample(image, matrix, (self.window, self.window)), *self.percentiles)
@@ -172,7 +173,9 @@ def _certainty(logits: torch.Tensor) -> torch.Tensor:
     return (mean * (count >= 2)).sum()
 
 
-def closer_view(logits: torch.Tensor, matrix: torch.Tensor, window: int, margin: float) -> torch.Tensor | None:
+def closer_view(
+    logits: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], window: int, margin: float
+) -> torch.Tensor | None:
     """Return the view (2, 3) of a hand upright, from what a view showed; None where that is no hand.
 
     Parameters
@@ -181,6 +184,8 @@ def closer_view(logits: torch.Tensor, matrix: torch.Tensor, window: int, margin:
         float (29, h, w) of a view.
     matrix
         (2, 3) of that view: its pixels to those of the image.
+    shape
+        (height, width) of the image, which the view leaves only where it must.
     window, margin
         See :class:`HandInferer`.
     """
@@ -209,8 +214,17 @@ def closer_view(logits: torch.Tensor, matrix: torch.Tensor, window: int, margin:
     spread = torch.cat([places[inside[bone]] for bone in hand]) @ turn
     low, high = (torch.quantile(spread, q, dim=0) for q in (0.002, 0.998))
     middle = turn @ (0.5 * (low + high))
-    extent = float((high - low).max()) * margin
-    return _matrix(extent / window, angle, float(middle[0]), float(middle[1]), window).to(logits.device)
+    # Not beyond the image: where a wrist fills it, the forearm stays in view, and no bars of nothing come in.
+    height, width = shape
+    extent = min(float((high - low).max()) * margin, float(max(shape)))
+    x, y = (
+        min(max(float(place), min(bounds)), max(bounds))
+        for place, bounds in (
+            (middle[0], (0.5 * (extent - 1), width - 0.5 * (extent + 1))),
+            (middle[1], (0.5 * (extent - 1), height - 0.5 * (extent + 1))),
+        )
+    )
+    return _matrix(extent / window, angle, x, y, window).to(logits.device)
 
 
 def _merged(looks: list[tuple[torch.Tensor, torch.Tensor]], shape: tuple[int, int]) -> torch.Tensor:

@@ -36,8 +36,8 @@ class ViewRanges:
     close: Range = (185.0, 265.0)
     wide: Range = (265.0, 430.0)
     part: Range = (90.0, 185.0)
-    wide_share: float = 0.3
-    part_share: float = 0.2
+    wide_share: float = 0.25
+    part_share: float = 0.35
     shift: Range = (-18.0, 18.0)
     """Middle of a close view from that of the hand, millimetres."""
     turn: Range = (-30.0, 30.0)
@@ -46,6 +46,10 @@ class ViewRanges:
     """Turn of a wide view, degrees: the first look at an image is taken at every quarter turn."""
     turned_share: float = 0.08
     """Share of views at any angle."""
+    box_share: float = 0.3
+    """Share of images that are not square: bars beside or above and below them show nothing."""
+    box: Range = (0.6, 0.95)
+    """Short side of such an image, relative to the long one."""
     stretch: Range = (0.92, 1.08)
     """Height against width, factor."""
     shear: Range = (-0.06, 0.06)
@@ -112,6 +116,15 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     return Components(linear(parts.soft), linear(parts.bone), planes, parts.spacing * step, side)
 
 
+def _bars(rng: np.random.Generator, ranges: ViewRanges, size: int) -> NDArray[np.bool_]:
+    """Return (size, size), true where an image of another aspect, laid into the middle of a square, shows nothing."""
+    bar = round(0.5 * (1.0 - rng.uniform(*ranges.box)) * size)
+    bars = np.zeros((size, size), bool)
+    if bar:
+        bars[:bar] = bars[-bar:] = True
+    return bars if rng.random() < 0.4 else bars.T
+
+
 def _in_air(parts: Components) -> Components:
     """Return a hand with air above and beside it, so that repeating the border goes on with the forearm alone."""
 
@@ -166,6 +179,10 @@ class RandPhantomd(RandomizableTransform):
             other = self.others[int(rng.integers(len(self.others)))]
             parts = add_second_hand(rng, parts, load_components(other))
         image = expose(rng, ranges, parts)
+        if rng.random() < self.views.box_share:
+            bars = _bars(rng, self.views, self.size)
+            image[bars] = np.uint8(np.percentile(image[~bars], 0.5))
+            parts.planes[bars] = 0
         result[self.image_key] = torch.from_numpy(image.astype(np.float32)[None])
         result["image_size"] = torch.tensor([self.size, self.size])
         result[self.label_key] = torch.from_numpy(parts.planes[None])
