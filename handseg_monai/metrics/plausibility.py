@@ -21,8 +21,8 @@ LEAST_SCORE = 0.9
 # too. Credit falls from 1 at the widened limit to 0 where the second number is reached beyond it.
 WIDEN = 1.35
 _AREA_RUN_OUT = np.log(1.5)
-_GAP = 1.5, 5.0
-_DISPLACEMENT = 2.0, 3.0
+_GAP = 1.5, 2.5
+_DISPLACEMENT = 2.0, 2.0
 _NATURAL_OVERLAP = 0.15, 0.35
 _OTHER_OVERLAP = 0.05, 0.35
 _STRAY = 0.05, 0.2

@@ -22,6 +22,8 @@ from handseg_monai.metrics.hand_measures import FOREARM, HandMeasures, measure_h
 PATH = Path(__file__).with_suffix(".json")
 SUBJECTS, SEED, SIZE = 150, 2718, 512
 """People (two hands each), seed and size in pixels of the phantoms (preset ``standard``) that the ranges come from."""
+USUAL = 99.5
+"""Percentile of the distances that counts as the range: the most curled finger of all is no measure."""
 
 Pair = tuple[int, int]
 
@@ -52,9 +54,10 @@ class PlausibleRanges:
     atlas
         Median centre of each bone in a right hand, fingers up, complex128 (29,).
     displacement
-        Greatest distance of each bone from where the bones around it put it (:class:`Placement`), float64 (29,).
+        Usual greatest distance (:data:`USUAL`) of each bone from where the bones around it put it
+        (:class:`Placement`), float64 (29,).
     gap
-        Greatest gap of each pair of :data:`~handseg_monai.bones.NEIGHBOURS`.
+        Usual greatest gap of each pair of :data:`~handseg_monai.bones.NEIGHBOURS`.
     overlap
         Greatest share of the smaller bone that the larger one covers, for each pair of
         :data:`~handseg_monai.bones.OVERLAPS`.
@@ -176,8 +179,8 @@ def freeze_ranges(masks: Sequence[np.ndarray], spacing: Sequence[float], left: S
         area,
         np.stack([ratios.min(axis=0), ratios.max(axis=0)], axis=1),
         atlas,
-        np.max(displacement, axis=0),
-        {pair: max(hand.gap(*pair) for hand in hands) for pair in sorted(NEIGHBOURS)},
+        np.percentile(displacement, USUAL, axis=0),
+        {pair: float(np.percentile([hand.gap(*pair) for hand in hands], USUAL)) for pair in sorted(NEIGHBOURS)},
         {pair: max(float(hand.overlap[pair]) for hand in hands) for pair in sorted(OVERLAPS)},
     )
 
