@@ -217,14 +217,12 @@ def closer_view(
     # Not beyond the image: where a wrist fills it, the forearm stays in view, and no bars of nothing come in.
     height, width = shape
     extent = min(float((high - low).max()) * margin, float(max(shape)))
-    x, y = (
-        min(max(float(place), min(bounds)), max(bounds))
-        for place, bounds in (
-            (middle[0], (0.5 * (extent - 1), width - 0.5 * (extent + 1))),
-            (middle[1], (0.5 * (extent - 1), height - 0.5 * (extent + 1))),
-        )
+    half = 0.5 * (extent - 1)
+    at_x, at_y = (
+        min(max(float(place), min(half, side - 1 - half)), max(half, side - 1 - half))
+        for place, side in ((middle[0], width), (middle[1], height))
     )
-    return _matrix(extent / window, angle, x, y, window).to(logits.device)
+    return _matrix(extent / window, angle, at_x, at_y, window).to(logits.device)
 
 
 def _merged(looks: list[tuple[torch.Tensor, torch.Tensor]], shape: tuple[int, int]) -> torch.Tensor:

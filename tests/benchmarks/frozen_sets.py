@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,11 +39,14 @@ def main() -> None:
     for name in SEEDS if options.preset == "both" else [options.preset]:
         data, result = options.out / name / "data", options.out / name / "result"
         if not (data / "meta_data.xlsx").exists():
+            # What a kill left is begun anew.
+            shutil.rmtree(data, ignore_errors=True)
             write_dataset(data, subjects=SUBJECTS, size=_SIZE[name], seed=SEEDS[name], preset=name)
         command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(bundle_root())]
         command += ["--config_file", str(bundle_root() / "configs" / "inference.json")]
         command += ["--dataset_dir", str(data / "train" / "DCM"), "--output_dir", str(result)]
-        subprocess.run([*command, "--checkpoint", str(options.checkpoint)], check=True, stdout=subprocess.DEVNULL)
+        command += ["--overlays", "false", "--checkpoint", str(options.checkpoint)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         evaluation = evaluate(result / "submission.csv", data / "train")
         evaluation.write(result)
         print_set(name, evaluation, data)
