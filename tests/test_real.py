@@ -6,16 +6,21 @@ import os
 from pathlib import Path
 
 import cv2
+import monai.bundle
 import numpy as np
 import pytest
 import torch
 
+from handseg_monai import bundle_root
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.data.images import find_images
+from handseg_monai.metrics.joints import joints
+from handseg_monai.metrics.plausibility_report import judge_submission
 from handseg_monai.rle import decode, read_csv
-from tests.bundle_runs import run_here
+from tests.bundle_runs import CONFIGS, run_here
 
 pytestmark = pytest.mark.real
+LEAST_JOINTS, LEAST_HANDS = 50, 8
 
 
 def test_every_real_radiograph_gives_29_rows_at_its_own_size(tmp_path: Path) -> None:
@@ -49,3 +54,23 @@ def test_every_real_radiograph_gives_29_rows_at_its_own_size(tmp_path: Path) -> 
             mask = decode(text, grey.shape)
             agreement = 2 * (mask & bright).sum() / (mask.sum() + bright.sum())
             assert agreement > 0.8, path
+
+
+def test_the_shipped_weights_find_joints_and_plausible_hands(tmp_path: Path) -> None:
+    """With the folders ``joints`` (and its ``joints.csv``) and ``hands``; whole hands, at any turn."""
+    folder = Path(os.environ["HANDSEG_REAL_DIR"])
+    if not (folder / "joints" / "joints.csv").is_file():
+        pytest.skip(f"{folder} has no joints/joints.csv")
+    for name in ("joints", "hands"):
+        monai.bundle.run(
+            config_file=str(CONFIGS / "inference.json"),
+            dataset_dir=str(folder / name),
+            output_dir=str(tmp_path / name),
+            checkpoint=str(bundle_root() / "models" / "model.pt"),
+            num_workers=0,
+            overlays=False,
+        )
+    found = joints(tmp_path / "joints" / "submission.csv", folder / "joints" / "joints.csv", folder / "joints")
+    assert found.hits >= LEAST_JOINTS
+    judgements = judge_submission(tmp_path / "hands" / "submission.csv", folder / "hands", progress=False)
+    assert sum(judgement.plausible for judgement in judgements.values()) >= LEAST_HANDS

@@ -166,7 +166,12 @@ def publish_weights(source: str | Path, target: str | Path) -> Path:
     """
     content = read_checkpoint(source)
     kept = {key: content[key] for key in ("network_name", "epoch", "score", *_VIEWED) if key in content}
-    halved = {k: v.half() if v.is_floating_point() else v for k, v in content["network"].items()}
+    # DynUNet names its layers twice; a tensor that is shared is written once.
+    once: dict[int, torch.Tensor] = {}
+    halved = {
+        name: once.setdefault(value.data_ptr(), value.half()) if value.is_floating_point() else value
+        for name, value in content["network"].items()
+    }
     with atomic_path(Path(target)) as part:
         torch.save({"network": halved, **kept}, part)
     return Path(target)
