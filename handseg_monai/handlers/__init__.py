@@ -1,19 +1,17 @@
 """Ignite handlers that MONAI lacks."""
 
-from handseg_monai.handlers.checkpoint import (
-    CheckpointError,
-    EarlyStopState,
-    TrainingCheckpoint,
-    begin_from,
-    first_checkpoint,
-    load_weights,
-    prepare_run,
-    publish_weights,
-    trained_with,
-)
+from handseg_monai.handlers.checkpoint import EarlyStopState, TrainingCheckpoint, prepare_run
 from handseg_monai.handlers.epoch_seed import EpochSeed
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
 from handseg_monai.handlers.submission import SubmissionWriter
+from handseg_monai.handlers.weights import (
+    CheckpointError,
+    begin_from,
+    first_checkpoint,
+    load_weights,
+    publish_weights,
+    trained_with,
+)
 
 __all__ = [
     "CheckpointError",

@@ -1,6 +1,7 @@
 """The radiograph of a view: attenuation, objects in the beam, detector, processing, and what is laid over the picture.
 
-Each step has a stream of its own: a feature that is switched on leaves the other steps' draws alone.
+Most steps have a stream of their own, so that a feature that is switched on leaves the draws of others alone; shading,
+border and finish share one.
 """
 
 from __future__ import annotations
