@@ -11,7 +11,8 @@ capitate's middle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
@@ -206,11 +207,21 @@ def with_forearm(
         ends[bone] = points[points[:, 1] > points[:, 1].max() - 6].mean(axis=0)
         anchors[bone] = points[points[:, 1] < points[:, 1].min() + 10].mean(axis=0)
     softeners = softeners or tuple(_softener(mesh) for mesh in meshes)
+    return Anatomy(tuple(meshes), _soft_normals(meshes, softeners), softeners, anchors, ends, flexion)
+
+
+def reshaped(anatomy: Anatomy, vertices: Mapping[int, Array]) -> Anatomy:
+    """Return an anatomy some of whose bones have other vertices, (N, 3) in millimetres; joints stay where they are."""
+    meshes = tuple(Mesh(vertices.get(bone, mesh.vertices), mesh.faces) for bone, mesh in enumerate(anatomy.meshes))
+    return replace(anatomy, meshes=meshes, normals=_soft_normals(meshes, anatomy.softeners))
+
+
+def _soft_normals(meshes: Sequence[Mesh], softeners: Sequence[sparse.csr_matrix]) -> tuple[Array, ...]:
     normals = []
     for mesh, softener in zip(meshes, softeners, strict=True):
         soft = softener @ vertex_normals(mesh.vertices, mesh.faces)
         normals.append(soft / np.maximum(np.linalg.norm(soft, axis=1, keepdims=True), 1e-9))
-    return Anatomy(tuple(meshes), tuple(normals), softeners, anchors, ends, flexion)
+    return tuple(normals)
 
 
 def _softener(mesh: Mesh) -> sparse.csr_matrix:

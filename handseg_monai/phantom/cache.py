@@ -17,8 +17,8 @@ from handseg_monai.phantom.processes import in_processes
 from handseg_monai.phantom.ranges import preset as ranges_of
 from handseg_monai.phantom.view import Side
 
-SIZE = 640
-"""Side of the upright square view that is kept, pixels: 0.42 mm each."""
+SIZE = 1024
+"""Side of the upright square view that is kept, pixels: 0.26 mm each, as fine as a wrist that fills a training image."""
 
 
 def write_components(

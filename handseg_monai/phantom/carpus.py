@@ -83,7 +83,7 @@ def _contact(
         distance = np.sqrt(near)
         side = (x - b[at, 0]) * normals[at, 0] + (y - b[at, 1]) * normals[at, 1] + (z - b[at, 2]) * normals[at, 2]
         # Normals tell inside from outside near the surface, or straight behind it.
-        behind = side < 0.0 and distance < _DEEP and (distance < _SURE or side < -0.7 * distance)
+        behind = side < 0.0 and distance < _DEEP and (distance < _SURE or side < -0.9 * distance)
         signed = side if behind else distance
         seen[i, 0], seen[i, 1], seen[i, 2], seen[i, 3] = signed, shift[0], shift[1], shift[2]
         if signed < 0.0:

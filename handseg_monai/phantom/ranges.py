@@ -37,7 +37,7 @@ class PhantomRanges:
     """Width of the tuft of a distal phalanx, factor."""
     wrist_warp: Range = (0.2, 1.1)
     """Amplitude of a smooth warp that all carpal bones share, so that they still fit each other, millimetres."""
-    carpal_scale: Range = (0.94, 1.16)
+    carpal_scale: Range = (0.92, 1.13)
     """Size of a carpal bone along each axis, factor."""
     carpal_shift: Range = (-0.8, 0.8)
     """Shift of a carpal bone along each axis before the joint spaces are set, millimetres."""
@@ -49,6 +49,8 @@ class PhantomRanges:
     """Turn of a carpal bone about each axis, degrees."""
     bumps: Range = (0.1, 0.35)
     """Amplitude of smooth hills and dells on a long bone's surface, millimetres."""
+    carpal_fit: Range = (0.3, 1.0)
+    """How far carpal bones and metacarpal bases grow towards each other, share of the way."""
     carpal_gap: Range = (0.0, 0.9)
     """Joint space between carpal bones, millimetres."""
     radiocarpal_gap: Range = (0.9, 2.1)
@@ -73,7 +75,7 @@ class PhantomRanges:
     """Cortical thickness, factor."""
     trabecular_density: Range = (0.55, 1.3)
     """Attenuation of trabecular bone, factor."""
-    trabecular_contrast: Range = (0.4, 1.2)
+    trabecular_contrast: Range = (0.4, 1.8)
     """Visibility of trabeculae, factor."""
     thumb_sesamoids_share: float = 0.85
     """Share of each of the two sesamoids at the thumb's metacarpophalangeal joint."""
@@ -167,7 +169,7 @@ class PhantomRanges:
     """Grey of the densest bone, 0 to 1."""
     background: Range = (0.0, 0.2)
     """Grey of air, 0 to 1."""
-    gamma: Range = (0.75, 1.25)
+    gamma: Range = (0.6, 1.3)
     """Exponent of the tone curve."""
     s_curve: Range = (0.0, 0.6)
     """Share of an S in the tone curve; negative: of its opposite."""
@@ -265,11 +267,12 @@ _EASY = replace(
     head_width=(0.97, 1.03),
     tuft_width=(0.95, 1.05),
     wrist_warp=(0.1, 0.4),
-    carpal_scale=(0.98, 1.05),
+    carpal_scale=(0.97, 1.03),
     carpal_shift=(-0.2, 0.2),
     carpal_bumps=(0.1, 0.3),
     carpal_ripples=(0.0, 0.1),
     carpal_turn=(-2.0, 2.0),
+    carpal_fit=(0.4, 0.6),
     carpal_gap=(0.6, 0.9),
     radiocarpal_gap=(1.4, 2.0),
     ulnar_variance=(-2.0, 1.0),
@@ -340,7 +343,7 @@ _HARD = replace(
     grid_lines=(0.004, 0.04),
     brightness=(0.4, 1.0),
     background=(0.0, 0.35),
-    gamma=(0.45, 2.2),
+    gamma=(0.35, 2.0),
     s_curve=(-0.4, 1.0),
     edge_boost=(0.0, 1.8),
     halo_share=0.1,

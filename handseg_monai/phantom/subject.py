@@ -9,11 +9,15 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
-from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, rotation, with_forearm
+from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, reshaped, rotation, with_forearm
 from handseg_monai.phantom.carpus import CARPOMETACARPAL, INTERCARPAL, KEPT_APART, settle
+from handseg_monai.phantom.facets import grown
 from handseg_monai.phantom.forearm import ForearmShape, levelled
 from handseg_monai.phantom.mesh import Array, Mesh, vertex_normals
 from handseg_monai.phantom.ranges import PhantomRanges, Range
+
+_BASE = (6.0, 15.0)
+"""Distance from its proximal end (mm) up to which a metacarpal takes part in fitting the joints, wholly and at all."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,9 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         vertices[bone] = vertices[bone] + np.array([0.0, rise, 0.0])
     gap = draw(rng, ranges.carpal_gap)
     _close_joints(base, vertices, anchors, ends, gap)
+    # A stream of its own: what is drawn after it stays as it was.
+    fit = draw(rng.spawn(1)[0], ranges.carpal_fit)
+    _fit_joints(base, vertices, anchors, ends, fit, gap)
     radiocarpal = draw(rng, ranges.radiocarpal_gap)
     meshes = [Mesh(points, mesh.faces) for points, mesh in zip(vertices, base.meshes, strict=True)]
     shape = ForearmShape(
@@ -138,6 +145,7 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         bowing=draw(rng, ranges.bowing),
     )
     anatomy = with_forearm(meshes, anchors, ends, base.flexion, shape, softeners=base.softeners)
+    anatomy = _fit_radius(anatomy, fit, radiocarpal)
     cortex = draw(rng, ranges.cortex)
     cavities = tuple(
         anatomy.meshes[bone].vertices - cortex * _cortex(anatomy, bone)[:, None] * anatomy.normals[bone]
@@ -266,6 +274,27 @@ def _close_joints(base: Anatomy, vertices: list[Array], anchors: Array, ends: Ar
             vertices[bone] = vertices[bone] + shifts[body[ray[0]]]
             anchors[bone] += shifts[body[ray[0]]]
             ends[bone] += shifts[body[ray[0]]]
+
+
+def _fit_joints(base: Anatomy, vertices: list[Array], anchors: Array, ends: Array, share: float, gap: float) -> None:
+    """Grow carpals and the bases of the four fingers' metacarpals towards each other, in place."""
+    weights = {bone: np.full(len(vertices[bone]), share) for bone in CARPALS if bone != INDEX["Pisiform"]}
+    for ray in RAYS[1:]:
+        axis = ends[ray[0]] - anchors[ray[0]]
+        along = (vertices[ray[0]] - anchors[ray[0]]) @ axis / np.linalg.norm(axis)
+        weights[ray[0]] = 0.7 * share * np.clip((_BASE[1] - along) / (_BASE[1] - _BASE[0]), 0, 1)
+    points = {bone: vertices[bone] for bone in weights}
+    for bone, fitting in grown(points, [mesh.faces for mesh in base.meshes], base.softeners, weights, max(gap, 0.3)).items():
+        vertices[bone] = fitting
+
+
+def _fit_radius(anatomy: Anatomy, share: float, gap: float) -> Anatomy:
+    """Return an anatomy whose radius, scaphoid and lunate have grown towards each other."""
+    used = RADIUS, INDEX["Scaphoid"], INDEX["Lunate"]
+    points = {bone: anatomy.meshes[bone].vertices for bone in used}
+    # The shaft has no part in it.
+    weights = {bone: share * (own[:, 1] > points[RADIUS][:, 1].max() - 22.0) for bone, own in points.items()}
+    return reshaped(anatomy, grown(points, [mesh.faces for mesh in anatomy.meshes], anatomy.softeners, weights, gap))
 
 
 def _cortex(anatomy: Anatomy, bone: int) -> Array:

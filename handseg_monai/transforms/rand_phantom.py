@@ -23,25 +23,30 @@ from handseg_monai.phantom.second_hand import add_second_hand
 _AIR = 16
 """Pixels of air: more than the coarsest view averages."""
 _HAND = np.int32(sum(1 << bone.index for bone in BONES if bone.group is not Group.FOREARM))
+_CARPUS = np.int32(sum(1 << bone.index for bone in BONES if bone.group is Group.CARPAL))
 
 
 @dataclass(frozen=True)
 class ViewRanges:
     """What a training image shows of a hand. Ranges are (low, high) of a uniform draw; *shares* are 0 to 1.
 
-    A view is *close* (the whole hand fills it), *wide* (a hand somewhere in a larger image) or a *part* (a wrist, a few
-    fingers). Extents are the side of the view in millimetres.
+    A view is *close* (the whole hand fills it), *wide* (a hand somewhere in a larger image), a *wrist*, or a *part* (any
+    other few bones). Extents are the side of the view in millimetres.
     """
 
     close: Range = (185.0, 265.0)
     wide: Range = (265.0, 430.0)
+    wrist: Range = (75.0, 150.0)
     part: Range = (90.0, 185.0)
-    wide_share: float = 0.25
-    part_share: float = 0.35
+    wide_share: float = 0.2
+    wrist_share: float = 0.25
+    part_share: float = 0.2
+    wrist_shift: Range = (-0.25, 0.25)
+    """Middle of a wrist view from that of the carpus, relative to its extent."""
     shift: Range = (-18.0, 18.0)
     """Middle of a close view from that of the hand, millimetres."""
     turn: Range = (-30.0, 30.0)
-    """Turn of a close view or a part, degrees."""
+    """Turn of a close view, a wrist or a part, degrees."""
     wide_turn: Range = (-55.0, 55.0)
     """Turn of a wide view, degrees: the first look at an image is taken at every quarter turn."""
     turned_share: float = 0.08
@@ -67,21 +72,22 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     nearest pixel, exact in value.
     """
     parts = _in_air(parts)
-    kind = rng.random()
-    wide, part = kind < ranges.wide_share, kind > 1.0 - ranges.part_share
-    extent = rng.uniform(*(ranges.wide if wide else ranges.part if part else ranges.close))
+    kind = _kind(rng.random(), ranges)
+    extent = rng.uniform(*getattr(ranges, kind))
     turned = rng.random() < ranges.turned_share
-    turn = (-180.0, 180.0) if turned else ranges.wide_turn if wide else ranges.turn
+    turn = (-180.0, 180.0) if turned else ranges.wide_turn if kind == "wide" else ranges.turn
     angle = np.radians(rng.uniform(*turn))
     stretch, shear = rng.uniform(*ranges.stretch), rng.uniform(*ranges.shear)
     mirror = -1.0 if rng.random() < 0.5 else 1.0
-    rows, columns = np.nonzero(parts.planes[::4, ::4] & _HAND)
+    rows, columns = np.nonzero(parts.planes[::4, ::4] & (_CARPUS if kind == "wrist" else _HAND))
     low, high = (np.array([f(columns), f(rows)]) * 4.0 for f in (np.min, np.max))
     middle = 0.5 * (low + high)
-    if part:
+    if kind == "part":
         pick = int(rng.integers(len(rows)))
         middle = np.array([columns[pick], rows[pick]]) * 4.0
-    elif wide:
+    elif kind == "wrist":
+        middle = middle + rng.uniform(*ranges.wrist_shift, 2) * extent / parts.spacing
+    elif kind == "wide":
         middle = middle + rng.uniform(-0.5, 0.5, 2) * max(extent - 200.0, 0.0) / parts.spacing
     else:
         middle = middle + rng.uniform(*ranges.shift, 2) / parts.spacing
@@ -114,6 +120,15 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     )
     side = parts.side if mirror > 0 else "left" if parts.side == "right" else "right"
     return Components(linear(parts.soft), linear(parts.bone), planes, parts.spacing * step, side)
+
+
+def _kind(draw: float, ranges: ViewRanges) -> str:
+    """Return the kind of view that a draw from 0 to 1 stands for."""
+    for name in ("wide", "wrist", "part"):
+        draw -= getattr(ranges, f"{name}_share")
+        if draw < 0:
+            return name
+    return "close"
 
 
 def _bars(rng: np.random.Generator, ranges: ViewRanges, size: int) -> NDArray[np.bool_]:
