@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from handseg_monai.bitplanes import areas
+from handseg_monai.bones import BONES, INDEX, Group
 from handseg_monai.data import DatasetError, phantom_datalist
 from handseg_monai.phantom import PRESETS
 from handseg_monai.phantom.cache import load_components, save_components
@@ -64,7 +65,9 @@ def test_bone_and_labels_are_viewed_alike(parts: Components, seed: int) -> None:
 
 
 def test_a_close_view_shows_the_whole_hand(parts: Components) -> None:
-    ranges = ViewRanges(wide_share=0.0, part_share=0.0, close=(240.0, 260.0), shift=(0.0, 0.0), turned_share=0.0)
+    ranges = ViewRanges(
+        wide_share=0.0, wrist_share=0.0, part_share=0.0, close=(240.0, 260.0), shift=(0.0, 0.0), turned_share=0.0
+    )
     for seed in range(5):
         view = rand_view(np.random.default_rng(seed), ranges, parts, 192)
         assert (areas(view.planes) > 0).all()
@@ -80,6 +83,15 @@ def test_the_forearm_goes_on_below_the_phantom_s_own_image(parts: Components, fi
     assert (view.soft[-1] > 0).any()
     assert (view.planes[-1] != 0).any()
     assert not (view.soft[0] > 0).any()
+
+
+def test_a_wrist_view_shows_carpus_and_forearm_and_few_fingers(parts: Components) -> None:
+    ranges = ViewRanges(wide_share=0.0, wrist_share=1.0, part_share=0.0, wrist=(90.0, 100.0), wrist_shift=(-0.1, 0.1))
+    for seed in range(5):
+        view = rand_view(np.random.default_rng(seed), ranges, parts, 192)
+        shown = areas(view.planes) > 0
+        assert shown[[INDEX[name] for name in ("Scaphoid", "Lunate", "Capitate", "Radius", "Ulna")]].all()
+        assert not shown[[bone.index for bone in BONES if bone.group is Group.DISTAL_PHALANX and bone.ray != 1]].any()
 
 
 def test_half_of_the_views_are_mirrored(parts: Components) -> None:
@@ -108,7 +120,7 @@ def test_the_transform_is_a_function_of_its_seed_and_gives_what_training_takes(f
 def test_a_second_hand_is_shown_but_not_labelled(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(share: float) -> dict[str, torch.Tensor]:
         monkeypatch.setitem(PRESETS, "hard", replace(PRESETS["standard"], second_hand_share=share, marker_share=0.0))
-        views = ViewRanges(close=(330.0, 330.0), wide_share=0.0, part_share=0.0, box_share=0.0)
+        views = ViewRanges(close=(330.0, 330.0), wide_share=0.0, wrist_share=0.0, part_share=0.0, box_share=0.0)
         transform = RandPhantomd("image", "label", 96, ("hard",), [str(file)], views)
         transform.set_random_state(seed=5)
         return transform({"image": str(file)})
@@ -120,7 +132,7 @@ def test_a_second_hand_is_shown_but_not_labelled(file: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("seed", range(4))
 def test_bars_of_an_image_that_is_not_square_show_and_label_nothing(file: Path, seed: int) -> None:
-    views = ViewRanges(wide_share=0.0, part_share=1.0, box_share=1.0, box=(0.5, 0.5))
+    views = ViewRanges(wide_share=0.0, wrist_share=0.0, part_share=1.0, box_share=1.0, box=(0.5, 0.5))
     transform = RandPhantomd("image", "label", 96, ("standard",), views=views)
     transform.set_random_state(seed=seed)
     item = transform({"image": str(file)})

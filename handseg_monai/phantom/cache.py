@@ -18,7 +18,7 @@ from handseg_monai.phantom.ranges import preset as ranges_of
 from handseg_monai.phantom.view import Side
 
 SIZE = 1024
-"""Side of the upright square view that is kept, pixels: 0.26 mm each, as fine as a wrist that fills a training image."""
+"""Side of the upright square view that is kept, pixels: 0.26 mm each, as fine as a wrist in a training image."""
 
 
 def write_components(

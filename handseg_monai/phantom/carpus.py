@@ -105,21 +105,6 @@ def _contact(
     return least, gx, gy, gz
 
 
-def signed_gap(a: Array, b: Array, b_normals: Array) -> float:
-    """Return the least signed distance (mm) of surface points `a` (N, 3) from surface `b` (M, 3) with normals.
-
-    Negative when a point of `a` lies inside of `b`.
-    """
-    facing_a, facing_b = _facing(a, b)
-    if not len(facing_a):
-        return float(cKDTree(b).query(a)[0].min())
-    return float(
-        _contact(a[facing_a], b[facing_b], b_normals[facing_b], np.zeros(3), np.zeros(3), np.zeros((len(facing_a), 4)))[
-            0
-        ]
-    )
-
-
 def _facing(a: Array, b: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return indices of the points of each surface that lie near the other."""
     rough_a, rough_b = cKDTree(a[::7]), cKDTree(b[::7])

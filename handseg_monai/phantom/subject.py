@@ -284,7 +284,9 @@ def _fit_joints(base: Anatomy, vertices: list[Array], anchors: Array, ends: Arra
         along = (vertices[ray[0]] - anchors[ray[0]]) @ axis / np.linalg.norm(axis)
         weights[ray[0]] = 0.7 * share * np.clip((_BASE[1] - along) / (_BASE[1] - _BASE[0]), 0, 1)
     points = {bone: vertices[bone] for bone in weights}
-    for bone, fitting in grown(points, [mesh.faces for mesh in base.meshes], base.softeners, weights, max(gap, 0.3)).items():
+    for bone, fitting in grown(
+        points, [mesh.faces for mesh in base.meshes], base.softeners, weights, max(gap, 0.3)
+    ).items():
         vertices[bone] = fitting
 
 

@@ -30,8 +30,8 @@ _CARPUS = np.int32(sum(1 << bone.index for bone in BONES if bone.group is Group.
 class ViewRanges:
     """What a training image shows of a hand. Ranges are (low, high) of a uniform draw; *shares* are 0 to 1.
 
-    A view is *close* (the whole hand fills it), *wide* (a hand somewhere in a larger image), a *wrist*, or a *part* (any
-    other few bones). Extents are the side of the view in millimetres.
+    A view is *close* (the whole hand fills it), *wide* (a hand somewhere in a larger image), a *wrist*, or a *part*
+    (any few bones). Extents are the side of the view in millimetres.
     """
 
     close: Range = (185.0, 265.0)
