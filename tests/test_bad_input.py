@@ -185,6 +185,7 @@ def test_a_window_that_the_network_can_not_take(
         ("size", 0),
         ("overlap", 1.5),
         ("threshold", 1.5),
+        ("least_piece", 1.5),
         ("cache_rate", 2),
     ],
 )

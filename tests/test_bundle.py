@@ -150,6 +150,7 @@ def test_training_and_inference_prepare_images_alike() -> None:
         "frame",
         "overlap",
         "threshold",
+        "least_piece",
         "window_inferer",
         "hand_inferer",
     ):

@@ -9,6 +9,7 @@ import albumentations as A
 import cv2
 import numpy as np
 import pytest
+import skimage.measure
 import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
@@ -20,10 +21,12 @@ from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data.competition import read_polygons
 from handseg_monai.rle import decode_planes, encode_planes, read_csv, write_csv
 from handseg_monai.transforms import (
+    DropPiecesd,
     LoadBonePlanesd,
     LoadRadiographd,
     LogitsToPlanesd,
     RandAlbumentationsd,
+    drop_pieces,
     fitted_shape,
     logits_to_planes,
 )
@@ -309,6 +312,50 @@ class TestLogitsToPlanes:
     def test_a_threshold_that_is_no_probability_is_refused(self, threshold: float) -> None:
         with pytest.raises(ValueError, match=f"between 0 and 1, got {threshold}"):
             LogitsToPlanesd("pred", threshold)
+
+
+class TestDropPieces:
+    """Bone 3 of one large, one half as large and one small piece, and bone 7 of one alone."""
+
+    PLANES = np.zeros((20, 30), np.int32)
+    PLANES[1:9, 1:11] |= 1 << 3
+    PLANES[12:17, 1:9] |= 1 << 3
+    PLANES[2:4, 20:24] |= 1 << 3
+    PLANES[0:6, 18:30] |= 1 << 7
+
+    @pytest.mark.parametrize(
+        ("least", "area"), [(0.0, 128), (0.1, 128), (0.11, 120), (0.5, 120), (0.51, 80), (1.0, 80)]
+    )
+    def test_pieces_below_a_share_of_the_largest_go(self, least: float, area: int) -> None:
+        before = self.PLANES.copy()
+        kept = drop_pieces(self.PLANES, least)
+        np.testing.assert_array_equal(self.PLANES, before)
+        assert (kept >> 3 & 1).sum() == area
+        np.testing.assert_array_equal(kept >> 7 & 1, before >> 7 & 1)
+        assert kept.dtype == np.int32
+
+    def test_equals_labelling_each_mask(self) -> None:
+        rng = np.random.default_rng(0)
+        planes = pack(cv2.blur(rng.random((40, 50, 29)), (5, 5)).transpose(2, 0, 1) > 0.55)
+        expected = unpack(planes)
+        for mask in expected:
+            labels = skimage.measure.label(mask, connectivity=2)
+            sizes = np.bincount(labels.ravel())[1:]
+            for piece in np.flatnonzero(sizes < 0.4 * sizes.max(initial=0)):
+                mask[labels == piece + 1] = 0
+        np.testing.assert_array_equal(unpack(drop_pieces(planes, 0.4)), expected)
+
+    def test_the_transform_takes_the_loop_s_tensors(self) -> None:
+        planes = torch.from_numpy(self.PLANES)[None]
+        out = DropPiecesd("pred", 1.0)({"pred": planes})["pred"]
+        np.testing.assert_array_equal(out[0].numpy(), drop_pieces(self.PLANES, 1.0))
+        assert DropPiecesd("pred", 0.0)({"pred": planes})["pred"] is planes
+        failed = {"pred": torch.zeros(1, 0, 0), "failure": "not an image"}
+        assert DropPiecesd("pred", 1.0)(failed) == failed
+
+    def test_a_share_beyond_one_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.2"):
+            DropPiecesd("pred", 1.2)
 
 
 class TestOrientation:

@@ -1,15 +1,18 @@
 """MONAI dictionary transforms that MONAI lacks."""
 
+from handseg_monai.transforms.drop_pieces import DropPiecesd, drop_pieces
 from handseg_monai.transforms.load_bone_planes import LoadBonePlanesd
 from handseg_monai.transforms.load_radiograph import LoadRadiographd, fitted_shape
 from handseg_monai.transforms.logits_to_planes import LogitsToPlanesd, logits_to_planes
 from handseg_monai.transforms.rand_albumentations import RandAlbumentationsd
 
 __all__ = [
+    "DropPiecesd",
     "LoadBonePlanesd",
     "LoadRadiographd",
     "LogitsToPlanesd",
     "RandAlbumentationsd",
+    "drop_pieces",
     "fitted_shape",
     "logits_to_planes",
 ]
