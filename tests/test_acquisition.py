@@ -24,9 +24,9 @@ from handseg_monai.phantom import (
     render_phantom,
     write_dataset,
 )
+from handseg_monai.phantom.acquisition.exposure import expose
+from handseg_monai.phantom.acquisition.landmarks import locate, wrist
 from handseg_monai.phantom.components import Components, posed, render_components, subject_of, warped
-from handseg_monai.phantom.exposure import expose
-from handseg_monai.phantom.landmarks import locate, wrist
 from handseg_monai.phantom.placement import place
 from handseg_monai.phantom.second_hand import add_second_hand
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.components import MIN_SIZE, components_of, posed, render_components, streams, subject_of
-from handseg_monai.phantom.exposure import expose
 from handseg_monai.phantom.placement import place
 from handseg_monai.phantom.pose import Pose, PosedHand
 from handseg_monai.phantom.radiograph import Polygon, bone_polygons

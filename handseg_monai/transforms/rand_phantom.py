@@ -13,9 +13,9 @@ from monai.transforms import RandomizableTransform
 from numpy.typing import NDArray
 
 from handseg_monai.bones import BONES, Group
+from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.cache import load_components
 from handseg_monai.phantom.components import Components
-from handseg_monai.phantom.exposure import expose
 from handseg_monai.phantom.ranges import Range, preset
 from handseg_monai.phantom.resample import averaged
 from handseg_monai.phantom.second_hand import add_second_hand

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from handseg_monai.bones import BONES, Group
-from handseg_monai.phantom.landmarks import Landmark, Vector, wrist
-from handseg_monai.phantom.patches import Patch, patch_at
+from handseg_monai.phantom.acquisition.landmarks import Landmark, Vector, wrist
+from handseg_monai.phantom.acquisition.patches import Patch, patch_at
 from handseg_monai.phantom.resample import Floats
 
 _PROXIMAL = [bone.index for bone in BONES if bone.group is Group.PROXIMAL_PHALANX]

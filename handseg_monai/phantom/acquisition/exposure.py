@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from handseg_monai.phantom.annotation import annotate, print_texts
-from handseg_monai.phantom.cast import add_cast
-from handseg_monai.phantom.collimation import border, shade
+from handseg_monai.phantom.acquisition.annotation import annotate, print_texts
+from handseg_monai.phantom.acquisition.cast import add_cast
+from handseg_monai.phantom.acquisition.collimation import border, shade
+from handseg_monai.phantom.acquisition.detector import detect
+from handseg_monai.phantom.acquisition.finishing import finish, local_contrast
+from handseg_monai.phantom.acquisition.implants import add_cannula, add_finger_splint, add_plate, add_wires
+from handseg_monai.phantom.acquisition.jewellery import add_rings, add_wristband
+from handseg_monai.phantom.acquisition.landmarks import locate
+from handseg_monai.phantom.acquisition.markers import mark
+from handseg_monai.phantom.acquisition.processing import process
 from handseg_monai.phantom.components import Components
-from handseg_monai.phantom.detector import detect
-from handseg_monai.phantom.finishing import finish, local_contrast
-from handseg_monai.phantom.implants import add_cannula, add_finger_splint, add_plate, add_wires
-from handseg_monai.phantom.jewellery import add_rings, add_wristband
-from handseg_monai.phantom.landmarks import locate
-from handseg_monai.phantom.markers import mark
-from handseg_monai.phantom.processing import process
 from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.resample import Floats, averaged, enlarged
 from handseg_monai.phantom.subject import draw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from handseg_monai.phantom.lettering import FONTS, lay, turned, words
+from handseg_monai.phantom.acquisition.lettering import FONTS, lay, turned, words
 from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.resample import Floats
 

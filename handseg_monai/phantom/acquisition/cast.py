@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from handseg_monai.phantom.landmarks import Landmark, wrist
+from handseg_monai.phantom.acquisition.landmarks import Landmark, wrist
 from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged, within
 
 _COARSE = 192

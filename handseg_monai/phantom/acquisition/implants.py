@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from handseg_monai.bones import BONES, INDEX, Group
-from handseg_monai.phantom.landmarks import Landmark
-from handseg_monai.phantom.patches import patch_at
+from handseg_monai.phantom.acquisition.landmarks import Landmark
+from handseg_monai.phantom.acquisition.patches import patch_at
 from handseg_monai.phantom.resample import Floats
 
 _LONG = [bone.index for bone in BONES if bone.group is not Group.CARPAL and bone.index != INDEX["Ulna"]]

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from handseg_monai.phantom.acquisition.lettering import FONTS, lay, turned, words
 from handseg_monai.phantom.components import Components
-from handseg_monai.phantom.lettering import FONTS, lay, turned, words
 from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.resample import Floats
 from handseg_monai.phantom.subject import draw
