@@ -13,7 +13,15 @@ import pytest
 
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom import PRESETS, render_phantom, write_dataset
-from handseg_monai.phantom.acquisition import annotation, collimation, detector, exposure, finishing, markers, processing
+from handseg_monai.phantom.acquisition import (
+    annotation,
+    collimation,
+    detector,
+    exposure,
+    finishing,
+    markers,
+    processing,
+)
 from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.acquisition.landmarks import locate, wrist
 from handseg_monai.phantom.components import Components, posed, render_components, subject_of, warped
