@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.data import CacheDataset
+from monai.transforms import Compose, Transform
+from monai.transforms.traits import RandomizableTrait
 from torch.utils.data import DistributedSampler
 
 from handseg_monai.bitplanes import unpack
 from handseg_monai.data.competition import LabelError
+from handseg_monai.data.disk_cache import DiskCache
 from handseg_monai.data.images import UnreadableImageError
 
 
@@ -35,6 +40,9 @@ class RadiographDataset(CacheDataset):
         Share of the items to keep in memory, 0 to 1.
     cache_workers
         Threads that fill the cache.
+    cache_dir
+        Folder that keeps prepared items from run to run (:class:`~handseg_monai.data.disk_cache.DiskCache`); None
+        keeps none.
     progress
         Show a progress bar while the cache is filled.
     keep_failures
@@ -45,15 +53,21 @@ class RadiographDataset(CacheDataset):
     def __init__(
         self,
         data: Sequence[Any],
-        transform: Callable[..., Any],
+        transform: Compose,
         seed: int = 0,
         cache_rate: float = 0.0,
         cache_workers: int = 2,
+        cache_dir: str | Path | None = None,
         progress: bool = True,
         keep_failures: bool = False,
     ) -> None:
         self.seed = seed
         self.keep_failures = keep_failures
+        self._first_random = transform.get_index_of_first(
+            lambda step: isinstance(step, RandomizableTrait) or not isinstance(step, Transform)
+        )
+        steps = transform.flatten().transforms[: self._first_random]
+        self._disk = None if cache_dir is None else DiskCache(cache_dir, steps)
         super().__init__(
             data, transform, cache_rate=cache_rate, num_workers=cache_workers, progress=progress and cache_rate > 0
         )
@@ -78,9 +92,16 @@ class RadiographDataset(CacheDataset):
         except (OSError, ValueError, RuntimeError) as error:
             return self._failed(i, error)
 
+    def _transform(self, index: int) -> Any:
+        if self._disk is None or index < self.cache_num:
+            return super()._transform(index)
+        item = self._load_cache_item(index)
+        return item if self._first_random is None else self.transform(item, start=self._first_random)
+
     def _load_cache_item(self, idx: int) -> Any:
+        load = partial(super()._load_cache_item, idx)
         try:
-            return super()._load_cache_item(idx)
+            return load() if self._disk is None else self._disk.get(self.data[idx], load)
         except (OSError, ValueError, RuntimeError) as error:
             if not self.keep_failures:
                 raise
