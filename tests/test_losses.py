@@ -8,7 +8,8 @@ import pytest
 import torch
 from monai.losses import DiceCELoss
 
-from handseg_monai.losses import DeepSupervisionLoss, PerBoneLoss
+from handseg_monai.bitplanes import pack, unpack
+from handseg_monai.losses import DeepSupervisionLoss, PerBoneLoss, PlanesDiceCELoss
 
 SMOOTH = 1e-5  # MONAI's, in numerator and denominator of the Dice
 
@@ -175,3 +176,54 @@ def _values(loss: PerBoneLoss, logits: torch.Tensor, target: torch.Tensor, possi
     for value in values:
         assert min(abs(value - other) for other in possible) < 1e-9
     return values
+
+
+class TestPlanesDiceCE:
+    """The loss from bit planes against MONAI's on unpacked masks, bones folded into the batch."""
+
+    @staticmethod
+    def drawn(batch: int = 2, height: int = 23, width: int = 31) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(3)
+        logits = torch.randn(batch, 29, height, width, generator=generator, dtype=torch.float64) * 4
+        masks = torch.rand(batch, 29, height, width, generator=generator) > 0.7
+        masks[:, 5] = False
+        masks[0, 6] = True
+        return logits, pack(masks)[:, None]
+
+    @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0), (0.0, 1.0), (1.0, 0.0)])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_equals_monai_per_bone_with_its_gradient(self, weights: tuple[float, float], dtype: torch.dtype) -> None:
+        logits, planes = self.drawn()
+        dice, ce = weights
+        plain = PerBoneLoss(DiceCELoss(sigmoid=True, lambda_dice=dice, lambda_ce=ce))
+        fused = PlanesDiceCELoss(lambda_dice=dice, lambda_ce=ce)
+        a, b = (logits.to(dtype).requires_grad_() for _ in range(2))
+        # MONAI's in float32, as the loss is taken in training.
+        expected = plain(a.float(), unpack(planes[:, 0]).float())
+        found = fused(b, planes)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        (3 * expected).backward()
+        (3 * found).backward()
+        error = (a.grad - b.grad).abs().max() / a.grad.abs().max()
+        assert error <= (1e-4 if dtype == torch.float32 else 1e-2)
+
+    def test_gradient_is_that_of_finite_differences(self) -> None:
+        logits, planes = self.drawn(1, 5, 4)
+        loss = PlanesDiceCELoss()
+        leaf = logits.float().requires_grad_()
+        loss(leaf, planes).backward()
+        step = 1e-2
+        for bone, row, column in ((0, 0, 0), (5, 2, 3), (6, 4, 1), (28, 1, 2)):
+            up, down = logits.float().clone(), logits.float().clone()
+            up[0, bone, row, column] += step
+            down[0, bone, row, column] -= step
+            slope = (loss(up, planes) - loss(down, planes)) / (2 * step)
+            torch.testing.assert_close(leaf.grad[0, bone, row, column], slope, rtol=2e-2, atol=2e-5)
+
+    def test_planes_of_another_type_or_shape_are_refused(self) -> None:
+        logits, planes = self.drawn()
+        with pytest.raises(TypeError, match=r"int32, got torch\.float32"):
+            PlanesDiceCELoss()(logits, planes.float())
+        with pytest.raises(ValueError, match=r"got \(2, 29, 23, 31\) and \(2, 23, 31\)"):
+            PlanesDiceCELoss()(logits, planes[:, 0])
