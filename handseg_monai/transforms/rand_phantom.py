@@ -36,10 +36,10 @@ class ViewRanges:
 
     close: Range = (185.0, 265.0)
     wide: Range = (265.0, 430.0)
-    wrist: Range = (75.0, 150.0)
+    wrist: Range = (60.0, 150.0)
     part: Range = (90.0, 185.0)
-    wide_share: float = 0.2
-    wrist_share: float = 0.25
+    wide_share: float = 0.15
+    wrist_share: float = 0.3
     part_share: float = 0.2
     wrist_shift: Range = (-0.25, 0.25)
     """Middle of a wrist view from that of the carpus, relative to its extent."""
