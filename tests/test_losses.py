@@ -221,6 +221,21 @@ class TestPlanesDiceCE:
             slope = (loss(up, planes) - loss(down, planes)) / (2 * step)
             torch.testing.assert_close(leaf.grad[0, bone, row, column], slope, rtol=2e-2, atol=2e-5)
 
+    def test_a_bone_that_is_not_known_counts_for_nothing(self) -> None:
+        logits, planes = self.drawn()
+        known = torch.tensor([2**29 - 1 - (1 << 4), 0b1011], dtype=torch.int32)
+        bones = [[k for k in range(29) if int(value) >> k & 1] for value in known]
+        leaf = logits.float().requires_grad_()
+        found = PlanesDiceCELoss()(leaf, (planes, known))
+        found.backward()
+        pairs = [(image, bone) for image in range(2) for bone in bones[image]]
+        x, masks = (torch.stack([t[p] for p in pairs])[:, None] for t in (logits.float(), unpack(planes[:, 0]).float()))
+        torch.testing.assert_close(found.detach(), DiceCELoss(sigmoid=True)(x, masks), rtol=1e-5, atol=1e-6)
+        seen = leaf.grad.abs().amax(dim=(2, 3)) > 0
+        assert [(image, bone) for image, bone in seen.nonzero().tolist()] == pairs
+        none = PlanesDiceCELoss()(leaf, (planes, torch.zeros(2, dtype=torch.int32)))
+        assert none == 0
+
     def test_planes_of_another_type_or_shape_are_refused(self) -> None:
         logits, planes = self.drawn()
         with pytest.raises(TypeError, match=r"int32, got torch\.float32"):

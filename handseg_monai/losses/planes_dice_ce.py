@@ -36,8 +36,16 @@ class PlanesDiceCELoss(nn.Module):
         self.smooth_nr, self.smooth_dr = smooth_nr, smooth_dr
         self.lambda_dice, self.lambda_ce = lambda_dice, lambda_ce
 
-    def forward(self, logits: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
-        """Loss, a float32 scalar, of logits (B, 29, H, W) in any float type and bit planes, int32 (B, 1, H, W).
+    def forward(self, logits: torch.Tensor, target: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Loss, a float32 scalar; 0 where no bone is known.
+
+        Parameters
+        ----------
+        logits
+            (B, 29, H, W) in any float type.
+        target
+            Bit planes, int32 (B, 1, H, W), or these and what is known of each image, int32 (B,): a bone whose bit is
+            not set there is left out of the loss, and its gradient is 0.
 
         Raises
         ------
@@ -46,6 +54,7 @@ class PlanesDiceCELoss(nn.Module):
         ValueError
             The shapes don't fit each other.
         """
+        planes, known = target if isinstance(target, tuple) else (target, None)
         if planes.dtype != torch.int32:
             raise TypeError(f"planes: expected bit planes, int32, got {planes.dtype}")
         batch, bones, height, width = logits.shape
@@ -54,8 +63,10 @@ class PlanesDiceCELoss(nn.Module):
                 f"expected logits (B, {NUM_BONES}, H, W) and planes (B, 1, H, W), got {tuple(logits.shape)} and "
                 f"{tuple(planes.shape)}"
             )
+        bits = torch.arange(NUM_BONES, device=logits.device)
+        counted = torch.ones(batch, NUM_BONES, device=logits.device) if known is None else known[:, None] >> bits & 1
         loss: torch.Tensor = _DiceCE.apply(
-            logits, planes, self.smooth_nr, self.smooth_dr, self.lambda_dice, self.lambda_ce
+            logits, planes, counted.float(), self.smooth_nr, self.smooth_dr, self.lambda_dice, self.lambda_ce
         )
         return loss
 
@@ -77,6 +88,7 @@ class _DiceCE(torch.autograd.Function):
         ctx: Any,
         logits: torch.Tensor,
         planes: torch.Tensor,
+        counted: torch.Tensor,
         smooth_nr: float,
         smooth_dr: float,
         lambda_dice: float,
@@ -93,14 +105,15 @@ class _DiceCE(torch.autograd.Function):
                 above[image, chunk] = 2 * torch.linalg.vecdot(probability, mask) + smooth_nr
                 below[image, chunk] = probability.sum(dim=1) + mask.sum(dim=1) + smooth_dr
                 entropy[image, chunk] = softplus(x).sum(dim=1) - torch.linalg.vecdot(x, mask)
-        ctx.save_for_backward(logits, planes, above, below)
-        ctx.weights = lambda_dice / above.numel(), lambda_ce / logits.numel()
-        return ctx.weights[0] * (1 - above / below).sum() + ctx.weights[1] * entropy.sum()
+        ctx.save_for_backward(logits, planes, counted, above, below)
+        number = counted.sum().clamp_min(1)
+        ctx.weights = lambda_dice / number, lambda_ce / (number * logits.shape[-2] * logits.shape[-1])
+        return (counted * (ctx.weights[0] * (1 - above / below) + ctx.weights[1] * entropy)).sum()
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        logits, planes, above, below = ctx.saved_tensors
-        dice, entropy = (weight * upstream[0] for weight in ctx.weights)
+        logits, planes, counted, above, below = ctx.saved_tensors
+        dice, entropy = (weight * upstream[0] * counted for weight in ctx.weights)
         # Slope of the Dice term by a probability: `even` everywhere, and `there` on top where the bone is.
         even, there = dice * above / below.square(), -2 * dice / below
         gradient = torch.empty_like(logits)
@@ -110,5 +123,5 @@ class _DiceCE(torch.autograd.Function):
                 probability = x.sigmoid()
                 slope = torch.addcmul(even[image, chunk, None, None], there[image, chunk, None, None], mask)
                 slope.mul_(torch.addcmul(probability, probability, probability, value=-1))
-                gradient[image, chunk] = slope.addcmul_(probability.sub_(mask), entropy)
-        return gradient, None, None, None, None, None
+                gradient[image, chunk] = slope.addcmul_(probability.sub_(mask), entropy[image, chunk, None, None])
+        return gradient, None, None, None, None, None, None

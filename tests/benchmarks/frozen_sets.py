@@ -19,9 +19,15 @@ from rich.console import Console
 from rich.table import Table
 
 from handseg_monai import bundle_root
+from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import BONES
+from handseg_monai.data import labelled_items
+from handseg_monai.data.competition import read_polygons
+from handseg_monai.data.images import read_radiograph
+from handseg_monai.drawing import fit, overlay, save, sheet
 from handseg_monai.metrics.evaluation import Evaluation, evaluate
 from handseg_monai.phantom import write_dataset
+from handseg_monai.rle import decode_planes, read_csv
 
 SEEDS = {"standard": 900001, "hard": 900002}
 SUBJECTS = 50
@@ -34,6 +40,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/frozen"))
     parser.add_argument("--checkpoint", type=Path, default=bundle_root() / "models" / "model.pt")
     parser.add_argument("--preset", choices=[*SEEDS, "both"], default="both")
+    parser.add_argument("--failures", type=Path, help="draw the worst radiographs of each set into this folder")
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.checkpoint}")
     for name in SEEDS if options.preset == "both" else [options.preset]:
@@ -50,6 +57,8 @@ def main() -> None:
         evaluation = evaluate(result / "submission.csv", data / "train")
         evaluation.write(result)
         print_set(name, evaluation, data)
+        if options.failures:
+            save(options.failures / f"worst_{name}.jpg", worst(evaluation, data, result / "submission.csv"))
 
 
 def print_set(name: str, evaluation: Evaluation, data: Path) -> None:
@@ -78,6 +87,22 @@ def print_set(name: str, evaluation: Evaluation, data: Path) -> None:
             f"{int(false[:, k].sum())} of {int(absent[:, k].sum())}",
         )
     Console(width=120).print(table)
+
+
+def worst(evaluation: Evaluation, data: Path, submission: Path, count: int = 4) -> np.ndarray:
+    """Return a picture of the radiographs with the lowest Dice over bones present, truth beside prediction."""
+    dice = np.nanmean(np.where(evaluation.truth > 0, evaluation.dice, np.nan), axis=1)
+    items = {item["name"]: item for item in labelled_items(data / "train")[0]}
+    runs = read_csv(submission)
+    pictures = []
+    for place in np.argsort(dice)[:count]:
+        item = items[evaluation.names[place]]
+        radiograph = read_radiograph(item["image"])
+        shape = radiograph.shape[0], radiograph.shape[1]
+        truth = rasterise(read_polygons(item["label"], shape), shape)
+        found = decode_planes(runs[evaluation.names[place]], shape)
+        pictures += [overlay(*fit(radiograph, planes, 420)) for planes in (truth, found)]
+    return sheet(pictures, 4)
 
 
 def interval(dice: np.ndarray, subjects: list[list[int]], rounds: int = 1000) -> tuple[float, float]:
