@@ -93,12 +93,12 @@ def write_datalist(path: str | Path, items: Sequence[Item], source: str) -> None
     source
         What was converted, in words.
     """
-    folder = Path(path).parent
+    folder = os.path.realpath(Path(path).parent)
     training = [
         {
             **item,
             "image": Path(os.path.relpath(item["image"], folder)).as_posix(),
-            "label": Path(os.path.relpath(item["label"], folder)).as_posix(),
+            "label": Path(os.path.relpath(os.path.realpath(item["label"]), folder)).as_posix(),
         }
         for item in items
     ]
@@ -154,5 +154,6 @@ def _item(path: Path, number: int, entry: object) -> Item:
         raise LabelError(
             f"{path}, entry {number}: 'known' is {known!r}; expected a number from 1 to {ALL_KNOWN}, bit k for bone k"
         )
-    image, label = (os.path.normpath(path.parent / str(texts[key])) for key in ("image", "label"))
+    folder = Path(os.path.realpath(path.parent))
+    image, label = (os.path.normpath(folder / str(texts[key])) for key in ("image", "label"))
     return Item(image=image, label=label, name=str(texts["name"]), subject=str(texts["subject"]), known=known)
