@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from handseg_monai.bones import ALL_KNOWN, INDEX, NAMES
+from handseg_monai.cli import main
 from handseg_monai.data import LabelError, check_training, training_datalist, write_folds
 from handseg_monai.data.adapters import convert
 from handseg_monai.data.adapters.coco import decode_rle
@@ -543,29 +543,26 @@ def test_run_lengths_equal_those_of_pycocotools() -> None:
             np.testing.assert_array_equal(found, image != 0)
 
 
-def test_the_command_says_what_is_known_and_stops_in_one_line(tmp_path: Path, labels: Labels) -> None:
-    def handseg(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "handseg_monai", "convert", *arguments], capture_output=True, text=True, timeout=120
-        )
+def test_the_command_says_what_is_known_and_stops_in_one_line(
+    tmp_path: Path, labels: Labels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def handseg(*arguments: str) -> int | str | None:
+        monkeypatch.setattr(sys, "argv", ["handseg", "convert", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        return exit_.value.code
 
     write_masks(tmp_path / "source", {p: {n: q[n] for n in ("Radius", "Ulna")} for p, q in list(labels.items())[:5]})
-    arguments = (
-        "masks",
-        str(tmp_path / "source"),
-        "--images",
-        str(tmp_path / "images"),
-        "--out",
-        str(tmp_path / "out"),
-    )
-    result = handseg(*arguments)
-    assert result.returncode == 0, result.stderr
-    rows = {line.split("│")[1].strip(): line.split("│")[3:5] for line in result.stdout.splitlines() if "│" in line}
+    images, out = str(tmp_path / "images"), tmp_path / "out"
+    arguments = ("masks", str(tmp_path / "source"), "--images", images, "--out", str(out), "--ignore", "Ring")
+    assert handseg(*arguments) == 0
+    said = capsys.readouterr().out
+    rows = {line.split("│")[1].strip(): line.split("│")[3:5] for line in said.splitlines() if "│" in line}
     assert [int(n) for n in rows["Ulna"]] == [5, 5]
     assert [int(n) for n in rows["finger-1"]] == [0, 0]
-    assert "1 images that the source does not name, left out:" in result.stdout
-    assert "5 images of 3 subjects" in result.stdout
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    result = handseg(*arguments)
-    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
-    assert "notes.txt" in result.stderr
+    assert "1 images that the source does not name, left out:" in said
+    assert "5 images of 3 subjects" in said
+    (out / "notes.txt").write_text("mine")
+    assert handseg(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"handseg: {out} holds notes.txt, which is no converted label; choose another folder (--out)"
