@@ -189,7 +189,8 @@ class TestKnown:
         """As in RAM-W600: carpals, radius, ulna and the bases of the metacarpals."""
         bases = {"MC1": "finger-3", "MC2": "finger-7", "MC3": "finger-11", "MC4": "finger-15", "MC5": "finger-19"}
         wrists = {
-            image: {name: polygons[name] for name in NAMES[19:]} | {mc: polygons[bone] for mc, bone in bases.items()}
+            image: {name: polygons[name] for name in ("finger-3", *NAMES[19:])}
+            | {mc: polygons[bone] for mc, bone in bases.items()}
             for image, polygons in labels.items()
         }
         write_masks(tmp_path / "source", wrists)
