@@ -5,8 +5,8 @@
     DATA/datalist.json       images, subjects, and which bones are known in each image
     DATA/labels/<image>.npz  bit planes as runs of equal pixels
 
-A label file of a 2048 x 2048 radiograph holds 15 kB and is read in about a millisecond; a PNG of four channels holds 53 kB
-and takes a hundred times as long, filling the polygons of the competition's JSON ten times
+A label file of a 2048 x 2048 radiograph holds 15 kB and is read in about a millisecond; a PNG of four channels holds
+53 kB and takes a hundred times as long, filling the polygons of the competition's JSON ten times
 (``python -m tests.benchmarks.label_files``).
 """
 
