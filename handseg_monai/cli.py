@@ -35,6 +35,23 @@ class MissingRows(StrEnum):
     SKIP = "skip"
 
 
+class LabelForm(StrEnum):
+    """Forms of labels that can be converted."""
+
+    COCO = "coco"
+    LABELME = "labelme"
+    MASKS = "masks"
+    LABELMAP = "labelmap"
+    SUBMISSION = "submission"
+
+
+class MissingBone(StrEnum):
+    """What a bone is that the source labels in other images, and not in this one."""
+
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("handseg-demo"),
@@ -83,8 +100,61 @@ def phantom(
 
 
 @app.command()
+def convert(
+    form: Annotated[LabelForm, typer.Argument(help="Of the labels.")],
+    source: Annotated[Path, typer.Argument(help="File or folder of the labels.")],
+    images: Annotated[Path, typer.Option(help="Folder of the radiographs, which stay where they are.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; training takes it as --dataset_dir.")],
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="JSON object of class -> bone, list of bones (labelled jointly or in part) or null."),
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="A class that is no bone; may be given again.")] = None,
+    missing: Annotated[
+        MissingBone | None,
+        typer.Option(
+            help="What a bone is that other images of the source have; unknown for masks and submission, else absent."
+        ),
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Regular expression whose first group finds the subject in an image's path.")
+    ] = None,
+    subjects: Annotated[Path | None, typer.Option(help="CSV with columns image and subject.")] = None,
+    relative_names: Annotated[
+        bool, typer.Option("--relative-names", help="Name images by their path below the folder, not by base name.")
+    ] = False,
+    skip_unlabelled: Annotated[
+        bool, typer.Option("--skip-unlabelled", help="Leave out images of which the source holds nothing.")
+    ] = False,
+    rows_first: Annotated[
+        bool, typer.Option("--rows-first", help="The first axis of NIfTI label maps counts rows, not columns.")
+    ] = False,
+) -> None:
+    """Convert labels of another form to the one that training reads; bones nobody has labelled stay unknown."""
+    from handseg_monai.data.adapters import convert as convert_labels
+    from handseg_monai.data.adapters.report import print_conversion
+
+    result = convert_labels(
+        form.value,
+        source,
+        images,
+        out,
+        classes=classes,
+        ignore=ignore or (),
+        missing=missing.value if missing else None,
+        subject=subject,
+        subjects=subjects,
+        relative_names=relative_names,
+        skip_unlabelled=skip_unlabelled,
+        rows_first=rows_first,
+    )
+    print_conversion(result)
+    print(f"{out}: {len(result.items)} images of {len({item['subject'] for item in result.items})} subjects")
+
+
+@app.command()
 def folds(
-    data: Annotated[Path, typer.Argument(help="Dataset in the competition's layout.")],
+    data: Annotated[Path, typer.Argument(help="Dataset in the competition's layout, or converted.")],
     out: Annotated[Path, typer.Option(help="Datalist JSON to write.")] = Path("folds.json"),
     k: Annotated[int, typer.Option(help="Number of folds.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the order in which subjects are dealt.")] = 0,
@@ -102,7 +172,7 @@ def folds(
 @app.command()
 def evaluate(
     prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
-    truth: Annotated[Path, typer.Option(help="Dataset in the competition's layout, or one of its splits.")],
+    truth: Annotated[Path, typer.Option(help="Dataset in the competition's layout, one of its splits, or converted.")],
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.csv and evaluation.json.")] = None,
     missing: Annotated[
         MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")

@@ -1,9 +1,10 @@
-"""Writing a file so that it is whole or not there."""
+"""Writing a file, or a folder of them, so that it is whole or not there."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a new folder beside ``path`` to fill, which takes its place, an older folder's too, once it is complete.
+
+    On an error the older folder stays as it was; a kill may leave the part, whose name begins with a dot and ends in
+    ``.part``.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part.mkdir()
+    try:
+        yield part
+        if path.exists():
+            older = part.with_suffix(".older.part")
+            path.rename(older)
+            part.rename(path)
+            shutil.rmtree(older)
+        else:
+            part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager

@@ -108,6 +108,70 @@ class TestPerBoneLoss:
             PerBoneLoss(DiceCELoss(sigmoid=True))(logits, target[:1])
 
 
+class TestUnknownBones:
+    """A target of NaN says that nobody has labelled the bone in this image."""
+
+    UNKNOWN = ((0, 3), (0, 28), (1, 0), (1, 3))
+
+    def example(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits, whole target, and the target with unknown bones."""
+        logits, target = example()
+        partial = target.clone()
+        for image, bone in self.UNKNOWN:
+            partial[image, bone] = torch.nan
+        return logits, target, partial
+
+    def of_known(self, logits: torch.Tensor, target: torch.Tensor) -> float:
+        """Mean over the known images and bones of the loss by hand."""
+        pairs = [(b, k) for b in range(2) for k in range(29) if (b, k) not in self.UNKNOWN]
+        parts = [
+            dice_and_cross_entropy_by_hand(logits[b : b + 1, k : k + 1], target[b : b + 1, k : k + 1]) for b, k in pairs
+        ]
+        return sum(parts) / len(pairs)
+
+    def test_the_loss_is_the_mean_over_the_known_ones(self) -> None:
+        logits, target, partial = self.example()
+        loss = PerBoneLoss(DiceCELoss(sigmoid=True))(logits, partial)
+        assert float(loss) == pytest.approx(self.of_known(logits, target), rel=1e-9)
+
+    def test_their_gradient_is_exactly_zero_and_the_others_that_of_finite_differences(self) -> None:
+        logits, target, partial = self.example()
+        logits.requires_grad_()
+        PerBoneLoss(DiceCELoss(sigmoid=True))(logits, partial).backward()
+        gradient, plain, step = logits.grad, logits.detach(), 1e-5
+        for b in range(2):
+            for k in range(29):
+                if (b, k) in self.UNKNOWN:
+                    assert (gradient[b, k] == 0).all()
+                else:
+                    assert (gradient[b, k] != 0).all()
+        for b, k, r, c in ((0, 0, 0, 0), (0, 4, 2, 3), (1, 28, 1, 2)):
+            moved = []
+            for sign in (1, -1):
+                other = plain.clone()
+                other[b, k, r, c] += sign * step
+                moved.append(self.of_known(other, target))
+            assert float(gradient[b, k, r, c]) == pytest.approx((moved[0] - moved[1]) / (2 * step), rel=1e-5)
+
+    def test_heads_of_deep_supervision_leave_them_out_too(self) -> None:
+        logits, target, partial = self.example()
+        stack = torch.stack([logits, logits * 0.5], dim=1).requires_grad_()
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(stack, partial)
+        loss.backward()
+        expected = self.of_known(logits, target) + 0.5 * self.of_known(logits * 0.5, target)
+        assert float(loss) == pytest.approx(expected, rel=1e-6)
+        for b, k in self.UNKNOWN:
+            assert (stack.grad[b, :, k] == 0).all()
+
+    def test_a_batch_that_knows_nothing_has_no_loss(self) -> None:
+        logits, target = example()
+        logits.requires_grad_()
+        loss = PerBoneLoss(DiceCELoss(sigmoid=True))(logits, torch.full_like(target, torch.nan))
+        loss.backward()
+        assert float(loss) == 0
+        assert (logits.grad == 0).all()
+
+
 class TestDeepSupervisionLoss:
     HEADS = 3  # MONAI adds them up in float32, whatever they are, hence the tolerances here
 

@@ -247,7 +247,7 @@ class TestEvaluate:
 
     def test_a_folder_that_is_no_dataset_is_an_error(self, case: Case, tmp_path: Path) -> None:
         _, rows, _ = case
-        with pytest.raises(ValueError, match="no dataset; looked for train/DCM, test/DCM and DCM"):
+        with pytest.raises(ValueError, match=r"no dataset; looked for train/DCM, test/DCM, DCM and datalist\.json"):
             evaluate(write_rows(tmp_path / "s.csv", rows), tmp_path, progress=False)
 
 

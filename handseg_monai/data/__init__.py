@@ -1,6 +1,6 @@
 """Layouts on disk -> MONAI datalists and datasets."""
 
-from handseg_monai.data.competition import Item, LabelError, labelled_items, read_polygons
+from handseg_monai.data.competition import labelled_items, read_polygons
 from handseg_monai.data.datalists import (
     DatasetError,
     check_training,
@@ -11,6 +11,7 @@ from handseg_monai.data.datalists import (
 from handseg_monai.data.dataset import EpochSampler, RadiographDataset, prepare_planes
 from handseg_monai.data.folds import assign_folds, split_items, write_folds
 from handseg_monai.data.images import UnreadableImageError, find_images, read_radiograph
+from handseg_monai.data.items import Item, LabelError
 
 __all__ = [
     "DatasetError",

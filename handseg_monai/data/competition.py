@@ -11,29 +11,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypedDict
-
-import numpy as np
 
 from handseg_monai.bitplanes import Polygon
 from handseg_monai.bones import INDEX
 from handseg_monai.data.images import find_images
-
-OUTSIDE_TOLERANCE = 2
-"""Pixels that a point may lie outside of the image; it is moved to the edge."""
-
-
-class Item(TypedDict, total=False):
-    """One radiograph of a datalist: paths as text, so that it goes through MONAI and JSON alike."""
-
-    image: str
-    name: str
-    label: str
-    subject: str
-
-
-class LabelError(ValueError):
-    """A label file that breaks the contract. The message names the file and every fault in it."""
+from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.polygons import polygon
 
 
 def find_splits(dataset_dir: str | Path) -> dict[str, Path]:
@@ -100,8 +83,8 @@ def read_polygons(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, P
     Raises
     ------
     LabelError
-        No such file, not JSON, an unknown bone, fewer than 3 points, points that are not finite or lie more than
-        :data:`OUTSIDE_TOLERANCE` pixels outside of the image. All faults of the file are in the message.
+        No such file, not JSON, an unknown bone, or points that are no :func:`polygon` of the image. All faults of the
+        file are in the message.
     """
     path = Path(path)
     try:
@@ -132,20 +115,6 @@ def _polygon(annotation: object, shape: tuple[int, int]) -> tuple[int, Polygon]:
     if not isinstance(label, str) or label not in INDEX:
         raise ValueError(f"unknown bone {label!r}")
     try:
-        points = np.array(annotation.get("points"), dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        points = np.empty(0)
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"{label}: 'points' is no list of [x, y] pairs")
-    if len(points) < 3:
-        raise ValueError(f"{label}: a polygon of {len(points)} points; expected at least 3")
-    if not np.isfinite(points).all():
-        raise ValueError(f"{label}: points that are not finite")
-    points = np.rint(points)
-    edge = np.array([shape[1] - 1, shape[0] - 1])
-    outside = np.maximum(-points, points - edge).max()
-    if outside > OUTSIDE_TOLERANCE:
-        raise ValueError(
-            f"{label}: a point lies {outside:.0f} pixels outside of the image of {shape[1]} x {shape[0]} pixels"
-        )
-    return INDEX[label], np.clip(points, 0, edge).astype(np.int32)
+        return INDEX[label], polygon(annotation.get("points"), shape)
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from error

@@ -9,9 +9,11 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from handseg_monai.data.competition import Item, LabelError, find_splits, labelled_items, read_polygons
+from handseg_monai.data.converted import DATALIST
 from handseg_monai.data.folds import split_items
 from handseg_monai.data.images import IMAGE_SUFFIXES, UnreadableImageError, find_images, image_size, read_radiograph
+from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
 
 
 class DatasetError(ValueError):
@@ -111,14 +113,20 @@ def _labelled(dataset_dir: str | Path) -> tuple[list[Item], list[str]]:
     root = Path(str(dataset_dir))
     if not root.is_dir():
         raise DatasetError(f"no such folder: {root} (--dataset_dir, looked for train/DCM and train/outputs_json)")
-    splits = find_splits(root)
-    split = root if (root / "DCM").is_dir() else splits.get("train")
+    split = training_split(root)
     if split is None:
-        raise DatasetError(f"no labelled radiographs in {root}: looked for {root}/train/DCM and {root}/DCM")
-    if not (split / "outputs_json").is_dir():
+        raise DatasetError(
+            f"no labelled radiographs in {root}: looked for {root}/train/DCM, {root}/DCM and {root}/{DATALIST}"
+        )
+    if not is_converted(split) and not (split / "outputs_json").is_dir():
         raise DatasetError(f"no labels in {split}: looked for {split}/outputs_json")
-    items, faults = labelled_items(split)
+    try:
+        items, faults = items_of_split(split)
+    except LabelError as error:
+        raise DatasetError(str(error)) from error
     if not items and not faults:
+        if is_converted(split):
+            raise DatasetError(f"{split}/{DATALIST}: the list 'training' is empty")
         raise DatasetError(f"no images in {split}/DCM; looked for {', '.join(IMAGE_SUFFIXES)}")
     return items, faults
 
@@ -154,7 +162,7 @@ def check_items(items: Sequence[Item]) -> list[str]:
     labelled = []
     for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
         try:
-            labelled.append(bool(read_polygons(item["label"], _verified_size(item["image"]))))
+            labelled.append(check_label(item["label"], _verified_size(item["image"])))
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
     if items and not faults and not any(labelled):

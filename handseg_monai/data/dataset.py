@@ -16,9 +16,10 @@ from monai.transforms.traits import RandomizableTrait
 from torch.utils.data import DistributedSampler
 
 from handseg_monai.bitplanes import unpack
-from handseg_monai.data.competition import LabelError
+from handseg_monai.bones import ALL_KNOWN, NUM_BONES
 from handseg_monai.data.disk_cache import DiskCache
 from handseg_monai.data.images import UnreadableImageError
+from handseg_monai.data.items import LabelError
 
 
 class RadiographDataset(CacheDataset):
@@ -31,7 +32,7 @@ class RadiographDataset(CacheDataset):
     Parameters
     ----------
     data
-        Datalist of :class:`~handseg_monai.data.competition.Item`.
+        Datalist of :class:`~handseg_monai.data.items.Item`.
     transform
         A MONAI ``Compose``.
     seed
@@ -178,15 +179,24 @@ def prepare_planes(
     Parameters
     ----------
     batch
-        ``image`` float32 (B, 1, H, W) and ``label`` bit planes, int32 (B, 1, H, W).
+        ``image`` float32 (B, 1, H, W), ``label`` bit planes, int32 (B, 1, H, W), and ``known``, int32 (B,), bit k set
+        where bone k is labelled in that image; without it all 29 are.
     device, non_blocking, kwargs
         As for ``Tensor.to``.
 
     Returns
     -------
     image, target
-        float32 (B, 1, H, W), and float32 (B, 29, H, W), one mask per bone.
+        float32 (B, 1, H, W), and float32 (B, 29, H, W), one mask per bone: 0 and 1, and NaN all over where the bone
+        is not known. :class:`~handseg_monai.losses.PerBoneLoss` leaves these out; any other loss becomes NaN, rather
+        than teach that an unknown bone is absent.
     """
     image = batch["image"].to(device, non_blocking=non_blocking, **kwargs)
     planes = batch["label"].to(device, non_blocking=non_blocking)
-    return image, unpack(planes[:, 0]).to(torch.float32)
+    target = unpack(planes[:, 0]).to(torch.float32)
+    known = batch.get("known")
+    if known is not None and (known != ALL_KNOWN).any():
+        bones = torch.arange(NUM_BONES, device=known.device)
+        unknown = (known[:, None] >> bones) & 1 == 0
+        target.masked_fill_(unknown[..., None, None].to(device), torch.nan)
+    return image, target

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from handseg_monai.data.competition import Item, find_splits, labelled_items
 from handseg_monai.data.images import find_images
+from handseg_monai.data.items import Item
+from handseg_monai.data.layouts import dataset_splits, items_of_split, training_split
 from handseg_monai.files import atomic_open
 
 
@@ -103,9 +105,8 @@ def write_folds(path: str | Path, dataset_dir: str | Path, num_folds: int, seed:
         The dataset has no labelled images, an image or a label stands alone, or there are too few subjects.
     """
     root = Path(dataset_dir)
-    splits = find_splits(root)
-    train = root if (root / "DCM").is_dir() else splits.get("train")
-    items, faults = labelled_items(train) if train else ([], [])
+    train = training_split(root)
+    items, faults = items_of_split(train) if train else ([], [])
     if faults:
         raise ValueError("\n".join(faults))
     if not items:
@@ -113,14 +114,14 @@ def write_folds(path: str | Path, dataset_dir: str | Path, num_folds: int, seed:
     fold_of = assign_folds([item["subject"] for item in items], num_folds, seed)
     training = [
         {
-            "image": Path(item["image"]).relative_to(root).as_posix(),
-            "label": Path(item["label"]).relative_to(root).as_posix(),
+            "image": Path(os.path.relpath(item["image"], root)).as_posix(),
+            "label": Path(os.path.relpath(item["label"], root)).as_posix(),
             "subject": item["subject"],
             "fold": fold_of[item["subject"]],
         }
         for item in items
     ]
-    test = splits.get("test") if train != root else None
+    test = dataset_splits(root).get("test") if train != root else None
     testing = [{"image": p.relative_to(root).as_posix()} for p in find_images(test / "DCM")] if test else []
     with atomic_open(path) as file:
         json.dump({"training": training, "testing": testing}, file, indent=1, ensure_ascii=False)

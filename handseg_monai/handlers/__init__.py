@@ -2,6 +2,7 @@
 
 from handseg_monai.handlers.checkpoint import EarlyStopState, TrainingCheckpoint, prepare_run
 from handseg_monai.handlers.epoch_seed import EpochSeed
+from handseg_monai.handlers.known_metric import KnownMetricHandler
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
 from handseg_monai.handlers.submission import SubmissionWriter
 from handseg_monai.handlers.weights import (
@@ -17,6 +18,7 @@ __all__ = [
     "CheckpointError",
     "EarlyStopState",
     "EpochSeed",
+    "KnownMetricHandler",
     "OverlayWriter",
     "SubmissionWriter",
     "TensorBoardOverlays",

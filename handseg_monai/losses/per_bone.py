@@ -13,6 +13,9 @@ class PerBoneLoss(nn.Module):
     is wrong for bones that overlap; of one channel it takes the binary cross-entropy. Folded, (B, 29, H, W) ->
     (B·29, 1, H, W), it is Dice + binary cross-entropy per image and bone, each bone with equal weight.
 
+    Bones that are not known in an image, whose target is NaN, are left out: the loss is that of the known ones alone,
+    and the gradient of the others is exactly 0.
+
     Parameters
     ----------
     loss
@@ -33,6 +36,8 @@ class PerBoneLoss(nn.Module):
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Loss of logits (B, C, H, W) and target (B, C, H, W): a scalar if ``loss`` gives one.
 
+        A target is 0 and 1, or NaN all over for an image and bone that is not known. 0 where none is known.
+
         Raises
         ------
         ValueError
@@ -44,4 +49,10 @@ class PerBoneLoss(nn.Module):
             y, x = (int(k) for k in torch.randint(self.stride, (2,)))
             grid = (..., slice(y, None, self.stride), slice(x, None, self.stride))
             logits, target = logits[grid], target[grid]
-        return self.loss(logits.flatten(0, 1).unsqueeze(1), target.flatten(0, 1).unsqueeze(1))
+        logits, target = logits.flatten(0, 1).unsqueeze(1), target.flatten(0, 1).unsqueeze(1)
+        known = ~target[:, 0, 0, 0].isnan()
+        if not known.all():
+            logits, target = logits[known], target[known]
+            if not known.any():
+                return logits.sum()
+        return self.loss(logits, target)

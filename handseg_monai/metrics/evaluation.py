@@ -16,12 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from handseg_monai.bitplanes import areas, rasterise
-from handseg_monai.bones import BONES, NAMES, NUM_BONES
-from handseg_monai.data.competition import Item, find_splits, labelled_items, read_polygons
+from handseg_monai.bitplanes import areas
+from handseg_monai.bones import ALL_KNOWN, BONES, NAMES, NUM_BONES
+from handseg_monai.data.converted import DATALIST
 from handseg_monai.data.images import image_size
+from handseg_monai.data.items import Item
+from handseg_monai.data.layouts import dataset_splits, items_of_split, read_truth
 from handseg_monai.files import atomic_open
-from handseg_monai.metrics.planes_dice import dice_of_areas
+from handseg_monai.metrics.planes_dice import dice_of_areas, known_bones
 from handseg_monai.rle import decode_planes, read_csv
 
 Missing = Literal["error", "zero", "skip"]
@@ -36,7 +38,8 @@ class Evaluation:
     names
         Of the N images compared.
     dice
-        float64 (N, 29); NaN where a missing row was skipped. 1 where prediction and truth are both empty.
+        float64 (N, 29); NaN where the bone is not known or a missing row was skipped. 1 where prediction and truth
+        are both empty.
     predicted, truth
         Areas in pixels, int64 (N, 29).
     missing_images, missing_rows, without_truth
@@ -44,6 +47,8 @@ class Evaluation:
         have no label.
     missing
         What was done with them.
+    known
+        Boolean (N, 29): whether the bone is labelled in the image, present or absent.
     """
 
     names: list[str]
@@ -54,10 +59,11 @@ class Evaluation:
     missing_rows: list[tuple[str, str]]
     without_truth: list[str]
     missing: Missing
+    known: np.ndarray
 
     @property
     def mean_dice(self) -> float:
-        """The contract's figure: mean over images and bones."""
+        """The contract's figure: mean over images and bones, of those that are known."""
         return float(np.nanmean(self.dice))
 
     @property
@@ -69,14 +75,14 @@ class Evaluation:
         """For each bone: name, mean and lowest Dice, number of images that show it, false positives where absent."""
         rows: list[dict[str, float | int | str]] = []
         for bone in BONES:
-            dice, absent = self.dice[:, bone.index], self.truth[:, bone.index] == 0
+            dice, absent = self.dice[:, bone.index], (self.truth == 0)[:, bone.index] & self.known[:, bone.index]
             rows.append(
                 {
                     "bone": bone.name,
                     "name": bone.english,
                     "dice": float(np.nanmean(dice)) if np.isfinite(dice).any() else float("nan"),
                     "lowest": float(np.nanmin(dice)) if np.isfinite(dice).any() else float("nan"),
-                    "images": int((~absent).sum()),
+                    "images": int((self.truth[:, bone.index] > 0).sum()),
                     "false_positives": int((self.predicted[absent, bone.index] > 0).sum()),
                 }
             )
@@ -93,6 +99,7 @@ class Evaluation:
             "missing_images": self.missing_images,
             "missing_rows": self.missing_rows,
             "images_without_truth": self.without_truth,
+            "unknown": int((~self.known).sum()),
             "bones": self.of_bones(),
         }
         with atomic_open(folder / "evaluation.json") as file:
@@ -105,7 +112,8 @@ class Evaluation:
             for i, name in enumerate(self.names):
                 for k, bone in enumerate(NAMES):
                     dice = "" if np.isnan(self.dice[i, k]) else f"{self.dice[i, k]:.6f}"
-                    writer.writerow((name, bone, dice, self.predicted[i, k], self.truth[i, k]))
+                    truth = self.truth[i, k] if self.known[i, k] else ""
+                    writer.writerow((name, bone, dice, self.predicted[i, k], truth))
 
 
 def _without_nan(value: object) -> object:
@@ -126,8 +134,8 @@ def evaluate(
     prediction
         Submission CSV.
     truth_dir
-        Dataset in the competition's layout, or one of its splits. Of a whole dataset those splits are expected whose
-        images the CSV names.
+        Dataset in the competition's layout, or one of its splits, or converted. Of a whole dataset those splits are
+        expected whose images the CSV names. Bones that are not known in an image are left out.
     missing
         What to do with images or rows that the CSV lacks: ``error``; ``zero`` takes them as empty masks; ``skip``
         leaves them out, and images of the CSV without a label too.
@@ -172,23 +180,25 @@ def evaluate(
         compared = np.array(list(bar), np.int64).reshape(len(names), 3, NUM_BONES)
     intersection, predicted, true = compared[:, 0], compared[:, 1], compared[:, 2]
     dice = dice_of_areas(intersection, predicted, true)
+    known = np.array([known_bones(truth[name].get("known", ALL_KNOWN)) for name in names]).reshape(-1, NUM_BONES)
+    dice[~known] = np.nan
     if missing == "skip":
         for name, bone in missing_rows:
             dice[names.index(name), NAMES.index(bone)] = np.nan
-    return Evaluation(names, dice, predicted, true, missing_images, missing_rows, without_truth, missing)
+    return Evaluation(names, dice, predicted, true, missing_images, missing_rows, without_truth, missing, known)
 
 
 def _expected(predicted: Collection[str], truth_dir: str | Path) -> dict[str, Item]:
     """Labelled items by name, of those splits whose images are predicted."""
-    splits = find_splits(truth_dir)
+    splits = dataset_splits(truth_dir)
     if not splits:
-        raise ValueError(f"{truth_dir}: no dataset; looked for train/DCM, test/DCM and DCM")
+        raise ValueError(f"{truth_dir}: no dataset; looked for train/DCM, test/DCM, DCM and {DATALIST}")
     found: dict[str, Item] = {}
     for folder in splits.values():
-        items, faults = labelled_items(folder)
+        items, faults = items_of_split(folder)
         if not any(item["name"] in predicted for item in items):
             continue
-        if alone := [fault for fault in faults if ": no image;" in fault]:
+        if alone := [fault for fault in faults if ": no image" in fault or ": no label " in fault]:
             raise ValueError("\n".join(alone))
         for item in items:
             if item["name"] in found:
@@ -204,7 +214,7 @@ def _expected(predicted: Collection[str], truth_dir: str | Path) -> dict[str, It
 
 def _compare(item: Item, texts: list[str | None], prediction: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     shape = image_size(item["image"])
-    truth = rasterise(read_polygons(item["label"], shape), shape)
+    truth = read_truth(item["label"], shape)
     try:
         planes = decode_planes(texts, shape)
     except ValueError as error:
@@ -241,6 +251,8 @@ def print_evaluation(result: Evaluation) -> None:
     ):
         if number:
             print(f"{number} {what}: {what_was_done}")
+    if not result.known.all():
+        print(f"{(~result.known).sum()} of {result.known.size} pairs of image and bone are not labelled: left out")
     print(
         f"mean Dice {result.mean_dice:.6f} of {len(result.names)} images and 29 bones, thresholded, at their own size"
     )

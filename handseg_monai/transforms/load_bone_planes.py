@@ -1,4 +1,4 @@
-"""Dictionary transform that reads a competition label into bit planes."""
+"""Dictionary transform that reads a label into bit planes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from handseg_monai.bitplanes import rasterise
-from handseg_monai.data.competition import read_polygons
+from handseg_monai.bones import ALL_KNOWN
+from handseg_monai.data.layouts import read_truth
 from handseg_monai.transforms.load_radiograph import fitted_shape
 
 
@@ -18,19 +18,19 @@ class LoadBonePlanesd(MapTransform):
     """Read a label file into bit planes at the working size.
 
     Comes after :class:`~handseg_monai.transforms.LoadRadiographd`, whose ``image_size`` says which pixels the
-    polygons refer to.
+    label refers to. ``known`` becomes an int32 scalar: the item's own, or all 29 bones where it has none.
 
     Parameters
     ----------
     keys
-        Keys of paths of JSON files. The result is int32 (1, H, W), bit k = bone k.
+        Keys of paths of label files, of the competition or converted. The result is int32 (1, H, W), bit k = bone k.
     size
         Long side in pixels, the same as the image's; None keeps the stored size.
 
     Raises
     ------
     LabelError
-        See :func:`handseg_monai.data.competition.read_polygons`.
+        See :func:`handseg_monai.data.layouts.read_truth`.
     """
 
     def __init__(self, keys: KeysCollection, size: int | None = None) -> None:
@@ -41,7 +41,7 @@ class LoadBonePlanesd(MapTransform):
         result = dict(data)
         height, width = (int(n) for n in result["image_size"])
         for key in self.keys:
-            polygons = read_polygons(result[key], (height, width))
-            planes = rasterise(polygons, (height, width), fitted_shape((height, width), self.size))
+            planes = read_truth(result[key], (height, width), fitted_shape((height, width), self.size))
             result[key] = torch.from_numpy(planes[None])
+        result["known"] = torch.tensor(int(result.get("known", ALL_KNOWN)), dtype=torch.int32)
         return result

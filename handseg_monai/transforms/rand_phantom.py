@@ -12,7 +12,7 @@ import torch
 from monai.transforms import RandomizableTransform
 from numpy.typing import NDArray
 
-from handseg_monai.bones import BONES, Group
+from handseg_monai.bones import ALL_KNOWN, BONES, Group
 from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.cache import load_components
 from handseg_monai.phantom.components import Components
@@ -158,7 +158,7 @@ class RandPhantomd(RandomizableTransform):
         Key of the path of a phantom before exposure (``handseg phantom --components``), replaced by the radiograph,
         float32 (1, size, size), grey values 0 to 255; ``image_size`` is set beside it, int64 (2,).
     label_key
-        Key of its bit planes, int32 (1, size, size).
+        Key of its bit planes, int32 (1, size, size); ``known`` is set beside it, all 29 bones.
     size
         Side of the image in pixels.
     presets
@@ -201,4 +201,5 @@ class RandPhantomd(RandomizableTransform):
         result[self.image_key] = torch.from_numpy(image.astype(np.float32)[None])
         result["image_size"] = torch.tensor([self.size, self.size])
         result[self.label_key] = torch.from_numpy(parts.planes[None])
+        result["known"] = torch.tensor(ALL_KNOWN, dtype=torch.int32)
         return result

@@ -1,0 +1,122 @@
+"""The classes of a source -> bones, and which bones are not to be learnt from it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from handseg_monai.bones import BONES, INDEX, NAMES
+
+Meaning = str | list[str] | None
+"""A bone; bones that a mask covers jointly or in part, which makes them unknown; or None for no bone at all."""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+_BY_NAME = {_plain(name): bone.name for bone in BONES for name in (bone.name, bone.english)}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Which bone each class of a source stands for.
+
+    Attributes
+    ----------
+    bone_of
+        Bone index of each class that stands for one whole bone. Pixels of other classes are not drawn.
+    unknown
+        Bits of the bones that some class covers jointly or in part.
+    """
+
+    bone_of: dict[str, int]
+    unknown: int
+
+    def known(self, classes: Iterable[str]) -> int:
+        """Bits of the bones that are known where these classes are labelled."""
+        bits = 0
+        for name in classes:
+            if name in self.bone_of:
+                bits |= 1 << self.bone_of[name]
+        return bits & ~self.unknown
+
+
+def read_classes(path: str | Path) -> dict[str, Meaning]:
+    """Read a class map: a JSON object of class -> bone, list of bones, or null.
+
+    Raises
+    ------
+    ValueError
+        Not such a file, or a bone in it that there is not. The message names the file and every such bone.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror} (--classes)") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object of class -> bone, list of bones, or null")
+    wrong = []
+    for name, meaning in content.items():
+        for bone in meaning if isinstance(meaning, list) else [] if meaning is None else [meaning]:
+            if not isinstance(bone, str) or bone not in INDEX:
+                wrong.append(f"{name!r}: {bone!r}{_hint(str(bone), NAMES)}")
+    if wrong:
+        raise ValueError(f"{path}: no such bone: {'; '.join(wrong)}; the bones are {', '.join(NAMES)}")
+    return content
+
+
+def resolve(found: Collection[str], given: Mapping[str, Meaning], source: str | Path) -> Classes:
+    """Say what each class of a source stands for.
+
+    Parameters
+    ----------
+    found
+        Classes of the source.
+    given
+        A class map. What it leaves out goes by its name where that is a bone's, in the competition's word or in
+        English, whatever the case and the signs between words; two or more bones' names in one
+        (``Pisiform_Triquetrum``) are bones that were labelled jointly.
+    source
+        Named in errors.
+
+    Raises
+    ------
+    ValueError
+        Classes that are neither given nor named after a bone; all of them are listed.
+    """
+    bone_of, unknown, strange = {}, 0, []
+    for name in sorted(found):
+        meaning = given[name] if name in given else _by_name(name)
+        if meaning == "":
+            strange.append(name + _hint(name, given))
+        elif isinstance(meaning, list):
+            unknown |= sum(1 << INDEX[bone] for bone in set(meaning))
+        elif meaning is not None:
+            bone_of[name] = INDEX[meaning]
+    if strange:
+        raise ValueError(
+            f"{source}: unknown classes {', '.join(strange)}; give each a bone, a list of bones (labelled jointly or "
+            "in part) or null in --classes, or leave it out with --ignore"
+        )
+    return Classes(bone_of, unknown)
+
+
+def _by_name(name: str) -> Meaning:
+    if bone := _BY_NAME.get(_plain(name)):
+        return bone
+    parts = [_BY_NAME.get(_plain(part)) for part in re.split(r"[/&+,_]| and ", name) if part.strip()]
+    joint = [bone for bone in parts if bone]
+    return joint if len(joint) == len(parts) > 1 else ""
+
+
+def _hint(name: str, possible: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(possible), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

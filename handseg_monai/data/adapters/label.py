@@ -1,0 +1,51 @@
+"""What every adapter gives: one label of one image, not yet drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+Missing = Literal["absent", "unknown"]
+"""What a bone is that a source labels in some images, and not in this one."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label of one image.
+
+    Attributes
+    ----------
+    image
+        The radiograph.
+    source
+        The file, and the place in it, that errors name.
+    known
+        Bit k is set where bone k is labelled here; 0 where the source holds nothing of the image.
+    draw
+        Bit planes, int32 (H, W), of an image of (height, width). Raises ``ValueError`` for what can't be drawn, or
+        does not fit an image of this size; the message leaves out the source.
+    """
+
+    image: Path
+    source: str
+    known: int
+    draw: Callable[[tuple[int, int]], np.ndarray]
+
+
+def require_size(got: tuple[int, ...], shape: tuple[int, int]) -> None:
+    """Refuse a label of another (height, width) than its image.
+
+    Raises
+    ------
+    ValueError
+        They differ.
+    """
+    if tuple(got) != tuple(shape):
+        raise ValueError(
+            f"a label of {' x '.join(map(str, got[::-1]))} pixels for an image of {shape[1]} x {shape[0]}; "
+            "expected the image's own size"
+        )

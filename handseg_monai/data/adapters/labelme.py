@@ -1,0 +1,92 @@
+"""LabelMe JSON, one file an image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handseg_monai.bitplanes import rasterise
+from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
+from handseg_monai.data.adapters.images import Images
+from handseg_monai.data.adapters.label import Label, Missing, require_size
+from handseg_monai.data.items import LabelError
+from handseg_monai.data.polygons import polygon
+
+
+def read_labelme(source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing) -> list[Label]:
+    """Read a folder of LabelMe files; for the parameters see :func:`handseg_monai.data.adapters.convert`.
+
+    A file belongs to the image of its own path below ``source``, or else to its ``imagePath``.
+
+    Raises
+    ------
+    LabelError
+        Files that are not of LabelMe, hold classes that nobody has mapped, or have no image. All of them are listed.
+    """
+    files = [p for p in sorted(source.rglob("*.json")) if not p.name.startswith(".")] if source.is_dir() else [source]
+    if not files:
+        raise LabelError(f"{source}: no *.json in it or below; expected LabelMe files")
+    contents: dict[Path, dict[str, Any]] = {}
+    faults = []
+    for path in files:
+        try:
+            contents[path] = _read(path)
+        except LabelError as error:
+            faults.append(str(error))
+    if faults:
+        raise LabelError("\n".join(faults))
+    classes = resolve({s["label"] for content in contents.values() for s in content["shapes"]}, given, source)
+    anywhere = classes.known(classes.bone_of)
+    labels = []
+    for path, content in contents.items():
+        own = path.relative_to(source).with_suffix("").as_posix() if path != source else path.stem
+        name = own if images.has(own) else str(content.get("imagePath") or own)
+        try:
+            image = images.find(name)
+        except ValueError as error:
+            faults.append(f"{path}: {error}")
+            continue
+        present = classes.known(shape["label"] for shape in content["shapes"])
+        known = anywhere if present and missing == "absent" else present
+        labels.append(Label(image, str(path), known, partial(_draw, content, classes)))
+    if faults:
+        raise LabelError("\n".join(faults))
+    return labels
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise LabelError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"{path}: not JSON ({error})") from error
+    shapes = content.get("shapes") if isinstance(content, dict) else None
+    if not isinstance(shapes, list):
+        raise LabelError(f"{path}: no list 'shapes'; expected a LabelMe file")
+    for number, shape in enumerate(shapes, 1):
+        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+            raise LabelError(f"{path}: shape {number}: no text 'label'")
+    return dict(content)
+
+
+def _draw(content: dict[str, Any], classes: Classes, shape: tuple[int, int]) -> np.ndarray:
+    size = content.get("imageHeight"), content.get("imageWidth")
+    if all(isinstance(n, int) for n in size):
+        require_size(size, shape)  # type: ignore[arg-type]
+    polygons = []
+    for number, entry in enumerate(content["shapes"], 1):
+        if entry["label"] not in classes.bone_of:
+            continue
+        try:
+            if (kind := entry.get("shape_type", "polygon")) != "polygon":
+                raise ValueError(f"shape_type {kind!r}; expected polygon")
+            polygons.append((classes.bone_of[entry["label"]], polygon(entry.get("points"), shape)))
+        except ValueError as error:
+            raise ValueError(f"shape {number}, {entry['label']}: {error}") from error
+    return rasterise(polygons, shape)

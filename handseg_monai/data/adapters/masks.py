@@ -1,0 +1,105 @@
+"""A folder of per-bone masks: a file for each image and bone, or a stack for each image, as RAM-W600 has them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
+from handseg_monai.data.adapters.images import Images
+from handseg_monai.data.adapters.label import Label, Missing, require_size
+from handseg_monai.data.adapters.pixels import PIXEL_SUFFIXES, read_pixels, stem_of
+from handseg_monai.data.items import LabelError
+
+Mask = tuple[Path, int | None]
+"""A file, and the channel of it where it is a stack."""
+
+
+def read_masks(source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing) -> list[Label]:
+    """Read per-bone masks; for the parameters see :func:`handseg_monai.data.adapters.convert`.
+
+    ``SOURCE/<image>/<class>.png``, ``SOURCE/<class>/<image>.png`` (either order, other formats too), or
+    ``SOURCE/<image>.npy``, (C, H, W), whose classes are the channels' numbers, ``"0"``, ``"1"``, …
+
+    Raises
+    ------
+    LabelError
+        Files that belong to no image, or to no class. All of them are listed.
+    """
+    if not source.is_dir():
+        raise LabelError(f"{source}: no such folder; expected masks in <image>/<class>.png or <class>/<image>.png")
+    of_image: dict[Path, list[tuple[str, Mask]]] = defaultdict(list)
+    faults: list[str] = []
+    for path in sorted(source.rglob("*")):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        try:
+            _sort(path, path.relative_to(source), images, of_image)
+        except ValueError as error:
+            faults.append(f"{path}: {error}")
+    if faults:
+        raise LabelError("\n".join(faults))
+    if not of_image:
+        raise LabelError(f"{source}: no masks; expected <image>/<class>.png or <class>/<image>.png")
+    classes = resolve({name for masks in of_image.values() for name, _ in masks}, given, source)
+    anywhere = classes.known(classes.bone_of)
+    labels = []
+    for image, masks in of_image.items():
+        here = classes.known(name for name, _ in masks)
+        drawn = [(name, mask) for name, mask in masks if name in classes.bone_of]
+        known = anywhere if here and missing == "absent" else here
+        labels.append(Label(image, str(masks[0][1][0].parent), known, partial(_draw, drawn, classes)))
+    return labels
+
+
+def _sort(path: Path, relative: Path, images: Images, of_image: dict[Path, list[tuple[str, Mask]]]) -> None:
+    """File one mask under its image, as the class that a folder or the file is named after."""
+    if not relative.name.lower().endswith(PIXEL_SUFFIXES):
+        raise ValueError(f"not a mask; expected {', '.join(PIXEL_SUFFIXES)}")
+    stem = stem_of(relative)
+    if relative.name.lower().endswith(".npy"):
+        image = images.find((relative.parent / stem).as_posix())
+        of_image[image] += [(str(k), (path, k)) for k in range(_channels(path))]
+        return
+    parent = relative.parent.as_posix()
+    first, _, rest = relative.as_posix().partition("/")
+    below = (Path(rest).parent / stem).as_posix()
+    if rest and images.has(parent) and not images.has(below):
+        of_image[images.find(parent)].append((stem, (path, None)))
+    elif rest and images.has(below):
+        of_image[images.find(below)].append((first, (path, None)))
+    else:
+        raise ValueError(f"no image {parent!r} or {below!r} in {images.folder}")
+
+
+def _channels(path: Path) -> int:
+    try:
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"not an array of NumPy, or damaged ({error})") from error
+    if len(shape) != 3:
+        raise ValueError(f"an array of shape {shape}; expected a stack (C, H, W)")
+    return int(shape[0])
+
+
+def _draw(masks: list[tuple[str, Mask]], classes: Classes, shape: tuple[int, int]) -> np.ndarray:
+    planes = np.zeros(shape, np.int32)
+    for name, (path, channel) in masks:
+        try:
+            pixels = read_pixels(path) if channel is None else np.load(path, mmap_mode="r", allow_pickle=False)[channel]
+            require_size(pixels.shape, shape)
+            mask = pixels != 0
+            values = np.unique(pixels[mask])
+            if len(values) > 1:
+                raise ValueError(
+                    f"{len(values) + (not mask.all())} values, {values[0]} and {values[1]} among them; "
+                    "expected 0 and one other: threshold it"
+                )
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path.name}: {error}") from error
+        planes |= mask.astype(np.int32) << np.int32(classes.bone_of[name])
+    return planes

@@ -1,0 +1,56 @@
+"""A submission CSV as labels: what a network, or a vote of several, found on radiographs without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from handseg_monai.bones import INDEX, NAMES
+from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
+from handseg_monai.data.adapters.images import Images
+from handseg_monai.data.adapters.label import Label, Missing
+from handseg_monai.data.items import LabelError
+from handseg_monai.rle import decode_planes, read_csv
+
+
+def read_submission(source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing) -> list[Label]:
+    """Read a submission; for the parameters see :func:`handseg_monai.data.adapters.convert`.
+
+    An empty field says that the bone is absent; ``missing`` is about rows that are not there.
+
+    Raises
+    ------
+    LabelError
+        Not a submission, or an image of it that is not there. All such images are listed.
+    """
+    try:
+        texts = read_csv(source)
+    except OSError as error:
+        raise LabelError(f"{source}: {error.strerror}") from error
+    classes = resolve(NAMES, given, source)
+    labels = []
+    faults = []
+    for name, of_image in texts.items():
+        try:
+            image = images.find(name)
+        except ValueError as error:
+            faults.append(f"{source}: {error}")
+            continue
+        rows = [bone for bone, text in zip(NAMES, of_image, strict=True) if text is not None or missing == "absent"]
+        labels.append(Label(image, f"{source}, image {name}", classes.known(rows), partial(_draw, of_image, classes)))
+    if faults:
+        raise LabelError("\n".join(faults))
+    return labels
+
+
+def _draw(texts: list[str | None], classes: Classes, shape: tuple[int, int]) -> np.ndarray:
+    planes = decode_planes(texts, shape)
+    if all(INDEX[name] == bone for name, bone in classes.bone_of.items()):
+        return planes
+    moved = np.zeros(shape, np.int32)
+    for name, bone in classes.bone_of.items():
+        moved |= ((planes >> INDEX[name]) & 1) << np.int32(bone)
+    return moved

@@ -1,0 +1,84 @@
+"""A labelled dataset on disk, in the competition's layout or converted (``handseg convert``), read alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from handseg_monai.bitplanes import rasterise, reduce
+from handseg_monai.data.competition import find_splits, labelled_items, read_polygons
+from handseg_monai.data.converted import DATALIST, converted_items, read_planes
+from handseg_monai.data.items import Item
+
+
+def is_converted(folder: str | Path) -> bool:
+    """Whether a folder holds the datalist of ``handseg convert``."""
+    return Path(folder, DATALIST).is_file()
+
+
+def dataset_splits(dataset_dir: str | Path) -> dict[str, Path]:
+    """Find the splits of a dataset; one that was converted is a single split, the folder itself."""
+    root = Path(dataset_dir)
+    return {root.name: root} if is_converted(root) else find_splits(root)
+
+
+def training_split(dataset_dir: str | Path) -> Path | None:
+    """Find the split that training takes; None where there is none."""
+    root = Path(dataset_dir)
+    if is_converted(root) or (root / "DCM").is_dir():
+        return root
+    return find_splits(root).get("train")
+
+
+def items_of_split(split: str | Path) -> tuple[list[Item], list[str]]:
+    """List the labelled images of a split, and faults of its files, of either layout.
+
+    Raises
+    ------
+    LabelError
+        See :func:`handseg_monai.data.converted.converted_items`.
+    """
+    return converted_items(split) if is_converted(split) else labelled_items(split)
+
+
+def check_label(label: str | Path, shape: tuple[int, int]) -> bool:
+    """Check a label as :func:`read_truth` does, without filling polygons; whether it holds any bone.
+
+    Raises
+    ------
+    LabelError
+        See :func:`read_truth`.
+    """
+    if Path(label).suffix != ".npz":
+        return bool(read_polygons(label, shape))
+    return bool(read_planes(label, shape).any())
+
+
+def read_truth(label: str | Path, shape: tuple[int, int], size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a label of either layout into bit planes.
+
+    Parameters
+    ----------
+    label
+        Polygons of the competition (``.json``), or bit planes (``.npz``).
+    shape
+        (height, width) of the image that it belongs to.
+    size
+        (height, width) of the result, ``shape`` if None; for what belongs to a pixel there see
+        :func:`handseg_monai.bitplanes.rasterise`.
+
+    Returns
+    -------
+    planes
+        int32, ``size``.
+
+    Raises
+    ------
+    LabelError
+        The file can't be read, or breaks its contract.
+    """
+    if Path(label).suffix != ".npz":
+        return rasterise(read_polygons(label, shape), shape, size)
+    planes = read_planes(label, shape)
+    return planes if size is None or size == shape else reduce(planes, size)
