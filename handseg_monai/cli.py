@@ -88,13 +88,17 @@ def folds(
     out: Annotated[Path, typer.Option(help="Datalist JSON to write.")] = Path("folds.json"),
     k: Annotated[int, typer.Option(help="Number of folds.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the order in which subjects are dealt.")] = 0,
+    exclude: Annotated[Path | None, typer.Option(help="exclude.txt of handseg audit: images to leave out.")] = None,
 ) -> None:
-    """Deal the subjects of a dataset into folds, and write them as a MONAI datalist."""
+    """Deal the subjects of a dataset into folds alike in sex, height and wrist deviation; write a MONAI datalist."""
     from collections import Counter
 
-    from handseg_monai.data.folds import write_folds
+    from handseg_monai.data.folds import dataset_traits, write_folds
+    from handseg_monai.data.traits import print_balance
 
-    fold_of = write_folds(out, data, k, seed)
+    traits = dataset_traits(data, exclude)
+    fold_of = write_folds(out, data, k, seed, exclude, traits)
+    print_balance(fold_of, traits)
     counts = Counter(fold_of.values())
     print(f"{out}: {len(fold_of)} subjects, by fold {[counts[i] for i in range(k)]}")
 
