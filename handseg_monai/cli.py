@@ -104,6 +104,26 @@ def folds(
 
 
 @app.command()
+def audit(
+    source: Annotated[Path, typer.Argument(metavar="DATA|PRED.csv", help="Dataset, or submission.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of a submission's images.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for audit.csv, exclude.txt and worst.png.")] = Path("audit"),
+) -> None:
+    """Find what is wrong with labels and images, and list the images that training should leave out."""
+    from handseg_monai.report import audit as audit_data
+    from handseg_monai.report import print_audit, write_audit
+
+    folder = images if images is not None else source
+    if any(part == "DCM" for part in out.parts) or (
+        images is not None and out.resolve().is_relative_to(folder.resolve())
+    ):
+        raise ValueError(f"--out {out} lies among the radiographs; its picture would be taken for one. Choose another")
+    result = audit_data(source, images)
+    print_audit(result)
+    print(", ".join(str(path) for path in write_audit(result, out)))
+
+
+@app.command()
 def evaluate(
     prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
     truth: Annotated[Path, typer.Option(help="Dataset in the competition's layout, or one of its splits.")],

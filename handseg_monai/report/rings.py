@@ -9,7 +9,7 @@ from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES, Group
 
 BRIGHT = 1.3
-"""Brightness of a ring beside the bone over the flesh there, from which it is one; that of the bone's own shaft is 1."""
+"""Brightness over the flesh beside the bone from which a band is a ring; that of the bone's own shaft is 1."""
 _PROXIMAL = tuple(bone.index for bone in BONES if bone.group is Group.PROXIMAL_PHALANX)
 _STEP = 0.5
 _FLANK = 0.8, 7.0
