@@ -29,8 +29,6 @@ POPULATION = 100
 SPREADS = 3.5
 """Robust standard deviations off the median at which a dataset's own ranges end."""
 
-_TAIL = 0.02
-
 Pair = tuple[int, int]
 
 
@@ -191,9 +189,8 @@ def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) ->
     """Ranges of a dataset's own hands, of which some may be mislabelled: medians, and spreads about them.
 
     Each limit lies :data:`SPREADS` robust standard deviations (1.4826 times the median absolute deviation, taken on
-    its side of the median) off the median, where a clean sample of a few hundred hands would have its extremes, or as
-    far as all but 2 % of the hands go: curled fingers give some bones a long tail. No range is narrower than the frozen
-    one, which knows rarer poses than a few hundred hands do.
+    its side of the median) off the median, where a clean sample of a few hundred hands would have its extremes. No
+    range is narrower than the frozen one, which knows rarer poses than a spread tells of.
 
     Parameters
     ----------
@@ -214,6 +211,7 @@ def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) ->
     ratios = np.log([hand.area / area for hand in full])
     ratios[:, FOREARM] = 0.0
     low, high = _limits(ratios)
+    least, greatest = frozen.area_ratio.T
     upright = []
     for hand in full:
         placement = Placement(hand, frozen.atlas)
@@ -226,9 +224,7 @@ def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) ->
     gaps = {pair: np.array([hand.gap(*pair) for hand in full]) for pair in sorted(NEIGHBOURS)}
     return PlausibleRanges(
         area,
-        np.stack(
-            [np.minimum(np.exp(low), frozen.area_ratio[:, 0]), np.maximum(np.exp(high), frozen.area_ratio[:, 1])], 1
-        ),
+        np.stack([np.minimum(np.exp(low), least), np.maximum(np.exp(high), greatest)], axis=1),
         atlas,
         np.maximum(_limits(displacement)[1], frozen.displacement),
         {pair: max(float(_limits(values[:, None])[1][0]), frozen.gap[pair]) for pair, values in gaps.items()},
@@ -237,12 +233,11 @@ def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) ->
 
 
 def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Robust extremes of each column of (N, M): by the spread about the median, or where 2 % lie beyond, if further."""
+    """Robust extremes of each column of (N, M): by the spread about the median."""
     middle = np.median(values, axis=0)
     off = values - middle
     below, above = (np.nanmedian(np.where(side * off >= 0, np.abs(off), np.nan), axis=0) for side in (-1, 1))
-    low, high = np.percentile(values, (100 * _TAIL, 100 * (1 - _TAIL)), axis=0)
-    return np.minimum(middle - SPREADS * 1.4826 * below, low), np.maximum(middle + SPREADS * 1.4826 * above, high)
+    return middle - SPREADS * 1.4826 * below, middle + SPREADS * 1.4826 * above
 
 
 def _atlas(upright: np.ndarray) -> np.ndarray:

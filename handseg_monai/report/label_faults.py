@@ -117,7 +117,7 @@ def _swap(hand: HandMeasures, ranges: PlausibleRanges) -> Pairs:
     least = before - _PAYS
     for pairs in _EXCHANGES:
         bones = {k for pair in pairs for k in pair}
-        if not hand.placed[list(bones)].all() or len(bones & wrong) < max(2, len(bones) // 2):
+        if not hand.placed[list(bones)].all() or 2 * len(bones & wrong) < len(bones):
             continue
         after, left = disorder(hand.exchanged(pairs), ranges)
         if after < least and not bones & left:
@@ -170,13 +170,20 @@ def piece_faults(planes: np.ndarray, millimetres: float) -> Iterator[LabelFault]
 
 
 def doubled_polygons(polygons: Sequence[tuple[int, Polygon]]) -> Iterator[LabelFault]:
-    """Find bones that are outlined twice: two polygons of one shape, one on the other or moved."""
+    """Find bones outlined twice, by two polygons of one shape, and polygons that stand there for two bones."""
     of: dict[int, list[Polygon]] = defaultdict(list)
     for bone, points in polygons:
         of[bone].append(points)
     for bone, outlines in of.items():
         if any(_one_shape(a, b) for a, b in itertools.combinations(outlines, 2)):
             yield Fault.DOUBLED, (NAMES[bone],), f"{NAMES[bone]} is outlined twice"
+    bones_of: dict[bytes, set[int]] = defaultdict(set)
+    for bone, points in polygons:
+        bones_of[points.tobytes()].add(bone)
+    for bones in bones_of.values():
+        if len(bones) > 1:
+            names = tuple(NAMES[k] for k in sorted(bones))
+            yield Fault.DOUBLED, names, f"{' and '.join(names)} have the same outline"
 
 
 def _one_shape(a: Polygon, b: Polygon) -> bool:

@@ -16,6 +16,8 @@ _FLANK = 0.8, 7.0
 _ENDS = 0.38
 _LEAST = 12.0
 _OFFSET = 2
+_FAINT = 0.1
+"""Share of the image's range of grey below which bone and flesh hardly differ."""
 
 
 def ring_brightness(radiograph: np.ndarray, planes: np.ndarray, millimetres: float) -> dict[int, float]:
@@ -39,15 +41,16 @@ def ring_brightness(radiograph: np.ndarray, planes: np.ndarray, millimetres: flo
         too little is seen are left out.
     """
     image = radiograph.astype(np.float32)
+    grey = float(np.ptp(np.percentile(image, (0.5, 99.5))))
     return {
         bone: brightness
         for bone, box in boxes(planes & np.int32(sum(1 << k for k in _PROXIMAL)))
-        if (brightness := _across(image, planes, bone, box, millimetres)) is not None
+        if (brightness := _across(image, planes, bone, box, millimetres, grey)) is not None
     }
 
 
 def _across(
-    image: np.ndarray, planes: np.ndarray, bone: int, box: tuple[slice, slice], millimetres: float
+    image: np.ndarray, planes: np.ndarray, bone: int, box: tuple[slice, slice], millimetres: float, grey: float
 ) -> float | None:
     y, x = np.nonzero((planes[box] >> bone) & 1)
     if x.size < 3:
@@ -83,7 +86,7 @@ def _across(
         ]
         over = np.where(beside, seen - np.array(usual), -np.inf).max(axis=1)
         contrast = shaft - float(np.median(seen[beside]))
-        sides.append(over / max(abs(contrast), 1e-6) * np.sign(contrast))
+        sides.append(over / max(abs(contrast), _FAINT * grey, 1e-6) * np.sign(contrast))
     # A ring may lie aslant: its two sides are some millimetres apart along the bone.
     window = np.ones((2 * _OFFSET + 1, 1), np.uint8)
     near = [cv2.dilate(np.maximum(side, -9).astype(np.float32)[:, None], window) for side in sides]
