@@ -17,7 +17,7 @@ from handseg_monai.report.audit_sources import Radiograph, read_label
 
 _SIDE = 480
 _LINE = 18
-_LINES = 4
+_LINES = 3
 _FONT, _SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 _GAP = 4
 _COLUMNS = 2
