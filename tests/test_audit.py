@@ -103,6 +103,11 @@ def found(planted: tuple[Path, dict[str, Path], Audit], name: str) -> list[Fault
     return [f.fault for f in result.findings if f.image == where[name].relative_to(root).as_posix() and f.exclude]
 
 
+def masks_of(root: Path) -> list[np.ndarray]:
+    items = labelled_items(root / "train")[0]
+    return [rasterise(read_polygons(item["label"], (256, 256)), (256, 256)) for item in items]
+
+
 class TestPlantedFaults:
     @pytest.mark.parametrize("name", LABEL_FAULTS)
     def test_a_fault_of_the_label_is_found(self, planted, name: str) -> None:
@@ -142,9 +147,8 @@ class TestPlantedFaults:
         image = where["radius and ulna"].relative_to(root).as_posix()
         assert result.excluded[image] == "Radius and Ulna are swapped"
         ring = where["index and ring"].relative_to(root).as_posix()
-        assert "finger-4, finger-5, finger-6, finger-7" in result.excluded[ring].replace(
-            "finger-12", "finger-4"
-        ).replace("finger-13", "finger-5").replace("finger-14", "finger-6").replace("finger-15", "finger-7")
+        (finding,) = [f for f in result.findings if f.image == ring]
+        assert set(finding.bones) == {f"finger-{k}" for k in (4, 5, 6, 7, 12, 13, 14, 15)}
 
     @pytest.mark.parametrize(
         ("name", "factor"), [("half", 2), ("a tenth smaller", 1 / 0.9), ("as the metadata say", 2048 / 3060)]
@@ -162,17 +166,11 @@ class TestCleanData:
 
     def test_false_alarms_of_labels_are_under_2_percent_of_images(self, phantom_dataset: Path) -> None:
         ranges = load_ranges()
-        masks = [hand(number) for number in range(24)]
-        for item in labelled_items(phantom_dataset / "train")[0]:
-            planes = rasterise(read_polygons(item["label"], (256, 256)), (256, 256))
-            masks += [
-                planes,
-                np.ascontiguousarray(planes[:200]),
-                np.ascontiguousarray(planes[56:]),
-                np.rot90(planes).copy(),
-            ]
+        masks = []
+        for planes in masks_of(phantom_dataset):
+            masks += [planes, planes[:200].copy(), planes[56:].copy(), np.rot90(planes).copy(), planes[:, :200].copy()]
         alarms = [faults for planes in masks if (faults := label_faults(measure_hand(planes, ranges.area), ranges))]
-        assert len(masks) == 184
+        assert len(masks) == 200
         assert len(alarms) < 0.02 * len(masks), alarms
 
     def test_the_hands_of_a_subject_are_no_duplicates_mirrored_or_not(self, phantom_dataset: Path) -> None:
@@ -214,7 +212,7 @@ class TestParts:
 
     def test_rings_are_found_on_the_finger_that_wears_them(self) -> None:
         bare = replace(PRESETS["easy"], ring_share=0.0)
-        for number in range(4):
+        for number in range(3):
             plain = render_phantom(41, number, "left", bare, 256)
             ringed = render_phantom(41, number, "left", replace(bare, ring_share=1.0), 256)
             before = ring_brightness(plain.image, plain.planes, plain.spacing)
@@ -243,17 +241,17 @@ class TestParts:
         assert disorder(exchanged.exchanged([(a, b)]), ranges) == disorder(original, ranges)
         assert disorder(original, ranges)[0] == 0
 
-    def test_own_ranges_are_the_populations_whatever_some_labels_hold(self) -> None:
+    def test_own_ranges_are_the_populations_whatever_some_labels_hold(self, phantom_dataset: Path) -> None:
         frozen = load_ranges()
-        measured = [measure_hand(hand(number), frozen.area) for number in range(24)]
-        hands = [one for one in measured if one is not None] * 5
-        wide = [one.exchanged([(k, k + 1) for k in range(0, 24, 2)]) for one in hands[:10]]
+        measured = [measure_hand(planes, frozen.area) for planes in masks_of(phantom_dataset)]
+        hands = [one for one in measured if one is not None] * 3
+        wide = [one.exchanged([(k, k + 1) for k in range(0, 24, 2)]) for one in hands[:6]]
         own, robust = population_ranges(hands, frozen), population_ranges([*hands, *wide], frozen)
         assert own is not None
         assert robust is not None
         np.testing.assert_allclose(own.area, np.median([one.area for one in hands], axis=0))
         np.testing.assert_allclose(robust.area, own.area, rtol=0.05)
-        np.testing.assert_allclose(robust.displacement, own.displacement, rtol=0.35)
+        assert np.median(robust.displacement / own.displacement) < 1.1
         assert np.abs(own.atlas - frozen.atlas).max() < 8
         assert population_ranges(hands[:99], frozen) is None
 
@@ -331,7 +329,7 @@ class TestSubmissions:
             audit(phantom_dataset, tmp_path)
         with pytest.raises(ValueError, match="no such folder"):
             audit(tmp_path / "nowhere")
-        with pytest.raises(ValueError, match="looked for .*train/DCM"):
+        with pytest.raises(ValueError, match=r"looked for .*train/DCM"):
             audit(tmp_path)
 
 
