@@ -48,7 +48,7 @@ def differences(traits: dict[str, Traits], fold_of: dict[str, int]) -> np.ndarra
 class TestExchange:
     @pytest.mark.parametrize(
         ("count", "limits"),
-        [(10, (0.51, 8, 8, 0.51)), (60, (0.17, 1, 1, 0.06)), (400, (0.02, 0.1, 0.1, 0.01))],
+        [(10, (0.51, 12, 12, 0.51)), (60, (0.1, 1, 1, 0.1)), (400, (0.02, 0.1, 0.1, 0.01))],
     )
     def test_folds_are_alike_in_sex_height_and_deviation(self, count: int, limits: tuple[float, ...]) -> None:
         for seed in range(3):
