@@ -158,15 +158,39 @@ def folds(
     out: Annotated[Path, typer.Option(help="Datalist JSON to write.")] = Path("folds.json"),
     k: Annotated[int, typer.Option(help="Number of folds.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the order in which subjects are dealt.")] = 0,
+    exclude: Annotated[Path | None, typer.Option(help="exclude.txt of handseg audit: images to leave out.")] = None,
 ) -> None:
-    """Deal the subjects of a dataset into folds, and write them as a MONAI datalist."""
+    """Deal the subjects of a dataset into folds alike in sex, height and wrist deviation; write a MONAI datalist."""
     from collections import Counter
 
-    from handseg_monai.data.folds import write_folds
+    from handseg_monai.data.folds import dataset_traits, write_folds
+    from handseg_monai.data.traits import print_balance
 
-    fold_of = write_folds(out, data, k, seed)
+    traits = dataset_traits(data, exclude)
+    fold_of = write_folds(out, data, k, seed, exclude, traits)
+    print_balance(fold_of, traits)
     counts = Counter(fold_of.values())
     print(f"{out}: {len(fold_of)} subjects, by fold {[counts[i] for i in range(k)]}")
+
+
+@app.command()
+def audit(
+    source: Annotated[Path, typer.Argument(metavar="DATA|PRED.csv", help="Dataset, or submission.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of a submission's images.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for audit.csv, exclude.txt and worst.png.")] = Path("audit"),
+) -> None:
+    """Find what is wrong with labels and images, and list the images that training should leave out."""
+    from handseg_monai.report import audit as audit_data
+    from handseg_monai.report import print_audit, write_audit
+
+    folder = images if images is not None else source
+    if any(part == "DCM" for part in out.parts) or (
+        images is not None and out.resolve().is_relative_to(folder.resolve())
+    ):
+        raise ValueError(f"--out {out} lies among the radiographs; its picture would be taken for one. Choose another")
+    result = audit_data(source, images)
+    print_audit(result)
+    print(", ".join(str(path) for path in write_audit(result, out)))
 
 
 @app.command()

@@ -77,6 +77,16 @@ def drawn_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_drawn_dataset(tmp_path_factory.mktemp("drawn"), subjects=5)
 
 
+@pytest.fixture(scope="session")
+def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty people, forty phantoms of 256 pixels with metadata; don't change it."""
+    from handseg_monai.phantom import write_dataset
+
+    root = tmp_path_factory.mktemp("phantoms") / "data"
+    write_dataset(root, subjects=20, size=256, seed=5, workers=1, progress=False)
+    return root
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect tests on real radiographs where ``HANDSEG_REAL_DIR`` names no folder of them."""
     if not os.environ.get("HANDSEG_REAL_DIR"):

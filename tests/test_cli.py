@@ -34,7 +34,7 @@ def perfect(drawn_dataset: Path, tmp_path: Path) -> Path:
 def test_help_lists_the_commands_and_imports_no_torch() -> None:
     result = handseg("--help")
     assert result.returncode == 0
-    for command in ("demo", "phantom", "convert", "folds", "evaluate", "joints", "plausibility"):
+    for command in ("demo", "phantom", "convert", "folds", "audit", "evaluate", "joints", "plausibility"):
         assert command in result.stdout
         assert handseg(command, "--help").returncode == 0
     script = "import sys, handseg_monai.cli; sys.exit(bool({'torch', 'monai', 'cv2', 'numba'} & set(sys.modules)))"
@@ -70,9 +70,32 @@ def test_folds_writes_a_datalist(drawn_dataset: Path, tmp_path: Path) -> None:
     result = handseg("folds", str(drawn_dataset), "--k", "5", "--out", str(out))
     assert result.returncode == 0, result.stderr
     assert "5 subjects, by fold [1, 1, 1, 1, 1]" in result.stdout
+    assert "not balanced by sex and height" in result.stdout
     entries = json.loads(out.read_text())["training"]
     assert {(e["image"].split("/")[2], e["fold"]) for e in entries}.__len__() == 5
     assert all((drawn_dataset / e["image"]).is_file() and (drawn_dataset / e["label"]).is_file() for e in entries)
+
+
+def test_audit_lists_findings_with_code_0_and_refuses_bad_input_with_code_2(
+    drawn_dataset: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(drawn_dataset, root)
+    image = min((root / "train" / "DCM").rglob("*.png"))
+    image.write_bytes(b"")
+    result = handseg("audit", str(root), "--out", str(tmp_path / "out"))
+    assert result.returncode == 0, result.stderr
+    assert f"{image.relative_to(root)}: the file is empty" in result.stdout
+    assert "of 10 images with findings" in result.stdout
+    assert f"{image.relative_to(root)},the file is empty" in (tmp_path / "out" / "exclude.txt").read_text()
+    for arguments in (
+        (str(tmp_path / "nowhere"),),
+        (str(root), "--images", str(root)),
+        (str(root), "--out", str(root / "train" / "DCM" / "out")),
+    ):
+        refused = handseg("audit", *arguments)
+        assert refused.returncode == 2
+        assert len(refused.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

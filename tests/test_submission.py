@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.data.competition import Item
+from handseg_monai.data.items import Item
 from handseg_monai.handlers import SubmissionWriter
 from handseg_monai.rle import decode_planes, read_csv
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from handseg_monai.bitplanes import Polygon
@@ -27,13 +28,16 @@ def find_splits(dataset_dir: str | Path) -> dict[str, Path]:
     return {name: root / name for name in ("train", "test") if (root / name / "DCM").is_dir()}
 
 
-def labelled_items(split: str | Path) -> tuple[list[Item], list[str]]:
+def labelled_items(split: str | Path, excluded: Collection[Path] = ()) -> tuple[list[Item], list[str]]:
     """Pair the images of a split with their labels by relative path without suffix.
 
     Parameters
     ----------
     split
         Folder that holds ``DCM`` and ``outputs_json``.
+    excluded
+        Images to leave out with their labels, and labels to leave out; see
+        :func:`~handseg_monai.data.exclude.read_exclude`.
 
     Returns
     -------
@@ -46,13 +50,15 @@ def labelled_items(split: str | Path) -> tuple[list[Item], list[str]]:
     labels = {
         path.relative_to(labels_dir).with_suffix(""): path
         for path in sorted(labels_dir.rglob("*.json"))
-        if not path.name.startswith(".")
+        if not path.name.startswith(".") and path not in excluded
     }
     items: list[Item] = []
     faults = []
     for image in find_images(images_dir):
         key = image.relative_to(images_dir).with_suffix("")
         label = labels.pop(key, None)
+        if image in excluded:
+            continue
         if label is None:
             faults.append(f"{image}: no label; looked for {labels_dir / key}.json")
             continue

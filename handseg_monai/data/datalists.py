@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from handseg_monai.data.converted import DATALIST
+from handseg_monai.data.exclude import ExcludeError, excluding
 from handseg_monai.data.folds import split_items
 from handseg_monai.data.images import IMAGE_SUFFIXES, UnreadableImageError, find_images, image_size, read_radiograph
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
+
+logger = logging.getLogger(__name__)
 
 
 class DatasetError(ValueError):
@@ -60,15 +64,35 @@ def training_datalist(
     num_folds: int = 5,
     seed: int = 0,
     folds_file: str | Path | None = None,
+    exclude: str | Path | None = None,
 ) -> dict[str, list[Item]]:
     """List a dataset's labelled radiographs as ``training`` and ``validation``; for the rest see :func:`split_items`.
+
+    Images that ``exclude`` lists (:func:`~handseg_monai.data.exclude.read_exclude`) are left out of both; their number
+    is logged.
 
     Raises
     ------
     DatasetError
-        No such folder, no labelled images in it, or folds that can't be made.
+        No such folder, no labelled images in it, a list of images to leave out that does not fit it, or folds that
+        can't be made.
     """
-    items, faults = _labelled(dataset_dir)
+    lists = _training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude)
+    if exclude:
+        named, used = len(excluding(exclude, dataset_dir)), sum(len(data) for data in lists.values())
+        logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
+    return lists
+
+
+def _training_datalist(
+    dataset_dir: str | Path,
+    fold: int,
+    num_folds: int,
+    seed: int,
+    folds_file: str | Path | None,
+    exclude: str | Path | None,
+) -> dict[str, list[Item]]:
+    items, faults = _labelled(dataset_dir, exclude)
     if faults:
         raise DatasetError("\n".join(faults))
     try:
@@ -109,7 +133,7 @@ def phantom_datalist(dataset_dir: str | Path, held_out: float = 0.03) -> dict[st
     }
 
 
-def _labelled(dataset_dir: str | Path) -> tuple[list[Item], list[str]]:
+def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tuple[list[Item], list[str]]:
     root = Path(str(dataset_dir))
     if not root.is_dir():
         raise DatasetError(f"no such folder: {root} (--dataset_dir, looked for train/DCM and train/outputs_json)")
@@ -121,9 +145,12 @@ def _labelled(dataset_dir: str | Path) -> tuple[list[Item], list[str]]:
     if not is_converted(split) and not (split / "outputs_json").is_dir():
         raise DatasetError(f"no labels in {split}: looked for {split}/outputs_json")
     try:
-        items, faults = items_of_split(split)
-    except LabelError as error:
+        excluded = excluding(exclude, root)
+        items, faults = items_of_split(split, excluded)
+    except (ExcludeError, LabelError) as error:
         raise DatasetError(str(error)) from error
+    if not items and not faults and excluded:
+        raise DatasetError(f"no images left in {split}: {exclude} leaves out all of them")
     if not items and not faults:
         if is_converted(split):
             raise DatasetError(f"{split}/{DATALIST}: the list 'training' is empty")
@@ -138,6 +165,7 @@ def check_training(
     seed: int = 0,
     folds_file: str | Path | None = None,
     world_size: int = 1,
+    exclude: str | Path | None = None,
 ) -> None:
     """Check that training can begin: every image is whole, every label keeps the contract, the folds exist.
 
@@ -146,11 +174,11 @@ def check_training(
     DatasetError
         With all faults of all files, a line each.
     """
-    items, faults = _labelled(dataset_dir)
+    items, faults = _labelled(dataset_dir, exclude)
     faults += check_items(items)
     if faults:
         raise DatasetError("\n".join([f"{dataset_dir}: {len(faults)} faults, training does not begin:", *faults]))
-    lists = training_datalist(dataset_dir, fold, num_folds, seed, folds_file)
+    lists = _training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude)
     for name, data in lists.items():
         if len(data) < world_size:
             raise DatasetError(f"{dataset_dir}: {len(data)} {name} images for {world_size} ranks; expected one each")

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from handseg_monai.data.exchange import exchange
+from handseg_monai.data.exclude import excluding
 from handseg_monai.data.images import find_images
 from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import dataset_splits, items_of_split, training_split
+from handseg_monai.data.traits import SubjectTraits, Traits, as_columns, read_traits
 from handseg_monai.files import atomic_open
 
 
-def assign_folds(subjects: Sequence[str], num_folds: int, seed: int = 0) -> dict[str, int]:
-    """Deal subjects into folds of about equal numbers of images.
+def assign_folds(
+    subjects: Sequence[str], num_folds: int, seed: int = 0, traits: Mapping[str, Traits] | None = None
+) -> dict[str, int]:
+    """Deal subjects into folds of about equal numbers of images, alike in the subjects' traits.
 
     Parameters
     ----------
@@ -25,7 +30,10 @@ def assign_folds(subjects: Sequence[str], num_folds: int, seed: int = 0) -> dict
     num_folds
         Number of folds, at least 2.
     seed
-        Of the order in which subjects are dealt. The result depends on nothing else.
+        Of the order in which subjects are dealt. The result depends on nothing else but the traits.
+    traits
+        Sex, height and wrist deviation of each subject; subjects are then exchanged between folds until no exchange
+        makes the folds more alike (:func:`~handseg_monai.data.exchange.exchange`). None deals by number alone.
 
     Returns
     -------
@@ -45,12 +53,13 @@ def assign_folds(subjects: Sequence[str], num_folds: int, seed: int = 0) -> dict
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-counts[order], kind="stable")]
     images_in = np.zeros(num_folds, np.int64)
-    fold_of = {}
+    folds = np.zeros(len(names), np.int64)
     for i in order:
-        fold = int(images_in.argmin())
-        fold_of[str(names[i])] = fold
-        images_in[fold] += counts[i]
-    return fold_of
+        folds[i] = images_in.argmin()
+        images_in[folds[i]] += counts[i]
+    if traits is not None:
+        folds = exchange(folds, counts, as_columns([traits[str(name)] for name in names]))
+    return {str(name): int(fold) for name, fold in zip(names, folds, strict=True)}
 
 
 def split_items(
@@ -93,11 +102,31 @@ def split_items(
     return training, validation
 
 
-def write_folds(path: str | Path, dataset_dir: str | Path, num_folds: int, seed: int = 0) -> dict[str, int]:
+def write_folds(
+    path: str | Path,
+    dataset_dir: str | Path,
+    num_folds: int,
+    seed: int = 0,
+    exclude: str | Path | None = None,
+    traits: SubjectTraits | None = None,
+) -> dict[str, int]:
     """Write a dataset as a datalist with folds, in the form of MONAI's Auto3DSeg.
 
     ``{"training": [{"image", "label", "subject", "fold"}, …], "testing": [{"image"}, …]}``, paths relative to
     ``dataset_dir``. Returns the fold of each subject.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    dataset_dir
+        Dataset in the competition's layout.
+    num_folds, seed
+        See :func:`assign_folds`.
+    exclude
+        List of images to leave out; see :func:`~handseg_monai.data.exclude.read_exclude`.
+    traits
+        Those of :func:`dataset_traits`, which are read if None.
 
     Raises
     ------
@@ -105,13 +134,10 @@ def write_folds(path: str | Path, dataset_dir: str | Path, num_folds: int, seed:
         The dataset has no labelled images, an image or a label stands alone, or there are too few subjects.
     """
     root = Path(dataset_dir)
-    train = training_split(root)
-    items, faults = items_of_split(train) if train else ([], [])
-    if faults:
-        raise ValueError("\n".join(faults))
-    if not items:
-        raise ValueError(f"no labelled images in {root}; looked for train/DCM and train/outputs_json")
-    fold_of = assign_folds([item["subject"] for item in items], num_folds, seed)
+    items = _training_items(root, exclude)
+    if traits is None:
+        traits = dataset_traits(root, exclude)
+    fold_of = assign_folds([item["subject"] for item in items], num_folds, seed, traits.of)
     training = [
         {
             "image": Path(os.path.relpath(item["image"], root)).as_posix(),
@@ -121,12 +147,32 @@ def write_folds(path: str | Path, dataset_dir: str | Path, num_folds: int, seed:
         }
         for item in items
     ]
-    test = dataset_splits(root).get("test") if train != root else None
+    test = dataset_splits(root).get("test") if training_split(root) != root else None
     testing = [{"image": p.relative_to(root).as_posix()} for p in find_images(test / "DCM")] if test else []
     with atomic_open(path) as file:
         json.dump({"training": training, "testing": testing}, file, indent=1, ensure_ascii=False)
         file.write("\n")
     return fold_of
+
+
+def dataset_traits(dataset_dir: str | Path, exclude: str | Path | None = None, progress: bool = True) -> SubjectTraits:
+    """Traits of the subjects of a dataset, by its ``meta_data.xlsx`` and its labels; raises as :func:`write_folds`."""
+    root = Path(dataset_dir)
+    items = _training_items(root, exclude)
+    metadata = root / "meta_data.xlsx"
+    if (root / "DCM").is_dir() and not metadata.is_file():
+        metadata = root.parent / "meta_data.xlsx"
+    return read_traits(items, metadata, progress)
+
+
+def _training_items(root: Path, exclude: str | Path | None) -> list[Item]:
+    train = training_split(root)
+    items, faults = items_of_split(train, excluding(exclude, root)) if train else ([], [])
+    if faults:
+        raise ValueError("\n".join(faults))
+    if not items:
+        raise ValueError(f"no labelled images in {root}; looked for train/DCM and train/outputs_json")
+    return items
 
 
 def read_folds(path: str | Path) -> dict[str, int]:

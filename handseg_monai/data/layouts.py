@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,18 @@ def training_split(dataset_dir: str | Path) -> Path | None:
     return find_splits(root).get("train")
 
 
-def items_of_split(split: str | Path) -> tuple[list[Item], list[str]]:
-    """List the labelled images of a split, and faults of its files, of either layout.
+def items_of_split(split: str | Path, excluded: Collection[Path] = ()) -> tuple[list[Item], list[str]]:
+    """List the labelled images of a split but those of `excluded`, and faults of its files, of either layout.
 
     Raises
     ------
     LabelError
         See :func:`handseg_monai.data.converted.converted_items`.
     """
-    return converted_items(split) if is_converted(split) else labelled_items(split)
+    if not is_converted(split):
+        return labelled_items(split, excluded)
+    items, faults = converted_items(split)
+    return [item for item in items if Path(item["image"]) not in excluded], faults
 
 
 def check_label(label: str | Path, shape: tuple[int, int]) -> bool:

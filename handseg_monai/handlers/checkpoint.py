@@ -15,7 +15,7 @@ from monai.engines import Workflow
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from handseg_monai.data.competition import Item
+from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_path
 from handseg_monai.handlers.weights import CheckpointError, load_weights
 

@@ -11,8 +11,8 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from handseg_monai import drawing
-from handseg_monai.data.competition import Item
 from handseg_monai.data.images import read_radiograph
+from handseg_monai.data.items import Item
 
 
 def _planes(value: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.data.competition import Item
+from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_open
 from handseg_monai.rle import HEADER, encode_planes, rows
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from handseg_monai.data.competition import Item
+from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_path
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ whose bones have the phantom's median areas. Points in the plane are complex num
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -75,6 +76,26 @@ class HandMeasures:
         p, q = self.outlines[a], self.outlines[b]
         squared = (p.real[:, None] - q.real) ** 2 + (p.imag[:, None] - q.imag) ** 2
         return max(0.0, float(np.sqrt(squared.min())) - self.pixel)
+
+    def exchanged(self, pairs: Iterable[tuple[int, int]]) -> HandMeasures:
+        """Measures of the same hand with the labels of two bones exchanged, for each pair.
+
+        A bone of the forearm is located by its end, the others by their centre: such a pair can't be exchanged.
+        """
+        order = np.arange(NUM_BONES)
+        for a, b in pairs:
+            order[[a, b]] = order[[b, a]]
+        return replace(
+            self,
+            found=self.found[order],
+            whole=self.whole[order],
+            placed=self.placed[order],
+            area=self.area[order],
+            stray=self.stray[order],
+            centre=self.centre[order],
+            outlines=tuple(self.outlines[k] for k in order),
+            overlap=self.overlap[np.ix_(order, order)],
+        )
 
     def inside(self, point: complex, margin: float) -> bool:
         """Tell whether a point lies inside of the image, ``margin`` millimetres off its border."""

@@ -1,4 +1,4 @@
-"""Sizes of the images of a submission, which itself holds none."""
+"""Places and sizes of the images of a submission, which itself holds none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from handseg_monai.data.images import find_images, image_size
 
 
 def image_sizes(names: Collection[str], folder: str | Path) -> dict[str, tuple[int, int]]:
-    """(height, width) of images by their names in a submission: base names, or paths below the folder.
+    """(height, width) of images by their names in a submission; raises as :func:`image_paths`."""
+    return {name: image_size(path) for name, path in image_paths(names, folder).items()}
+
+
+def image_paths(names: Collection[str], folder: str | Path) -> dict[str, Path]:
+    """Paths of images by their names in a submission: base names, or paths below the folder.
 
     Parameters
     ----------
@@ -38,4 +43,4 @@ def image_sizes(names: Collection[str], folder: str | Path) -> dict[str, tuple[i
     if lacks := sorted(wanted - found.keys()):
         shown = ", ".join(lacks[:3]) + (", …" if len(lacks) > 3 else "")
         raise ValueError(f"{folder}: lacks {len(lacks)} of the images ({shown})")
-    return {name: image_size(path) for name, path in found.items()}
+    return found

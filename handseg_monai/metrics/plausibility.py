@@ -52,12 +52,15 @@ class Finding:
         Doubtful or wrong.
     text
         In words; millimetres are those of a hand of median size.
+    credit
+        Of the test that found it, below 1; 0 where it is wrong.
     """
 
     part: str
     bones: tuple[str, ...]
     severity: Severity
     text: str
+    credit: float = 0.0
 
     def __str__(self) -> str:
         return self.text
@@ -199,7 +202,19 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
     if planes.ndim != 2:
         raise ValueError(f"expected bit planes of shape (H, W), got {planes.shape}")
     ranges = ranges or load_ranges()
-    hand = measure_hand(planes, ranges.area)
+    return judge_hand(measure_hand(planes, ranges.area), ranges)
+
+
+def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges) -> Plausibility:
+    """Judge a hand that is measured already; see :func:`plausibility`.
+
+    Parameters
+    ----------
+    hand
+        Measures by the areas of ``ranges``, or None where there were too few bones to measure.
+    ranges
+        What to judge by.
+    """
     if hand is None:
         text = f"fewer than {LEAST_WHOLE} bones of hand and wrist lie whole in the image"
         return Plausibility(0.0, {"presence": 0.0}, (Finding("presence", (), Severity.WRONG, text),))
@@ -224,10 +239,27 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
             tuple(NAMES[k] for k in test.bones),
             Severity.DOUBTFUL if test.credit > 0 else Severity.WRONG,
             test.text,
+            test.credit,
         )
         for test, part in faults
     )
     return Plausibility(float(np.prod(list(parts.values()))), parts, findings)
+
+
+def disorder(hand: HandMeasures, ranges: PlausibleRanges) -> tuple[float, frozenset[int]]:
+    """How far the bones of a hand are out of place and order: quick to compute, for comparing labellings of one hand.
+
+    Returns
+    -------
+    lost
+        Credit lost in the tests of ``places``, ``order`` and ``areas``; 0 where all is in place.
+    wrong
+        Indices of the bones that those of places and order find wrong.
+    """
+    placement = Placement(hand, ranges.atlas)
+    tests = [*_places(hand, placement, ranges), *_order(hand, placement), *_order_in_rays(hand)]
+    lost = sum(1 - test.credit for test in [*tests, *_areas(hand, ranges)])
+    return float(lost), frozenset(k for test in tests if test.credit == 0 for k in test.bones)
 
 
 def _presence(hand: HandMeasures, placement: Placement, ranges: PlausibleRanges) -> Iterator[_Test]:

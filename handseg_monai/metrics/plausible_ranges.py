@@ -24,6 +24,10 @@ SUBJECTS, SEED, SIZE = 150, 2718, 512
 """People (two hands each), seed and size in pixels of the phantoms (preset ``standard``) that the ranges come from."""
 USUAL = 99.5
 """Percentile of the distances that counts as the range: the most curled finger of all is no measure."""
+POPULATION = 100
+"""Whole hands from which a dataset's own ranges are better than the frozen ones."""
+SPREADS = 3.5
+"""Robust standard deviations off the median at which a dataset's own ranges end."""
 
 Pair = tuple[int, int]
 
@@ -165,11 +169,7 @@ def freeze_ranges(masks: Sequence[np.ndarray], spacing: Sequence[float], left: S
     ratios = np.array([hand.area / area for hand in hands])
     ratios[:, FOREARM] = 1.0
     upright = np.array([-h.centre.conj() if is_left else h.centre for h, is_left in zip(hands, left, strict=True)])
-    atlas = upright[0] - upright[0].mean()
-    for _ in range(3):
-        turned = [(c - c.mean()) * _turn(c, atlas) for c in upright]
-        atlas = np.median(np.real(turned), axis=0) + 1j * np.median(np.imag(turned), axis=0)
-    atlas *= _upright(atlas)
+    atlas = _atlas(upright)
     placements = [Placement(hand, atlas) for hand in hands]
     displacement = [
         [abs(placement.expected(k) - hand.centre[k]) for k in range(NUM_BONES)]
@@ -183,6 +183,70 @@ def freeze_ranges(masks: Sequence[np.ndarray], spacing: Sequence[float], left: S
         {pair: float(np.percentile([hand.gap(*pair) for hand in hands], USUAL)) for pair in sorted(NEIGHBOURS)},
         {pair: max(float(hand.overlap[pair]) for hand in hands) for pair in sorted(OVERLAPS)},
     )
+
+
+def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) -> PlausibleRanges | None:
+    """Ranges of a dataset's own hands, of which some may be mislabelled: medians, and spreads about them.
+
+    Each limit lies :data:`SPREADS` robust standard deviations (1.4826 times the median absolute deviation, taken on
+    its side of the median) off the median, where a clean sample of a few hundred hands would have its extremes. No
+    range is narrower than the frozen one, which knows rarer poses than a spread tells of.
+
+    Parameters
+    ----------
+    hands
+        Measures by the areas of ``frozen``.
+    frozen
+        The ranges that the package brings; they say which side a hand is of, and how far overlaps and tips may go.
+
+    Returns
+    -------
+    ranges
+        None where fewer than :data:`POPULATION` hands show all bones in place.
+    """
+    full = [hand for hand in hands if hand.placed.all()]
+    if len(full) < POPULATION:
+        return None
+    area = np.median([hand.area for hand in full], axis=0)
+    ratios = np.log([hand.area / area for hand in full])
+    ratios[:, FOREARM] = 0.0
+    low, high = _limits(ratios)
+    least, greatest = frozen.area_ratio.T
+    upright = []
+    for hand in full:
+        placement = Placement(hand, frozen.atlas)
+        is_right = (placement.thumbward / (1j * placement.up)).real < 0
+        upright.append(hand.centre if is_right else -hand.centre.conj())
+    atlas = _atlas(np.array(upright))
+    displacement = np.array(
+        [[abs(p.expected(k) - h.centre[k]) for k in range(NUM_BONES)] for h in full for p in (Placement(h, atlas),)]
+    )
+    gaps = {pair: np.array([hand.gap(*pair) for hand in full]) for pair in sorted(NEIGHBOURS)}
+    return PlausibleRanges(
+        area,
+        np.stack([np.minimum(np.exp(low), least), np.maximum(np.exp(high), greatest)], axis=1),
+        atlas,
+        np.maximum(_limits(displacement)[1], frozen.displacement),
+        {pair: max(float(_limits(values[:, None])[1][0]), frozen.gap[pair]) for pair, values in gaps.items()},
+        frozen.overlap,
+    )
+
+
+def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Robust extremes of each column of (N, M): by the spread about the median."""
+    middle = np.median(values, axis=0)
+    off = values - middle
+    below, above = (np.nanmedian(np.where(side * off >= 0, np.abs(off), np.nan), axis=0) for side in (-1, 1))
+    return middle - SPREADS * 1.4826 * below, middle + SPREADS * 1.4826 * above
+
+
+def _atlas(upright: np.ndarray) -> np.ndarray:
+    """Median centres of right hands, complex128 (N, 29), laid over one another; fingers up."""
+    atlas = upright[0] - upright[0].mean()
+    for _ in range(3):
+        turned = [(c - c.mean()) * _turn(c, atlas) for c in upright]
+        atlas = np.median(np.real(turned), axis=0) + 1j * np.median(np.imag(turned), axis=0)
+    return np.asarray(atlas * _upright(atlas))
 
 
 def _upright(atlas: np.ndarray) -> complex:

@@ -1,0 +1,111 @@
+"""``meta_data.xlsx``: sex and height of the subjects, in spite of its headings and stray characters."""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Sex = Literal["female", "male"]
+
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "ID": ("id", "subject"),
+    "sex": ("성별", "sex", "gender"),
+    "height": ("키", "신장", "height"),
+}
+_SEXES: dict[str, Sex] = {}
+for _sex, _words in (("female", "여 여자 여성 f w female woman"), ("male", "남 남자 남성 m male man")):
+    _SEXES.update(dict.fromkeys(_words.split(), _sex))  # type: ignore[arg-type]
+_CENTIMETRES = 90.0, 230.0
+"""Heights that an adult or a child of school age has."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """What the table says of a subject; None where it says nothing, or nothing that can be right.
+
+    Attributes
+    ----------
+    sex
+        ``"female"`` or ``"male"``.
+    height
+        Centimetres.
+    """
+
+    sex: Sex | None = None
+    height: float | None = None
+
+
+def read_metadata(path: str | Path) -> dict[str, Person]:
+    """Read the table of the subjects from the first sheet of a workbook.
+
+    Columns go by their headings, Korean or English, in any order; others are passed over. Excel's escapes of control
+    characters (``_x0008_``), control characters and spaces are removed. Of two rows of one ID the first counts.
+
+    Parameters
+    ----------
+    path
+        ``meta_data.xlsx``.
+
+    Returns
+    -------
+    people
+        By ID.
+
+    Raises
+    ------
+    ImportError
+        ``openpyxl`` is missing.
+    ValueError
+        The file is missing or no workbook, or has no column ``ID``. The message names the file.
+    """
+    try:
+        from openpyxl import load_workbook
+        from openpyxl.utils.exceptions import InvalidFileException
+    except ImportError as error:
+        raise ImportError(f"{path}: reading it needs openpyxl: pip install openpyxl") from error
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+        rows = [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]
+        book.close()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from error
+    except (InvalidFileException, zipfile.BadZipFile, KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"{path}: not a workbook (.xlsx), or damaged ({error})") from error
+    place = _places(rows[0] if rows else [])
+    if "ID" not in place:
+        shown = ", ".join(_clean(cell) for cell in rows[0]) if rows else "nothing"
+        raise ValueError(f"{path}: no column 'ID' in the first row, which holds {shown}")
+    people: dict[str, Person] = {}
+    for row in rows[1:]:
+        cells = {name: row[i] for name, i in place.items() if i < len(row)}
+        if subject := _clean(cells.get("ID")):
+            sex = _SEXES.get(_clean(cells.get("sex")).lower())
+            people.setdefault(subject, Person(sex, _height(cells.get("height"))))
+    return people
+
+
+def _places(headings: Sequence[object]) -> dict[str, int]:
+    place: dict[str, int] = {}
+    for i, heading in enumerate(headings):
+        # A heading may carry its meaning in brackets: 키(신장).
+        words = set(re.split(r"[^\w]+", _clean(heading).lower()))
+        for name, known in _COLUMNS.items():
+            if words & set(known):
+                place.setdefault(name, i)
+    return place
+
+
+def _clean(cell: object) -> str:
+    text = re.sub(r"_x[0-9A-Fa-f]{4}_", "", "" if cell is None else str(cell))
+    return "".join(c for c in text if c.isprintable()).strip()
+
+
+def _height(cell: object) -> float | None:
+    number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:cm)?", _clean(cell).lower())
+    height = float(number[1]) if number else math.nan
+    return height if _CENTIMETRES[0] <= height <= _CENTIMETRES[1] else None

@@ -1,0 +1,65 @@
+"""What an audit may find in a dataset or a submission."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """Kind of a finding."""
+
+    UNREADABLE = "unreadable"
+    CONSTANT = "constant"
+    PAIRING = "pairing"
+    DUPLICATE = "duplicate"
+    LABEL = "label"
+    SCALE = "scale"
+    MISFIT = "misfit"
+    SWAPPED = "swapped"
+    MISSING = "missing"
+    DOUBLED = "doubled"
+    STRAY = "stray"
+    AREA = "area"
+    POSITION = "position"
+    OVERLAP = "overlap"
+    RING = "ring"
+
+
+NOTES = frozenset({Fault.RING})
+"""Faults that are no reason to leave an image out: its label is right."""
+
+_RANK = {fault: number for number, fault in enumerate(Fault)}
+
+
+@dataclass(frozen=True)
+class AuditFinding:
+    """Something that is wrong with an image or its label.
+
+    Attributes
+    ----------
+    image
+        Path relative to the dataset (of a label without an image: the label's).
+    fault
+        Its kind.
+    text
+        In words.
+    bones
+        Names of the bones concerned.
+    other
+        Path of the other image, of a duplicate.
+    exclude
+        Whether training should leave the image out.
+    """
+
+    image: str
+    fault: Fault
+    text: str
+    bones: tuple[str, ...] = ()
+    other: str = ""
+    exclude: bool = True
+
+    @property
+    def rank(self) -> tuple[bool, int, str]:
+        """Order of findings: those that exclude first, then by kind."""
+        return not self.exclude, _RANK[self.fault], self.image

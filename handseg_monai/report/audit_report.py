@@ -1,0 +1,80 @@
+"""What an audit leaves: a printed summary, a table, pictures, and the list of images to leave out."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from handseg_monai.data.exclude import write_exclude
+from handseg_monai.drawing import save
+from handseg_monai.files import atomic_open
+from handseg_monai.report.audit import Audit
+from handseg_monai.report.audit_findings import NOTES, Fault
+from handseg_monai.report.audit_pictures import audit_sheet
+
+_SHOWN = 20
+
+
+def write_audit(result: Audit, out: str | Path) -> list[Path]:
+    """Write an audit into a folder, each file atomically.
+
+    Parameters
+    ----------
+    result
+        The audit.
+    out
+        Folder for ``audit.csv`` (a row for each finding), ``exclude.txt`` (images to leave out of training) and
+        ``worst.png`` (the worst images; none where nothing was found). Older ones are replaced.
+
+    Returns
+    -------
+    paths
+        Of the files.
+    """
+    out = Path(out)
+    subjects = {radiograph.name: radiograph.subject for radiograph in result.radiographs}
+    with atomic_open(out / "audit.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("image", "subject", "fault", "bones", "excluded", "other_image", "finding"))
+        for f in result.findings:
+            row = (f.image, subjects.get(f.image, ""), f.fault, " ".join(f.bones), int(f.exclude), f.other, f.text)
+            writer.writerow(row)
+    write_exclude(out / "exclude.txt", result.excluded.items())
+    paths = [out / "audit.csv", out / "exclude.txt"]
+    pictures = out / "worst.png"
+    if result.findings:
+        save(pictures, audit_sheet(result.radiographs, result.findings))
+        paths.append(pictures)
+    else:
+        pictures.unlink(missing_ok=True)
+    return paths
+
+
+def print_audit(result: Audit) -> None:
+    """Print how many images have each fault, and the worst of them."""
+    counts = Counter(fault for _, fault in {(f.image, f.fault) for f in result.findings})
+    table = Table()
+    table.add_column("fault")
+    table.add_column("images", justify="right")
+    table.add_column("first of them", overflow="fold")
+    for fault in Fault:
+        if counts[fault]:
+            first = next(f for f in result.findings if f.fault is fault)
+            table.add_row(f"{fault}{' (note)' if fault in NOTES else ''}", str(counts[fault]), escape(first.image))
+    if counts:
+        Console().print(table)
+    for finding in result.findings[:_SHOWN]:
+        print(f"{finding.image}: {finding.text}")
+    if len(result.findings) > _SHOWN:
+        print(f"… and {len(result.findings) - _SHOWN} more in audit.csv")
+    ranges = "the dataset's own ranges" if result.own_ranges else "the ranges of phantoms"
+    images = len({f.image for f in result.findings})
+    print(
+        f"{images} of {len(result.radiographs)} images with findings, {len(result.excluded)} to leave out; "
+        f"hands judged by {ranges}"
+    )

@@ -1,0 +1,87 @@
+"""How well a label lies on the bones of its image, and at which scale it would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from handseg_monai.bitplanes import Polygon
+
+SIZE = 512
+"""Long side that images are looked at, pixels."""
+_BLUR = 1.2
+_STEP = 2.0
+_SCALES = np.exp(np.linspace(np.log(0.25), np.log(4.0), 601))
+_RIM = 2
+
+
+class EdgeDirections:
+    """Direction in which an image grows brighter at each of its pixels, as unit vectors.
+
+    Parameters
+    ----------
+    radiograph
+        Any real dtype, (H, W).
+    """
+
+    def __init__(self, radiograph: np.ndarray) -> None:
+        self._shape = radiograph.shape
+        self._factor = min(1.0, SIZE / max(radiograph.shape))
+        size = [max(1, round(n * self._factor)) for n in radiograph.shape[::-1]]
+        small = cv2.resize(radiograph.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), _BLUR)
+        x, y = (cv2.Sobel(small, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+        length = np.maximum(np.hypot(x, y), 1e-6 * max(float(np.ptp(small)), 1e-6))
+        self._x, self._y = x / length, y / length
+
+    def agreement(self, points: np.ndarray, inward: np.ndarray, scale: float = 1.0) -> float:
+        """Mean cosine between an outline's inward normals and the image's gradient, -1 to 1.
+
+        Bones are brighter than what is around them: a label that lies on them comes near to 1, one that lies anywhere
+        near to 0, and one on an image whose bones are dark near to -1.
+
+        Parameters
+        ----------
+        points, inward
+            Those of :func:`outline_points`, in pixels of the image.
+        scale
+            Factor that the points are multiplied by first.
+
+        Returns
+        -------
+        agreement
+            Of the points within the image; 0 where less than half of them are.
+        """
+        x, y = np.rint(points * (scale * self._factor) - 0.5 * (1 - self._factor)).astype(np.int64).T
+        height, width = self._x.shape
+        inside = (x >= _RIM) & (y >= _RIM) & (x < width - _RIM) & (y < height - _RIM)
+        if 2 * inside.sum() < len(points):
+            return 0.0
+        x, y, normals = x[inside], y[inside], inward[inside]
+        return float(np.mean(self._x[y, x] * normals[:, 0] + self._y[y, x] * normals[:, 1]))
+
+    def best_scale(self, points: np.ndarray, inward: np.ndarray) -> tuple[float, float]:
+        """Scale between 1/4 and 4 at which points lie best on the image, and the agreement there."""
+        agreements = [abs(self.agreement(points, inward, float(scale))) for scale in _SCALES]
+        best = int(np.argmax(agreements))
+        return float(_SCALES[best]), agreements[best]
+
+
+def outline_points(polygons: Sequence[Polygon]) -> tuple[np.ndarray, np.ndarray]:
+    """Points along the outlines of polygons, about two pixels apart, and the normals into them: float64 (N, 2) each."""
+    points, normals = [np.zeros((0, 2))], [np.zeros((0, 2))]
+    for polygon in polygons:
+        corners = polygon.astype(np.float64)
+        edges = np.roll(corners, -1, axis=0) - corners
+        lengths = np.hypot(*edges.T)
+        counts = np.maximum(np.rint(lengths / _STEP), lengths > 0).astype(np.int64)
+        along = np.concatenate([(np.arange(n) + 0.5) / n for n in counts if n] or [np.zeros(0)])
+        points.append(np.repeat(corners, counts, axis=0) + along[:, None] * np.repeat(edges, counts, axis=0))
+        normal = np.stack([-edges[:, 1], edges[:, 0]], axis=1) / np.maximum(lengths, 1e-9)[:, None]
+        turning = np.sign(
+            float(np.sum(corners[:, 0] * np.roll(corners[:, 1], -1) - np.roll(corners[:, 0], -1) * corners[:, 1]))
+        )
+        normals.append(np.repeat(normal * turning, counts, axis=0))
+    return np.concatenate(points), np.concatenate(normals)
