@@ -195,6 +195,7 @@ def test_masks_lie_where_the_radiograph_shows_them(tmp_path: Path, drawn_dataset
         size="$None",
         window=128,
         amp=False,
+        least_piece=0.0,
         num_workers=0,
     )
     paths = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))
