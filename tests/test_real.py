@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from handseg_monai import bundle_root
-from handseg_monai.bones import NUM_BONES
-from handseg_monai.data.images import find_images
+from handseg_monai.bones import BONES, NUM_BONES, Group
+from handseg_monai.data.images import find_images, read_radiograph
 from handseg_monai.metrics.joints import joints
 from handseg_monai.metrics.plausibility_report import judge_submission
 from handseg_monai.rle import decode, read_csv
 from tests.bundle_runs import CONFIGS, run_here
 
 pytestmark = pytest.mark.real
-LEAST_JOINTS, LEAST_HANDS = 50, 7
+LEAST_JOINTS, LEAST_HANDS, LEAST_WRISTS = 50, 8, 5
 
 
 def test_every_real_radiograph_gives_29_rows_at_its_own_size(tmp_path: Path) -> None:
@@ -75,3 +75,27 @@ def test_the_shipped_weights_find_joints_and_plausible_hands(tmp_path: Path) -> 
     assert found.hits >= LEAST_JOINTS
     judgements = judge_submission(tmp_path / "hands" / "submission.csv", folder / "hands", progress=False)
     assert sum(judgement.plausible for judgement in judgements.values()) >= LEAST_HANDS
+
+
+def test_the_shipped_weights_find_the_bones_of_wrists_and_no_fingers_beyond(tmp_path: Path) -> None:
+    """With the folder ``wrists``: every metacarpal, carpal, radius and ulna, and no middle or distal phalanx."""
+    folder = Path(os.environ["HANDSEG_REAL_DIR"], "wrists")
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}")
+    monai.bundle.run(
+        config_file=str(CONFIGS / "inference.json"),
+        dataset_dir=str(folder),
+        output_dir=str(tmp_path),
+        checkpoint=str(bundle_root() / "models" / "model.pt"),
+        num_workers=0,
+        overlays=False,
+    )
+    right = 0
+    for name, texts in read_csv(tmp_path / "submission.csv").items():
+        shape = read_radiograph(folder / name).shape
+        area = {bone: decode(texts[bone.index], shape[:2]).sum() / (shape[0] * shape[1]) for bone in BONES}
+        wrist = Group.METACARPAL, Group.CARPAL, Group.FOREARM
+        found = all(area[bone] > 1e-3 for bone in BONES if bone.group in wrist)
+        beyond = any(area[bone] for bone in BONES if bone.group in (Group.MIDDLE_PHALANX, Group.DISTAL_PHALANX))
+        right += found and not beyond
+    assert right >= LEAST_WRISTS
