@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from handseg_monai.bitplanes import Polygon
 from handseg_monai.bones import INDEX
 from handseg_monai.data.images import find_images
 from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.json_file import read_json
 from handseg_monai.data.polygons import polygon
 
 
@@ -93,12 +93,7 @@ def read_polygons(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, P
         file are in the message.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise LabelError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise LabelError(f"{path}: not JSON ({error})") from error
+    content = read_json(path)
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(annotations, list):
         raise LabelError(f"{path}: no list 'annotations'")

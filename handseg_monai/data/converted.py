@@ -23,6 +23,7 @@ import numpy as np
 
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.json_file import read_json
 from handseg_monai.files import atomic_open, atomic_path
 
 DATALIST = "datalist.json"
@@ -124,12 +125,7 @@ def converted_items(folder: str | Path) -> tuple[list[Item], list[str]]:
         The datalist is not one of ``handseg convert``, or an entry of it is not whole.
     """
     path = Path(folder, DATALIST)
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise LabelError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise LabelError(f"{path}: not JSON ({error})") from error
+    content = read_json(path)
     entries = content.get("training") if isinstance(content, dict) and content.get("form") == FORM else None
     if not isinstance(entries, list):
         raise LabelError(f"{path}: no datalist of handseg convert; expected 'form': {FORM!r} and a list 'training'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import partial
@@ -16,6 +15,7 @@ from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
 from handseg_monai.data.adapters.images import Images
 from handseg_monai.data.adapters.label import Label, Missing, require_size
 from handseg_monai.data.items import LabelError
+from handseg_monai.data.json_file import read_json
 from handseg_monai.data.polygons import polygon
 
 
@@ -46,12 +46,7 @@ def read_coco(source: Path, images: Images, given: Mapping[str, Meaning], missin
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise LabelError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise LabelError(f"{path}: not JSON ({error})") from error
+    content = read_json(path)
     for part, keys in (
         ("images", ("id", "file_name")),
         ("categories", ("id", "name")),

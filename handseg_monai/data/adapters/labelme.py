@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
 from handseg_monai.data.adapters.images import Images
 from handseg_monai.data.adapters.label import Label, Missing, require_size
 from handseg_monai.data.items import LabelError
+from handseg_monai.data.json_file import read_json
 from handseg_monai.data.polygons import polygon
 
 
@@ -60,12 +60,7 @@ def read_labelme(source: Path, images: Images, given: Mapping[str, Meaning], mis
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise LabelError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise LabelError(f"{path}: not JSON ({error})") from error
+    content = read_json(path)
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list):
         raise LabelError(f"{path}: no list 'shapes'; expected a LabelMe file")

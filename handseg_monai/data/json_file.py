@@ -1,0 +1,26 @@
+"""Reading a label file in JSON, with errors that name it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from handseg_monai.data.items import LabelError
+
+
+def read_json(path: str | Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises
+    ------
+    LabelError
+        It can't be read, is no JSON, or is nested too deeply.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise LabelError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"{path}: not JSON ({error})") from error
