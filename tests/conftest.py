@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Threads of tiny networks cost more than they give, and the tests' own processes inherit this.
@@ -93,3 +95,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         real = [item for item in items if item.get_closest_marker("real")]
         config.hook.pytest_deselected(items=real)
         items[:] = [item for item in items if item not in real]
+
+
+@pytest.fixture
+def restore_globals() -> Iterator[None]:
+    """Put back what a bundle run in this process sets for all of it: MONAI's metadata tracking and the log level."""
+    import monai.data
+
+    tracked, level = monai.data.get_track_meta(), logging.root.level
+    yield
+    monai.data.set_track_meta(tracked)
+    logging.root.setLevel(level)

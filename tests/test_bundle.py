@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import monai.bundle
@@ -23,13 +21,7 @@ from handseg_monai.metrics.evaluation import evaluate
 from handseg_monai.rle import decode, read_csv
 from tests.bundle_runs import CONFIGS, NETWORKS, TINY, run_bundle, run_here, save_untrained, tiny
 
-
-@pytest.fixture(autouse=True)
-def _restore_globals() -> Iterator[None]:
-    tracked, level = monai.data.get_track_meta(), logging.root.level
-    yield
-    monai.data.set_track_meta(tracked)
-    logging.root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("restore_globals")
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
-import monai.data
 import numpy as np
 import pytest
 import torch
@@ -30,12 +27,7 @@ WRIST = NAMES[19:]
 KNOWN = sum(1 << INDEX[name] for name in WRIST)
 
 
-@pytest.fixture(autouse=True)
-def _restore_globals() -> Iterator[None]:
-    tracked, level = monai.data.get_track_meta(), logging.root.level
-    yield
-    monai.data.set_track_meta(tracked)
-    logging.root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("restore_globals")
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import monai.data
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -19,12 +17,7 @@ from ignite.engine import Engine, Events
 from handseg_monai.handlers import CheckpointError, TrainingCheckpoint, load_weights, prepare_run
 from tests.bundle_runs import run_here, tiny
 
-
-@pytest.fixture(autouse=True)
-def _restore_globals() -> Iterator[None]:
-    tracked = monai.data.get_track_meta()
-    yield
-    monai.data.set_track_meta(tracked)
+pytestmark = pytest.mark.usefixtures("restore_globals")
 
 
 def _last(folder: Path) -> dict:
