@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import cv2
 import numpy as np
 import pytest
@@ -193,17 +191,6 @@ def test_pisiform_on_triquetrum_is_natural() -> None:
     assert "overlaps" not in {f.part for f in plausibility(planes).findings}
 
 
-def test_an_image_of_2048_pixels_takes_less_than_300_ms() -> None:
-    planes = np.kron(hand(0), np.ones((4, 4), np.int32))
-    assert plausibility(planes).plausible
-    best = np.inf
-    for _ in range(3):
-        start = time.perf_counter()
-        plausibility(planes)
-        best = min(best, time.perf_counter() - start)
-    assert best < 0.3
-
-
 class TestRanges:
     def test_they_cover_every_bone_and_pair(self) -> None:
         ranges = load_ranges()
@@ -235,7 +222,7 @@ class TestRanges:
             [p.planes for p in phantoms], [p.spacing for p in phantoms], [p.side == "left" for p in phantoms]
         )
         assert all(plausibility(p.planes, ranges).score == 1.0 for p in phantoms)
-        write_ranges(ranges, tmp_path / "ranges.json")
+        write_ranges([ranges], tmp_path / "ranges.json")
         assert '"Lunate"' in (tmp_path / "ranges.json").read_text()
 
     def test_cut_hands_are_refused(self) -> None:

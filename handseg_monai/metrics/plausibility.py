@@ -12,7 +12,7 @@ import numpy as np
 
 from handseg_monai.bones import BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS, Group
 from handseg_monai.metrics.hand_measures import FOREARM, FOREARM_END, LEAST_WHOLE, HandMeasures, measure_hand
-from handseg_monai.metrics.plausible_ranges import Placement, PlausibleRanges, load_ranges
+from handseg_monai.metrics.plausible_ranges import Placement, PlausibleRanges, measure_by_age
 
 LEAST_SCORE = 0.9
 """Score from which an image without a wrong finding is plausible."""
@@ -78,11 +78,14 @@ class Plausibility:
         Mean credit, 0 to 1, of the tests of each part.
     findings
         Wrong ones first, and among them those of the bones that most of them name.
+    age
+        Whose hand it was judged as, one of :data:`~handseg_monai.metrics.plausible_ranges.AGES`.
     """
 
     score: float
     parts: dict[str, float]
     findings: tuple[Finding, ...]
+    age: str
 
     @property
     def plausible(self) -> bool:
@@ -174,15 +177,17 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
     A test has full credit within the range frozen over phantoms (:mod:`~handseg_monai.metrics.plausible_ranges`),
     widened by :data:`WIDEN`; from there credit falls linearly to 0. Less than full credit is a *doubtful* finding, none
     a *wrong* one. Bones that the image's border cuts are exempt from presence, areas, places, neighbours and order
-    (radius and ulna only where their end is out of view); the area of radius and ulna is not judged. The score is the
-    same for a left and a right hand and for any turn; whether all masks are mirrored can't be told from them.
+    (radius and ulna only where their end is out of view); the area of radius and ulna is not judged. A hand whose areas
+    are a child's is judged by the ranges of that age, and bones that ossify late may be missing. The score is the same
+    for a left and a right hand and for any turn; whether all masks are mirrored can't be told from them.
 
     Parameters
     ----------
     planes
         Bit planes, int32 (H, W), of a hand or a part of it in PA view, at any size.
     ranges
-        Those that the package brings if None.
+        If None those that the package brings, of the age that fits the hand's areas best
+        (:func:`~handseg_monai.metrics.plausible_ranges.measure_by_age`).
 
     Returns
     -------
@@ -201,7 +206,8 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
         raise TypeError(f"bit planes are int32, got {planes.dtype}")
     if planes.ndim != 2:
         raise ValueError(f"expected bit planes of shape (H, W), got {planes.shape}")
-    ranges = ranges or load_ranges()
+    if ranges is None:
+        return judge_hand(*measure_by_age(planes))
     return judge_hand(measure_hand(planes, ranges.area), ranges)
 
 
@@ -217,7 +223,7 @@ def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges) -> Plausibili
     """
     if hand is None:
         text = f"fewer than {LEAST_WHOLE} bones of hand and wrist lie whole in the image"
-        return Plausibility(0.0, {"presence": 0.0}, (Finding("presence", (), Severity.WRONG, text),))
+        return Plausibility(0.0, {"presence": 0.0}, (Finding("presence", (), Severity.WRONG, text),), ranges.age)
     placement = Placement(hand, ranges.atlas)
     tests = {
         "presence": list(_presence(hand, placement, ranges)),
@@ -243,7 +249,7 @@ def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges) -> Plausibili
         )
         for test, part in faults
     )
-    return Plausibility(float(np.prod(list(parts.values()))), parts, findings)
+    return Plausibility(float(np.prod(list(parts.values()))), parts, findings, ranges.age)
 
 
 def disorder(hand: HandMeasures, ranges: PlausibleRanges) -> tuple[float, frozenset[int]]:
@@ -264,7 +270,7 @@ def disorder(hand: HandMeasures, ranges: PlausibleRanges) -> tuple[float, frozen
 
 def _presence(hand: HandMeasures, placement: Placement, ranges: PlausibleRanges) -> Iterator[_Test]:
     for k in range(NUM_BONES):
-        if hand.found[k]:
+        if hand.found[k] or k in ranges.late:
             yield _Test((k,), 1.0, "")
         else:
             margin = FOREARM_END if FOREARM[k] else float(np.sqrt(ranges.area[k] / np.pi))
@@ -283,7 +289,8 @@ def _components(hand: HandMeasures) -> Iterator[_Test]:
 def _areas(hand: HandMeasures, ranges: PlausibleRanges) -> Iterator[_Test]:
     for k in np.flatnonzero(hand.whole & ~FOREARM).tolist():
         ratio = hand.area[k] / ranges.area[k]
-        low, high = ranges.area_ratio[k, 0] / WIDEN, ranges.area_ratio[k, 1] * WIDEN
+        low = 0.0 if k in ranges.late else ranges.area_ratio[k, 0] / WIDEN
+        high = ranges.area_ratio[k, 1] * WIDEN
         size = "large" if ratio > high else "small"
         text = f"{NAMES[k]} is too {size} for this hand: {ratio:.2f} of the usual, {low:.2f} to {high:.2f} expected"
         yield _Test((k,), _credit(float(np.log(max(low / ratio, ratio / high))), float(_AREA_RUN_OUT)), text)

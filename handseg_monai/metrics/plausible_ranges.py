@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,8 +21,14 @@ from handseg_monai.files import atomic_open
 from handseg_monai.metrics.hand_measures import FOREARM, HandMeasures, measure_hand
 
 PATH = Path(__file__).with_suffix(".json")
-SUBJECTS, SEED, SIZE = 150, 2718, 512
-"""People (two hands each), seed and size in pixels of the phantoms (preset ``standard``) that the ranges come from."""
+_YEARS = (10, 13), (8, 10), (6, 8), (4, 6)
+ADULT = "adult"
+AGES = {ADULT: None, **{f"{low} to {high} years": (float(low), float(high)) for low, high in _YEARS}}
+"""Ages that have ranges of their own, and their phantoms' skeletal ages; from 13 years on areas are an adult's."""
+SUBJECTS, CHILDREN, SEED, SIZE = 150, 60, 2718, 512
+"""Adults, children of each age (two hands each), seed and size in pixels of the phantoms that the ranges come from."""
+PREFERENCE = 0.01
+"""Mean absolute logarithm of area ratios by which a child's areas must fit a hand better than an adult's."""
 USUAL = 99.5
 """Percentile of the distances that counts as the range: the most curled finger of all is no measure."""
 POPULATION = 100
@@ -51,6 +58,10 @@ class PlausibleRanges:
 
     Attributes
     ----------
+    age
+        One of :data:`AGES`.
+    late
+        Bones that may not have ossified at that age.
     area
         Median area of each bone, float64 (29,), square millimetres. Of radius and ulna what the image shows.
     area_ratio
@@ -67,6 +78,8 @@ class PlausibleRanges:
         :data:`~handseg_monai.bones.OVERLAPS`.
     """
 
+    age: str
+    late: frozenset[int]
     area: np.ndarray
     area_ratio: np.ndarray
     atlas: np.ndarray
@@ -92,6 +105,8 @@ class Placement:
     ----------
     up, thumbward
         Unit vectors towards the fingertips and the thumb's side, complex numbers.
+    side
+        ``"left"`` or ``"right"``, of a PA view that is not mirrored.
     """
 
     def __init__(self, hand: HandMeasures, atlas: np.ndarray) -> None:
@@ -105,6 +120,7 @@ class Placement:
             if distance < best:
                 best, self._atlas, self._turn, self._moved = distance, drawn, turn, moved
                 self.up, self.thumbward = -1j * turn, side * turn
+                self.side = "right" if side < 0 else "left"
 
     def known(self, bone: int) -> bool:
         """Tell whether the bones around one are placed: at least two, and half of them."""
@@ -121,17 +137,32 @@ class Placement:
 
 
 def _turn(points: np.ndarray, onto: np.ndarray) -> complex:
-    """Rotation, a complex number of modulus 1, that brings centred points closest to others by least squares."""
+    """Rotation, a complex number of modulus 1, that brings points closest to others by least squares.
+
+    Both are centred first; points without a partner (NaN) count for nothing.
+    """
+    both = ~np.isnan(points + onto)
+    points, onto = points[both], onto[both]
     turn = complex(np.sum((points - points.mean()).conj() * (onto - onto.mean())))
     return turn / abs(turn) if abs(turn) > 0 else 1 + 0j
 
 
 @cache
+def ranges_by_age() -> dict[str, PlausibleRanges]:
+    """Read the ranges that the package brings, by :data:`AGES`."""
+    return {age: _read_ranges(age, part) for age, part in json.loads(PATH.read_text(encoding="utf-8")).items()}
+
+
 def load_ranges() -> PlausibleRanges:
-    """Read the ranges that the package brings."""
-    content = json.loads(PATH.read_text(encoding="utf-8"))
+    """Return the ranges of an adult's hand that the package brings."""
+    return ranges_by_age()[ADULT]
+
+
+def _read_ranges(age: str, content: Mapping[str, Any]) -> PlausibleRanges:
     bones = [content["bones"][name] for name in NAMES]
     return PlausibleRanges(
+        age,
+        frozenset(INDEX[name] for name in content["late"]),
         np.array([b["area"] for b in bones]),
         np.array([b["area_ratio"] for b in bones]),
         np.array([complex(*b["centre"]) for b in bones]),
@@ -141,46 +172,114 @@ def load_ranges() -> PlausibleRanges:
     )
 
 
-def freeze_ranges(masks: Sequence[np.ndarray], spacing: Sequence[float], left: Sequence[bool]) -> PlausibleRanges:
+def measure_by_age(planes: np.ndarray) -> tuple[HandMeasures | None, PlausibleRanges]:
+    """Measure a hand by the age whose areas fit it best: an adult's, unless a child's fit clearly better.
+
+    Parameters
+    ----------
+    planes
+        Bit planes, int32 (H, W).
+
+    Returns
+    -------
+    measures
+        By the areas of the ranges; None where there are too few bones to measure.
+    ranges
+        Those of that age.
+    """
+    adult = load_ranges()
+    best = measure_hand(planes, adult.area), adult
+    if best[0] is None:
+        return best
+    least = _misfit(best[0], adult) - PREFERENCE
+    for age, ranges in ranges_by_age().items():
+        hand = measure_hand(planes, ranges.area) if age != ADULT else None
+        if hand is not None and (misfit := _misfit(hand, ranges)) < least:
+            best, least = (hand, ranges), misfit
+    return best
+
+
+def _misfit(hand: HandMeasures, ranges: PlausibleRanges) -> float:
+    """Mean absolute logarithm of a hand's areas over the usual ones; one bone counts up to a factor of 2."""
+    at = hand.whole & ~FOREARM
+    return float(np.minimum(np.abs(np.log(hand.area[at] / ranges.area[at])), np.log(2)).mean())
+
+
+def freeze_ranges(
+    masks: Sequence[np.ndarray],
+    spacing: Sequence[float],
+    left: Sequence[bool],
+    age: str = ADULT,
+    older: PlausibleRanges | None = None,
+) -> PlausibleRanges:
     """Measure label masks of whole hands.
 
     Parameters
     ----------
     masks
-        Bit planes, int32 (H, W) each, that show all bones of hand and wrist whole.
+        Bit planes, int32 (H, W) each, that show all bones of hand and wrist whole; a child's those that have ossified.
     spacing
         Millimetres per pixel of each.
     left
         Whether each is a left hand.
+    age
+        Whose hands they are, one of :data:`AGES`.
+    older
+        Ranges to take for bones that no mask has.
 
     Raises
     ------
     ValueError
-        A bone is missing or cut.
+        A bone is missing or cut, or in all masks and there are no older hands.
     """
     counts = np.array([[np.count_nonzero(planes & (1 << k)) for k in range(NUM_BONES)] for planes in masks])
-    area = np.median(counts * np.square(spacing)[:, None], axis=0)
+    there = counts > 0
+    late = frozenset[int](np.flatnonzero(~there.all(axis=0)).tolist() if age != ADULT else ())
+    never = np.flatnonzero(~there.any(axis=0)).tolist()
+    if never and older is None:
+        raise ValueError(f"no mask has {', '.join(NAMES[k] for k in never)}")
+    areas = counts * np.square(spacing)[:, None]
+    area = np.array([np.median(areas[there[:, k], k]) if k not in never else np.nan for k in range(NUM_BONES)])
+    if older is not None:
+        area[never] = older.area[never]
     hands = []
     for number, planes in enumerate(masks):
         hand = measure_hand(planes, area)
-        if hand is None or not hand.placed.all():
+        if hand is None or not all(hand.placed[k] or (k in late and not there[number, k]) for k in range(NUM_BONES)):
             raise ValueError(f"mask {number}: a bone is missing or cut by the image's border")
         hands.append(hand)
-    ratios = np.array([hand.area / area for hand in hands])
+    ratios = np.array([np.where(hand.found, hand.area / area, np.nan) for hand in hands])
     ratios[:, FOREARM] = 1.0
+    ratios[:, never] = 1.0
     upright = np.array([-h.centre.conj() if is_left else h.centre for h, is_left in zip(hands, left, strict=True)])
-    atlas = _atlas(upright)
+    atlas = _atlas(upright, never)
+    if older is not None:
+        for k in never:
+            around = [other for other in AROUND[k] if other not in never]
+            atlas[k] = older.atlas[k] + np.mean(atlas[around] - older.atlas[around])
     placements = [Placement(hand, atlas) for hand in hands]
-    displacement = [
-        [abs(placement.expected(k) - hand.centre[k]) for k in range(NUM_BONES)]
-        for hand, placement in zip(hands, placements, strict=True)
-    ]
+    displacement = np.array(
+        [
+            [abs(placement.expected(k) - hand.centre[k]) for k in range(NUM_BONES)]
+            for hand, placement in zip(hands, placements, strict=True)
+        ]
+    )
+    if older is not None:
+        displacement[:, never] = older.displacement[never]
+    gaps = {
+        (a, b): [hand.gap(a, b) for hand in hands if hand.found[a] and hand.found[b]] for a, b in sorted(NEIGHBOURS)
+    }
     return PlausibleRanges(
+        age,
+        late,
         area,
-        np.stack([ratios.min(axis=0), ratios.max(axis=0)], axis=1),
+        np.stack([np.nanmin(ratios, axis=0), np.nanmax(ratios, axis=0)], axis=1),
         atlas,
-        np.percentile(displacement, USUAL, axis=0),
-        {pair: float(np.percentile([hand.gap(*pair) for hand in hands], USUAL)) for pair in sorted(NEIGHBOURS)},
+        np.nanpercentile(displacement, USUAL, axis=0),
+        {
+            pair: float(np.percentile(values, USUAL)) if values or older is None else older.gap[pair]
+            for pair, values in gaps.items()
+        },
         {pair: max(float(hand.overlap[pair]) for hand in hands) for pair in sorted(OVERLAPS)},
     )
 
@@ -214,8 +313,7 @@ def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) ->
     least, greatest = frozen.area_ratio.T
     upright = []
     for hand in full:
-        placement = Placement(hand, frozen.atlas)
-        is_right = (placement.thumbward / (1j * placement.up)).real < 0
+        is_right = Placement(hand, frozen.atlas).side == "right"
         upright.append(hand.centre if is_right else -hand.centre.conj())
     atlas = _atlas(np.array(upright))
     displacement = np.array(
@@ -223,6 +321,8 @@ def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) ->
     )
     gaps = {pair: np.array([hand.gap(*pair) for hand in full]) for pair in sorted(NEIGHBOURS)}
     return PlausibleRanges(
+        frozen.age,
+        frozen.late,
         area,
         np.stack([np.minimum(np.exp(low), least), np.maximum(np.exp(high), greatest)], axis=1),
         atlas,
@@ -240,12 +340,25 @@ def _limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return middle - SPREADS * 1.4826 * below, middle + SPREADS * 1.4826 * above
 
 
-def _atlas(upright: np.ndarray) -> np.ndarray:
-    """Median centres of right hands, complex128 (N, 29), laid over one another; fingers up."""
-    atlas = upright[0] - upright[0].mean()
+def _atlas(upright: np.ndarray, never: Sequence[int] = ()) -> np.ndarray:
+    """Median centres of right hands, complex128 (N, 29), laid over one another; fingers up.
+
+    Centres may be NaN; those of bones that are so in all hands stay so.
+    """
+    seen = np.delete(np.arange(NUM_BONES), never)
+    upright = upright[:, seen]
+    # Begin with the hand that shows most bones.
+    first = upright[np.argmin(np.isnan(upright).sum(axis=1))]
+    drawn = np.where(np.isnan(first), np.nanmean(first), first)
     for _ in range(3):
-        turned = [(c - c.mean()) * _turn(c, atlas) for c in upright]
-        atlas = np.median(np.real(turned), axis=0) + 1j * np.median(np.imag(turned), axis=0)
+        turned = []
+        for centres in upright:
+            both = ~np.isnan(centres)
+            turned.append((centres - centres[both].mean()) * _turn(centres, drawn) + drawn[both].mean())
+        drawn = np.nanmedian(np.real(turned), axis=0) + 1j * np.nanmedian(np.imag(turned), axis=0)
+        drawn -= drawn.mean()
+    atlas = np.full(NUM_BONES, complex(np.nan, np.nan))
+    atlas[seen] = drawn
     return np.asarray(atlas * _upright(atlas))
 
 
@@ -255,27 +368,31 @@ def _upright(atlas: np.ndarray) -> complex:
     return -1j * abs(along) / along
 
 
-def write_ranges(ranges: PlausibleRanges, path: str | Path = PATH) -> None:
-    """Write ranges as JSON, atomically."""
-    bones = {
-        name: {
-            "area": round(float(ranges.area[k]), 1),
-            "area_ratio": [round(float(v), 3) for v in ranges.area_ratio[k]],
-            "centre": [round(float(ranges.atlas[k].real), 2), round(float(ranges.atlas[k].imag), 2)],
-            "displacement": round(float(ranges.displacement[k]), 2),
+def write_ranges(ranges: Sequence[PlausibleRanges], path: str | Path = PATH) -> None:
+    """Write ranges as JSON by age, atomically."""
+    ages = []
+    for one in ranges:
+        bones = {
+            name: {
+                "area": round(float(one.area[k]), 1),
+                "area_ratio": [round(float(v), 3) for v in one.area_ratio[k]],
+                "centre": [round(float(one.atlas[k].real), 2), round(float(one.atlas[k].imag), 2)],
+                "displacement": round(float(one.displacement[k]), 2),
+            }
+            for k, name in enumerate(NAMES)
         }
-        for k, name in enumerate(NAMES)
-    }
-    content: dict[str, Mapping[str, object]] = {
-        "bones": bones,
-        "gap": _pair_names(ranges.gap),
-        "overlap": _pair_names(ranges.overlap),
-    }
+        tables: dict[str, Mapping[str, object]] = {
+            "bones": bones,
+            "gap": _pair_names(one.gap),
+            "overlap": _pair_names(one.overlap),
+        }
+        parts = [f'  "late": {json.dumps([NAMES[k] for k in sorted(one.late)])}']
+        for part, values in tables.items():
+            rows = [f"   {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items()]
+            parts.append(f'  "{part}": {{\n' + ",\n".join(rows) + "\n  }")
+        ages.append(f' "{one.age}": {{\n' + ",\n".join(parts) + "\n }")
     with atomic_open(path) as file:
-        for number, (part, values) in enumerate(content.items()):
-            rows = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items()]
-            file.write(("{\n" if not number else ",\n") + f' "{part}": {{\n' + ",\n".join(rows) + "\n }")
-        file.write("\n}\n")
+        file.write("{\n" + ",\n".join(ages) + "\n}\n")
 
 
 def _pair_names(values: dict[Pair, float]) -> dict[str, float]:
@@ -291,16 +408,21 @@ def main() -> None:
     """Render phantoms, freeze their ranges and write them."""
     from handseg_monai.phantom import PRESETS, render_phantom
 
-    phantoms = [
-        render_phantom(SEED, number, side, PRESETS["standard"], SIZE)
-        for number in tqdm(range(SUBJECTS), desc="phantoms", disable=None)
-        for side in ("left", "right")
-    ]
-    ranges = freeze_ranges(
-        [p.planes for p in phantoms], [p.spacing for p in phantoms], [p.side == "left" for p in phantoms]
-    )
-    write_ranges(ranges)
-    print(f"{PATH}: {len(phantoms)} phantoms")
+    frozen: list[PlausibleRanges] = []
+    for age, years in AGES.items():
+        ranges, subjects = PRESETS["standard"], SUBJECTS
+        if years is not None:
+            ranges, subjects = replace(ranges, child_share=1.0, child_age=years), CHILDREN
+        phantoms = [
+            render_phantom(SEED, number, side, ranges, SIZE)
+            for number in tqdm(range(subjects), desc=age, disable=None)
+            for side in ("left", "right")
+        ]
+        masks, spacing = [p.planes for p in phantoms], [p.spacing for p in phantoms]
+        frozen.append(freeze_ranges(masks, spacing, [p.side == "left" for p in phantoms], age, *frozen[-1:]))
+        print(f"{age}: {len(phantoms)} phantoms")
+    write_ranges(frozen)
+    print(PATH)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ _FLESH = 9.0
 _LEAST = 64
 """Least height and width of an image, pixels."""
 _UPRIGHT_FIELD, _UPRIGHT_MARGIN, _UPRIGHT_FOREARM = 270.0, 8.0, 45.0
+_SHORT = 150.0
+"""Hands shorter than this (millimetres from carpus to fingertip), which are children's, get smaller fields."""
 _GROUPS = {group: [bone.index for bone in BONES if bone.group is group] for group in Group}
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
 _PHALANGES = [bone.index for bone in BONES if bone.group.value.endswith("phalanx")]
@@ -27,10 +29,15 @@ def place_upright(hand: PosedHand, side: Side, size: int) -> View:
     points = _surface(hand, _HAND)
     low, high = points.min(axis=0), points.max(axis=0)
     wide, tall = high[0] - low[0] + 4 * _FLESH, high[1] - low[1] + _FLESH + _UPRIGHT_MARGIN + _UPRIGHT_FOREARM
-    field = max(_UPRIGHT_FIELD, float(wide), float(tall))
+    field = max(_UPRIGHT_FIELD * shortness(float(high[1] - low[1])), float(wide), float(tall))
     middle = 0.5 * float(low[0] + high[0])
     top = float(high[1]) + _FLESH + _UPRIGHT_MARGIN
     return View(size, size, field / size, (middle if side == "right" else -middle, top - 0.5 * field), side)
+
+
+def shortness(length: float) -> float:
+    """Return the factor of fields of view for a hand of a length in millimetres; 1 for an adult's."""
+    return min(1.0, length / _SHORT)
 
 
 def place(
@@ -60,6 +67,7 @@ def place(
     aspect, follows = draw(rng, ranges.aspect), rng.random() < 0.8
     margin, forearm = draw(rng, ranges.top_margin), draw(rng, ranges.forearm)
     field, shift = draw(rng, ranges.field), draw(rng, ranges.side_shift)
+    field *= shortness(float(np.ptp(_surface(hand, _HAND)[:, 1])))
     if partly:
         points, flesh = _part(rng, hand), float(rng.uniform(3.0, 20.0))
     else:

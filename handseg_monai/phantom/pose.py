@@ -70,14 +70,16 @@ class PosedHand:
 
     Attributes
     ----------
-    outer, cavities
-        29 arrays (N, 3): surface and marrow cavity of each bone.
+    outer
+        29 arrays (N, 3): outline of each bone; all in one point where nothing of it is ossified.
+    pieces
+        For each bone surface and marrow cavity, (N, 3) each, of its separate parts.
     anchors, ends
         (29, 3): proximal and distal joint of each bone.
     """
 
     outer: tuple[Array, ...]
-    cavities: tuple[Array, ...]
+    pieces: tuple[tuple[tuple[Array, Array], ...], ...]
     anchors: Array
     ends: Array
 
@@ -160,8 +162,11 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
     )
     motions = [whole.after(motion) for motion in motions]
     return PosedHand(
-        tuple(motion(mesh.vertices) for motion, mesh in zip(motions, anatomy.meshes, strict=True)),
-        tuple(motion(cavity) for motion, cavity in zip(motions, subject.cavities, strict=True)),
+        tuple(motion(bone.surface) for motion, bone in zip(motions, subject.bones, strict=True)),
+        tuple(
+            tuple((motion(surface), motion(cavity)) for surface, cavity in bone.pieces)
+            for motion, bone in zip(motions, subject.bones, strict=True)
+        ),
         np.stack([motion(point) for motion, point in zip(motions, anatomy.anchors, strict=True)]),
         np.stack([motion(point) for motion, point in zip(motions, anatomy.ends, strict=True)]),
     )

@@ -89,7 +89,7 @@ def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand
     out = np.zeros(view.shape, np.float32)
     sign = -1.0 if view.side == "right" else 1.0
     for bone in range(NUM_BONES):
-        outer, inner = view(hand.outer[bone]), view(hand.cavities[bone])
+        outer = view(hand.outer[bone])
         # Carpal bones have the coarser trabeculae.
         coarse = 1.2 if BONES[bone].group is Group.CARPAL else 1.1
         offset, scale = rng.uniform(0, 400, 2), 1.0 / (coarse * rng.uniform(0.8, 1.3))
@@ -100,8 +100,9 @@ def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand
         shell = np.zeros((y1 - y0, x1 - x0), np.float32)
         cavity = np.zeros_like(shell)
         faces = subject.anatomy.meshes[bone].faces
-        add_thickness(shell, outer, faces, x0, y0, sign)
-        add_thickness(cavity, inner, faces, x0, y0, sign)
+        for surface, marrow in hand.pieces[bone]:
+            add_thickness(shell, view(surface), faces, x0, y0, sign)
+            add_thickness(cavity, view(marrow), faces, x0, y0, sign)
         start, end = view(hand.anchors[[bone]])[0], view(hand.ends[[bone]])[0]
         if BONES[bone].ray is None and bone not in (RADIUS, ULNA):
             start, end = np.array([x0, y1, 0.0]), np.array([x0, y0, 0.0])

@@ -19,6 +19,10 @@ class PhantomRanges:
     # Subject: bones. Factors are relative to the MyoHand (an adult's right hand).
     hand_scale: Range = (0.85, 1.15)
     """Size of the whole hand, factor."""
+    child_share: float = 0.0
+    """Share of people who still grow."""
+    child_age: Range = (3.5, 17.0)
+    """Their skeletal age, years."""
     slenderness: Range = (0.88, 1.12)
     """Width of all long bones, factor."""
     ray_length: Range = (0.96, 1.04)
@@ -321,6 +325,7 @@ _EASY = replace(
 )
 _HARD = replace(
     _STANDARD,
+    child_share=0.15,
     # Geometry of the image.
     long_side=(600.0, 2500.0),
     aspect=(0.55, 1.15),
@@ -382,7 +387,8 @@ _HARD = replace(
 )
 PRESETS: dict[str, PhantomRanges] = {"easy": _EASY, "standard": _STANDARD, "hard": _HARD}
 """``easy``: upright, centred, alike (a small network learns it within minutes). ``standard``: what clinics produce.
-``hard``: more than that, for training: any turn and shape, part views, objects, and exposures beyond the real."""
+``hard``: more than that, for training: children, any turn and shape, part views, objects, and exposures beyond the
+real."""
 
 
 def preset(name: str) -> PhantomRanges:

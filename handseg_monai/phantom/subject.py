@@ -13,6 +13,7 @@ from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, 
 from handseg_monai.phantom.carpus import CARPOMETACARPAL, INTERCARPAL, KEPT_APART, settle
 from handseg_monai.phantom.facets import grown
 from handseg_monai.phantom.forearm import ForearmShape, levelled
+from handseg_monai.phantom.growth import Bone, draw_growth, size_at
 from handseg_monai.phantom.mesh import Array, Mesh, vertex_normals
 from handseg_monai.phantom.ranges import PhantomRanges, Range
 
@@ -58,9 +59,11 @@ class Subject:
     Attributes
     ----------
     anatomy
-        Bones of the right hand at rest, millimetres.
-    cavities
-        29 arrays (N, 3): the vertices of each bone's marrow cavity, one for each vertex of its outer surface.
+        Bones of the right hand at rest, millimetres; of a child with the cartilage.
+    bones
+        What is ossified of each of the 29.
+    age
+        Skeletal age of a child in years; None of an adult.
     scale
         Size of the hand, factor; already applied to the bones.
     radiocarpal_gap, carpal_gap
@@ -74,7 +77,8 @@ class Subject:
     """
 
     anatomy: Anatomy
-    cavities: tuple[Array, ...]
+    bones: tuple[Bone, ...]
+    age: float | None
     scale: float
     radiocarpal_gap: float
     carpal_gap: float
@@ -147,11 +151,13 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     anatomy = with_forearm(meshes, anchors, ends, base.flexion, shape, softeners=base.softeners)
     anatomy = _fit_radius(anatomy, fit, radiocarpal)
     cortex = draw(rng, ranges.cortex)
-    cavities = tuple(
-        anatomy.meshes[bone].vertices - cortex * _cortex(anatomy, bone)[:, None] * anatomy.normals[bone]
-        for bone in range(NUM_BONES)
-    )
+    walls = [cortex * _cortex(anatomy, bone)[:, None] * anatomy.normals[bone] for bone in range(NUM_BONES)]
     scale = draw(rng, ranges.hand_scale)
+    # A stream of its own again.
+    growing = rng.spawn(1)[0]
+    child = growing.random() < ranges.child_share
+    age = draw(growing, ranges.child_age)
+    scale *= size_at(age) if child else 1.0
     grown = Anatomy(
         tuple(Mesh(mesh.vertices * scale, mesh.faces) for mesh in anatomy.meshes),
         anatomy.normals,
@@ -160,6 +166,14 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         anatomy.ends * scale,
         anatomy.flexion,
     )
+    growth = draw_growth(growing, age)
+    bones = []
+    for bone, wall in enumerate(walls):
+        surface = grown.meshes[bone].vertices
+        cavity = surface - scale * wall
+        axis = grown.ends[bone] - grown.anchors[bone]
+        axis = axis / max(float(np.linalg.norm(axis)), 1e-9)
+        bones.append(growth.ossified(bone, surface, cavity, axis) if child else Bone(surface, ((surface, cavity),)))
     flesh = Flesh(
         finger=draw(rng, ranges.finger_flesh) * scale,
         palm=draw(rng, ranges.palm_flesh) * scale,
@@ -170,7 +184,8 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     )
     return Subject(
         grown,
-        tuple(cavity * scale for cavity in cavities),
+        tuple(bones),
+        age if child else None,
         scale,
         radiocarpal * scale,
         gap * scale,

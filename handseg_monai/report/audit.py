@@ -15,8 +15,15 @@ from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data.duplicates import find_duplicates, fingerprint
 from handseg_monai.data.images import UnreadableImageError, read_radiograph
 from handseg_monai.data.items import LabelError
-from handseg_monai.metrics.hand_measures import HandMeasures, measure_hand
-from handseg_monai.metrics.plausible_ranges import POPULATION, load_ranges, population_ranges
+from handseg_monai.metrics.hand_measures import HandMeasures
+from handseg_monai.metrics.plausible_ranges import (
+    ADULT,
+    POPULATION,
+    PlausibleRanges,
+    load_ranges,
+    measure_by_age,
+    population_ranges,
+)
 from handseg_monai.report.audit_findings import NOTES, AuditFinding, Fault
 from handseg_monai.report.audit_sources import (
     Label,
@@ -46,6 +53,7 @@ class _Seen:
     faults: list[LabelFault] = field(default_factory=list)
     fingerprint: np.ndarray | None = None
     hand: HandMeasures | None = None
+    ranges: PlausibleRanges = field(default_factory=load_ranges)
     found: np.ndarray | None = None
     agreement: float | None = None
     rescaled: tuple[float, float] = (1.0, 0.0)
@@ -103,7 +111,8 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
     ========== =======================================================================================================
 
     Areas and positions are judged by the dataset's own population where it has
-    :data:`~handseg_monai.metrics.plausible_ranges.POPULATION` whole hands, else by the frozen ranges of phantoms.
+    :data:`~handseg_monai.metrics.plausible_ranges.POPULATION` whole hands, else by the frozen ranges of phantoms; those
+    of children's hands by the frozen ranges of their age.
 
     Parameters
     ----------
@@ -168,7 +177,7 @@ def _look(radiograph: Radiograph) -> _Seen:
         seen.faults.append((Fault.MISSING, (), "no bone is labelled"))
         return seen
     seen.found = np.array([bool(np.any(label.planes & np.int32(1 << k))) for k in range(NUM_BONES)])
-    seen.hand = measure_hand(label.planes, load_ranges().area)
+    seen.hand, seen.ranges = measure_by_age(label.planes)
     twice = list(doubled_polygons(label.polygons or []))
     seen.faults += twice
     if seen.hand is not None:
@@ -219,10 +228,7 @@ def _scale_text(scale: float) -> str:
 
 def _judge(seen: Sequence[_Seen]) -> bool:
     """Judge labels by the population; returns whether the dataset's own ranges were used."""
-    hands = [one.hand for one in seen if one.hand is not None]
-    frozen = load_ranges()
-    own = population_ranges(hands, frozen)
-    ranges = own or frozen
+    own = population_ranges([one.hand for one in seen if one.hand and one.ranges.age == ADULT], load_ranges())
     fits = [one.agreement for one in seen if one.agreement is not None]
     limit = min(FIT, 0.5 * float(np.median(fits))) if fits else 0.0
     labelled = [one.found for one in seen if one.found is not None]
@@ -236,13 +242,13 @@ def _judge(seen: Sequence[_Seen]) -> bool:
                 text = f"the label does not lie on the bones: outlines and edges agree by {one.agreement:.2f} of 1"
                 one.faults.append((Fault.MISFIT, (), text))
         doubled = {bones for fault, bones, _ in one.faults if fault is Fault.DOUBLED}
-        for fault, bones, text in label_faults(one.hand, ranges):
+        for fault, bones, text in label_faults(one.hand, own if own and one.ranges.age == ADULT else one.ranges):
             if not (fault is Fault.OVERLAP and bones in doubled):
                 one.faults.append((fault, bones, text))
         if one.found is not None:
             told = {bone for fault, bones, _ in one.faults if fault is Fault.MISSING for bone in bones}
             for k in np.flatnonzero(common & ~one.found).tolist():
-                if NAMES[k] not in told:
+                if NAMES[k] not in told and k not in one.ranges.late:
                     text = f"{NAMES[k]} is missing; nearly all other images have it"
                     one.faults.append((Fault.MISSING, (NAMES[k],), text))
     return own is not None

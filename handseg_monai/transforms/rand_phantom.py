@@ -16,6 +16,7 @@ from handseg_monai.bones import ALL_KNOWN, BONES, Group
 from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.cache import load_components
 from handseg_monai.phantom.components import Components
+from handseg_monai.phantom.placement import shortness
 from handseg_monai.phantom.ranges import Range, preset
 from handseg_monai.phantom.resample import averaged
 from handseg_monai.phantom.second_hand import add_second_hand
@@ -31,7 +32,7 @@ class ViewRanges:
     """What a training image shows of a hand. Ranges are (low, high) of a uniform draw; *shares* are 0 to 1.
 
     A view is *close* (the whole hand fills it), *wide* (a hand somewhere in a larger image), a *wrist*, or a *part*
-    (any few bones). Extents are the side of the view in millimetres.
+    (any few bones). Extents are the side of the view in millimetres, for a child's hand that of an adult's.
     """
 
     close: Range = (185.0, 265.0)
@@ -81,6 +82,9 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     rows, columns = np.nonzero(parts.planes[::4, ::4] & (_CARPUS if kind == "wrist" else _HAND))
     low, high = (np.array([f(columns), f(rows)]) * 4.0 for f in (np.min, np.max))
+    of_hand = np.flatnonzero((parts.planes[::4, ::4] & _HAND).any(axis=1))
+    child = shortness(4.0 * parts.spacing * float(np.ptp(of_hand)))
+    extent *= child
     middle = 0.5 * (low + high)
     if kind == "part":
         pick = int(rng.integers(len(rows)))
@@ -88,7 +92,7 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     elif kind == "wrist":
         middle = middle + rng.uniform(*ranges.wrist_shift, 2) * extent / parts.spacing
     elif kind == "wide":
-        middle = middle + rng.uniform(-0.5, 0.5, 2) * max(extent - 200.0, 0.0) / parts.spacing
+        middle = middle + rng.uniform(-0.5, 0.5, 2) * max(extent - 200.0 * child, 0.0) / parts.spacing
     else:
         middle = middle + rng.uniform(*ranges.shift, 2) / parts.spacing
     step = extent / size / parts.spacing
