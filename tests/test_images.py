@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handseg_monai.data.images import UnreadableImageError, find_images, image_size, read_radiograph
+from handseg_monai.data.images import UnreadableImageError, _read_rgb_png, find_images, image_size, read_radiograph
 
 SHAPE = (40, 28)
 LOSSLESS = ["png", "bmp", "tif"]
@@ -128,6 +129,40 @@ class TestKinds:
     def test_compressed_tiff(self, tmp_path: Path, compression: str) -> None:
         Image.fromarray(grey8()).save(tmp_path / "a.tiff", compression=compression)
         np.testing.assert_array_equal(read_radiograph(tmp_path / "a.tiff"), grey8())
+
+
+class TestPngOfThreeChannels:
+    """The contract's kind has a decoder of its own, and OpenCV for what that does not take."""
+
+    @pytest.mark.parametrize("level", [0, 1, 9])
+    @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (97, 31)])
+    def test_it_is_read_as_opencv_reads_it(self, tmp_path: Path, shape: tuple[int, int], level: int) -> None:
+        pixels = np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=level)
+        assert np.array_equal(_read_rgb_png((tmp_path / "a.png").read_bytes()), pixels[..., ::-1])
+        assert np.array_equal(read_radiograph(tmp_path / "a.png"), cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+
+    def test_others_are_left_to_opencv(self, tmp_path: Path) -> None:
+        for name, pixels in (("grey", grey8()), ("deep", grey16()), ("alpha", np.dstack([colours8(), grey8()]))):
+            Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+            assert _read_rgb_png((tmp_path / f"{name}.png").read_bytes()) is None
+
+    def test_a_size_that_is_a_lie_allocates_nothing(self, tmp_path: Path) -> None:
+        Image.fromarray(colours8()).save(tmp_path / "a.png")
+        content = bytearray((tmp_path / "a.png").read_bytes())
+        content[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
+        assert _read_rgb_png(bytes(content)) is None
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(UnreadableImageError, match=r"a\.png"):
+            read_radiograph(tmp_path / "a.png")
+
+    @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+    def test_one_cut_short_is_refused(self, tmp_path: Path, share: float) -> None:
+        Image.fromarray(colours8()).save(tmp_path / "a.png")
+        content = (tmp_path / "a.png").read_bytes()
+        (tmp_path / "a.png").write_bytes(content[: int(share * len(content))])
+        with pytest.raises(UnreadableImageError, match=r"a\.png"):
+            read_radiograph(tmp_path / "a.png")
 
 
 class TestStoredGrid:

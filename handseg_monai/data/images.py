@@ -8,10 +8,16 @@ from io import BytesIO
 from pathlib import Path
 
 import cv2
+import kornia_rs
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
+_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
+_RGB_8 = b"\x08\x02\0\0\0"
+"""Bit depth, colours, compression, filter and interlacing of a PNG."""
+_LARGEST = 2**26
+"""Pixels."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
@@ -119,7 +125,23 @@ def _read(path: Path) -> np.ndarray | None:
         return _read_by_pillow(content)  # OpenCV fills up a JPEG that is cut short without an error; Pillow raises
     if content.startswith((b"II*\0", b"MM\0*")):
         return _read_tiff(path, _without_orientation(content))
+    if (pixels := _read_rgb_png(content)) is not None:
+        return pixels
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def _read_rgb_png(content: bytes) -> np.ndarray | None:
+    """Decode a PNG of three channels of 8 bits, not interlaced, in half of OpenCV's time; None for any other file."""
+    if not content.startswith(_PNG) or len(content) < 33 or content[24:29] != _RGB_8:
+        return None
+    width, height = struct.unpack(">II", content[16:24])
+    if width * height > _LARGEST:
+        return None
+    try:
+        pixels = kornia_rs.io.decode_image_png_u8(content, (height, width), "rgb")
+    except Exception:  # what is wrong with it OpenCV says
+        return None
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, dst=pixels)
 
 
 def _read_tiff(path: Path, content: bytes) -> np.ndarray | None:
@@ -158,7 +180,7 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
         return pixels
     if pixels.shape[2] == 2:  # grey and alpha
         return np.ascontiguousarray(pixels[..., 0])
-    blue, green, red = (pixels[..., k] for k in range(3))
-    if np.array_equal(blue, green) and np.array_equal(blue, red):
-        return np.ascontiguousarray(blue)
-    return cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2GRAY)
+    if pixels.dtype == np.float32 and all(np.array_equal(pixels[..., 0], pixels[..., k]) for k in (1, 2)):
+        return np.ascontiguousarray(pixels[..., 0])
+    # The weights of whole numbers sum to 1 exactly: three equal channels give that channel.
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY if pixels.shape[2] == 3 else cv2.COLOR_BGRA2GRAY)
