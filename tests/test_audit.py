@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from handseg_monai.bitplanes import rasterise
-from handseg_monai.bones import NAMES, NUM_BONES
+from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import labelled_items, read_exclude, read_polygons, read_radiograph, training_datalist
 from handseg_monai.data.duplicates import find_duplicates, fingerprint
 from handseg_monai.metrics.hand_measures import measure_hand
 from handseg_monai.metrics.plausibility import disorder, judge_hand
-from handseg_monai.metrics.plausible_ranges import load_ranges, population_ranges
+from handseg_monai.metrics.plausible_ranges import load_ranges, measure_by_age, population_ranges
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.phantom.ranges import replace
 from handseg_monai.report import Audit, Fault, audit, write_audit
@@ -141,6 +141,15 @@ class TestPlantedFaults:
             where[name].relative_to(root).as_posix() for name in ("reused", "original")
         }
         assert set(result.excluded) == touched
+
+    def test_a_bone_that_lies_on_another_is_told_from_it_by_its_size(self, phantom_dataset: Path) -> None:
+        a, b = INDEX["Pisiform"], INDEX["Triquetrum"]
+        for planes in masks_of(phantom_dataset):
+            bits = ((planes >> a) ^ (planes >> b)) & 1
+            measured, ranges = measure_by_age(planes ^ ((bits << a) | (bits << b)))
+            assert [faults[:2] for faults in label_faults(measured, ranges)] == [
+                (Fault.SWAPPED, ("Pisiform", "Triquetrum"))
+            ]
 
     def test_swaps_name_both_bones(self, planted) -> None:
         root, where, result = planted
@@ -286,6 +295,17 @@ class TestOutput:
         exclude.write_text("\n".join(f"# {text}" if text == line else text for text in lines))
         again = training_datalist(root, num_folds=3, exclude=exclude)
         assert sum(map(len, again.values())) == len(names) + 1
+
+    def test_a_list_that_somebody_has_edited_is_kept(self, planted, tmp_path: Path) -> None:
+        _, _, result = planted
+        exclude = write_audit(result, tmp_path)[1]
+        assert [path.name for path in write_audit(result, tmp_path)] == ["audit.csv", "exclude.txt", "worst.png"]
+        for number in (1, 2):
+            exclude.write_text(f"# edited {number}\n")
+            paths = write_audit(result, tmp_path)
+            assert paths[2] == tmp_path / f"exclude.{number}.txt"
+            assert paths[2].read_text() == f"# edited {number}\n"
+            assert read_exclude(exclude, planted[0])
 
     def test_a_clean_dataset_leaves_an_empty_list_and_no_picture(self, clean: Audit, tmp_path: Path) -> None:
         (tmp_path / "worst.png").write_bytes(b"of an earlier run")

@@ -300,6 +300,37 @@ class TestPlanesDiceCE:
         none = PlanesDiceCELoss()(leaf, (planes, torch.zeros(2, dtype=torch.int32)))
         assert none == 0
 
+    def test_a_stride_looks_at_the_same_pixels_as_the_plain_loss(self) -> None:
+        logits, planes = self.drawn()
+        for seed in range(4):
+            torch.manual_seed(seed)
+            expected = PerBoneLoss(DiceCELoss(sigmoid=True), stride=3)(logits.float(), unpack(planes[:, 0]).float())
+            torch.manual_seed(seed)
+            torch.testing.assert_close(PlanesDiceCELoss(stride=3)(logits.float(), planes), expected)
+
+    def test_deep_supervision_takes_planes_as_it_takes_masks(self) -> None:
+        logits, planes = self.drawn(2, 24, 32)
+        known = torch.tensor([2**29 - 1, 0b1011], dtype=torch.int32)
+        masks = unpack(planes[:, 0]).float()
+        masks[1, [k for k in range(29) if not 0b1011 >> k & 1]] = torch.nan
+        plain = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))
+        fused = DeepSupervisionLoss(PlanesDiceCELoss())
+        stack = torch.stack([logits, -logits, 0.5 * logits], dim=1).float()
+        torch.testing.assert_close(fused(stack, (planes, known)), plain(stack, masks), rtol=1e-5, atol=1e-6)
+        single = logits.float()
+        torch.testing.assert_close(fused(single, (planes, known)), plain(single, masks), rtol=1e-5, atol=1e-6)
+
+    def test_a_smaller_head_sees_the_nearest_pixels(self) -> None:
+        logits, planes = self.drawn(2, 24, 32)
+        known = torch.full((2,), 2**29 - 1, dtype=torch.int32)
+        half = torch.nn.functional.avg_pool2d(logits, 2).float()
+        nearest = planes[..., 1::2, 1::2]
+        fused = DeepSupervisionLoss(PlanesDiceCELoss(), weight_mode="same")
+        found = fused([logits.float(), half], (planes, known))
+        plain = PlanesDiceCELoss()
+        expected = plain(logits.float(), planes) + plain(half, nearest)
+        torch.testing.assert_close(found, expected)
+
     def test_planes_of_another_type_or_shape_are_refused(self) -> None:
         logits, planes = self.drawn()
         with pytest.raises(TypeError, match=r"int32, got torch\.float32"):

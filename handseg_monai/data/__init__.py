@@ -8,7 +8,7 @@ from handseg_monai.data.datalists import (
     phantom_datalist,
     training_datalist,
 )
-from handseg_monai.data.dataset import EpochSampler, RadiographDataset, prepare_planes
+from handseg_monai.data.dataset import EpochSampler, RadiographDataset, prepare_packed, prepare_planes
 from handseg_monai.data.exclude import ExcludeError, read_exclude, write_exclude
 from handseg_monai.data.folds import assign_folds, dataset_traits, split_items, write_folds
 from handseg_monai.data.images import UnreadableImageError, find_images, read_radiograph
@@ -29,6 +29,7 @@ __all__ = [
     "inference_datalist",
     "labelled_items",
     "phantom_datalist",
+    "prepare_packed",
     "prepare_planes",
     "read_exclude",
     "read_polygons",

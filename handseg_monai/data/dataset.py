@@ -171,6 +171,27 @@ class EpochSampler(DistributedSampler):
         return iter([epoch * self.length + i for i in self._of_rank(order)])
 
 
+def prepare_packed(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """Bring a batch to the device and leave its bit planes packed, for :class:`~handseg_monai.losses.PlanesDiceCELoss`.
+
+    Parameters
+    ----------
+    batch, device, non_blocking, kwargs
+        As for :func:`prepare_planes`.
+
+    Returns
+    -------
+    image, target
+        float32 (B, 1, H, W); bit planes, int32 (B, 1, H, W), and what is known of each image, int32 (B,).
+    """
+    image = batch["image"].to(device, non_blocking=non_blocking, **kwargs)
+    planes = batch["label"].to(device, non_blocking=non_blocking)
+    known = batch.get("known", torch.full((len(planes),), ALL_KNOWN, dtype=torch.int32))
+    return image, (planes, known.to(device))
+
+
 def prepare_planes(
     batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+
+
+def strided(stride: int) -> tuple[Any, slice, slice]:
+    """Return the index of every ``stride``-th pixel of every ``stride``-th row, from a drawn corner."""
+    y, x = (int(k) for k in torch.randint(stride, (2,)))
+    return ..., slice(y, None, stride), slice(x, None, stride)
 
 
 class PerBoneLoss(nn.Module):
@@ -46,8 +54,7 @@ class PerBoneLoss(nn.Module):
         if logits.shape != target.shape:
             raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} differ in shape")
         if self.stride > 1:
-            y, x = (int(k) for k in torch.randint(self.stride, (2,)))
-            grid = (..., slice(y, None, self.stride), slice(x, None, self.stride))
+            grid = strided(self.stride)
             logits, target = logits[grid], target[grid]
         logits, target = logits.flatten(0, 1).unsqueeze(1), target.flatten(0, 1).unsqueeze(1)
         known = ~target[:, 0, 0, 0].isnan()

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from handseg_monai.bitplanes import NUM_BONES
+from handseg_monai.losses.per_bone import strided
 
 _ON_CUDA = 8
 """Bones that a GPU takes at once; a CPU takes one, which stays in its cache."""
@@ -27,12 +28,22 @@ class PlanesDiceCELoss(nn.Module):
         Added to the numerator and denominator of the Dice, as in MONAI.
     lambda_dice, lambda_ce
         Weights of the two terms, as in MONAI.
+    stride
+        As :class:`PerBoneLoss` has it.
     """
 
     def __init__(
-        self, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5, lambda_dice: float = 1.0, lambda_ce: float = 1.0
+        self,
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        lambda_dice: float = 1.0,
+        lambda_ce: float = 1.0,
+        stride: int = 1,
     ) -> None:
         super().__init__()
+        if stride < 1:
+            raise ValueError(f"stride: expected at least 1, got {stride}")
+        self.stride = stride
         self.smooth_nr, self.smooth_dr = smooth_nr, smooth_dr
         self.lambda_dice, self.lambda_ce = lambda_dice, lambda_ce
 
@@ -63,6 +74,9 @@ class PlanesDiceCELoss(nn.Module):
                 f"expected logits (B, {NUM_BONES}, H, W) and planes (B, 1, H, W), got {tuple(logits.shape)} and "
                 f"{tuple(planes.shape)}"
             )
+        if self.stride > 1:
+            grid = strided(self.stride)
+            logits, planes = logits[grid], planes[grid]
         bits = torch.arange(NUM_BONES, device=logits.device)
         counted = torch.ones(batch, NUM_BONES, device=logits.device) if known is None else known[:, None] >> bits & 1
         loss: torch.Tensor = _DiceCE.apply(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from handseg_monai.data.exclude import write_exclude
 from handseg_monai.drawing import save
-from handseg_monai.files import atomic_open
+from handseg_monai.files import atomic_open, atomic_path
 from handseg_monai.report.audit import Audit
 from handseg_monai.report.audit_findings import NOTES, Fault
 from handseg_monai.report.audit_pictures import audit_sheet
@@ -29,7 +30,8 @@ def write_audit(result: Audit, out: str | Path) -> list[Path]:
         The audit.
     out
         Folder for ``audit.csv`` (a row for each finding), ``exclude.txt`` (images to leave out of training) and
-        ``worst.png`` (the worst images; none where nothing was found). Older ones are replaced.
+        ``worst.png`` (the worst images; none where nothing was found). Older ones are replaced, but for an
+        ``exclude.txt`` that says otherwise: it becomes ``exclude.1.txt``, ``exclude.2.txt`` and so on.
 
     Returns
     -------
@@ -44,8 +46,7 @@ def write_audit(result: Audit, out: str | Path) -> list[Path]:
         for f in result.findings:
             row = (f.image, subjects.get(f.image, ""), f.fault, " ".join(f.bones), int(f.exclude), f.other, f.text)
             writer.writerow(row)
-    write_exclude(out / "exclude.txt", result.excluded.items())
-    paths = [out / "audit.csv", out / "exclude.txt"]
+    paths = [out / "audit.csv", *_replace_exclude(out / "exclude.txt", result)]
     pictures = out / "worst.png"
     if result.findings:
         save(pictures, audit_sheet(result.radiographs, result.findings))
@@ -53,6 +54,23 @@ def write_audit(result: Audit, out: str | Path) -> list[Path]:
     else:
         pictures.unlink(missing_ok=True)
     return paths
+
+
+def _replace_exclude(path: Path, result: Audit) -> list[Path]:
+    """Write the list of images to leave out; one that says otherwise, edited perhaps, is kept beside it."""
+    if not path.is_file():
+        write_exclude(path, result.excluded.items())
+        return [path]
+    earlier = path.read_bytes()
+    numbered = (path.with_name(f"{path.stem}.{n}{path.suffix}") for n in itertools.count(1))
+    kept = next(free for free in numbered if not free.exists())
+    with atomic_path(kept) as part:
+        part.write_bytes(earlier)
+    write_exclude(path, result.excluded.items())
+    if path.read_bytes() != earlier:
+        return [path, kept]
+    kept.unlink()
+    return [path]
 
 
 def print_audit(result: Audit) -> None:

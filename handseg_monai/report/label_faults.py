@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import Polygon, boxes
-from handseg_monai.bones import BONES, NAMES, NUM_BONES, Group
+from handseg_monai.bones import BONES, INDEX, NAMES, NUM_BONES, Group
 from handseg_monai.metrics.hand_measures import HandMeasures
 from handseg_monai.metrics.plausibility import Severity, disorder, judge_hand
 from handseg_monai.metrics.plausible_ranges import PlausibleRanges
@@ -23,6 +23,8 @@ LabelFault = tuple[Fault, tuple[str, ...], str]
 _SWAPS = 3
 _PAYS = 1.5
 """Credit that an exchange of labels must win back to pass for a swap: that of one and a half tests."""
+_ON_IT = INDEX["Pisiform"], INDEX["Triquetrum"]
+"""A bone that lies on a larger one: size alone tells them apart. Of phantoms it has up to 0.92 of the other's area."""
 _HALF = 0.5
 _APART = 6.0
 """Millimetres between a bone and another piece of its mask, from which that is none of it."""
@@ -70,9 +72,10 @@ def label_faults(hand: HandMeasures | None, ranges: PlausibleRanges) -> list[Lab
     """Judge the measures of a label by what hands look like.
 
     Labels are taken for swapped where their exchange puts the bones concerned into their place, and wins back at
-    least :data:`_PAYS` tests of place, order and area (:func:`~handseg_monai.metrics.plausibility.disorder`). What
-    remains is what :func:`~handseg_monai.metrics.plausibility.judge_hand` finds wrong after the exchange, and areas
-    with less than half the credit.
+    least :data:`_PAYS` tests of place, order and area (:func:`~handseg_monai.metrics.plausibility.disorder`); pisiform
+    and triquetrum where the first is the larger one. What remains is what
+    :func:`~handseg_monai.metrics.plausibility.judge_hand` finds wrong after the exchange, and areas with less than half
+    the credit.
 
     Parameters
     ----------
@@ -90,7 +93,7 @@ def label_faults(hand: HandMeasures | None, ranges: PlausibleRanges) -> list[Lab
         return []
     faults: list[LabelFault] = []
     for _ in range(_SWAPS):
-        pairs = _swap(hand, ranges)
+        pairs = _swap(hand, ranges) or _swap_by_size(hand)
         if not pairs:
             break
         hand = hand.exchanged(pairs)
@@ -123,6 +126,12 @@ def _swap(hand: HandMeasures, ranges: PlausibleRanges) -> Pairs:
         if after < least and not bones & left:
             best, least = pairs, after
     return best
+
+
+def _swap_by_size(hand: HandMeasures) -> Pairs:
+    smaller, larger = _ON_IT
+    both = bool(hand.whole[[smaller, larger]].all())
+    return ((smaller, larger),) if both and hand.area[smaller] > hand.area[larger] else ()
 
 
 def piece_faults(planes: np.ndarray, millimetres: float) -> Iterator[LabelFault]:
