@@ -107,6 +107,14 @@ def areas(planes: np.ndarray) -> np.ndarray:
     return np.array([np.count_nonzero(found & np.int32(1 << k)) for k in range(NUM_BONES)], np.int64)
 
 
+def shared_areas(planes: np.ndarray) -> np.ndarray:
+    """Count the pixels that each two bones share in bit planes of any shape: int64 (29, 29), areas on the diagonal."""
+    _require_int32(planes)
+    values, counts = np.unique(planes[planes != 0], return_counts=True)
+    bits = (values[:, None] >> np.arange(NUM_BONES)) & 1
+    return np.asarray((bits * counts[:, None]).T @ bits, np.int64)
+
+
 def rasterise(
     polygons: Iterable[tuple[int, Polygon]], shape: tuple[int, int], size: tuple[int, int] | None = None
 ) -> np.ndarray:

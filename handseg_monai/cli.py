@@ -164,7 +164,7 @@ def folds(
     from collections import Counter
 
     from handseg_monai.data.folds import dataset_traits, write_folds
-    from handseg_monai.data.traits import print_balance
+    from handseg_monai.data.folds.traits import print_balance
 
     traits = dataset_traits(data, exclude)
     fold_of = write_folds(out, data, k, seed, exclude, traits)

@@ -14,13 +14,13 @@ import pytest
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import labelled_items, read_exclude, read_polygons, read_radiograph, training_datalist
-from handseg_monai.data.duplicates import find_duplicates, fingerprint
 from handseg_monai.metrics.hand_measures import measure_hand
-from handseg_monai.metrics.plausibility import disorder, judge_hand
-from handseg_monai.metrics.plausible_ranges import load_ranges, measure_by_age, population_ranges
+from handseg_monai.metrics.plausibility import disorder, judge_by_age, judge_hand
+from handseg_monai.metrics.plausible_ranges import load_ranges, population_ranges
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.phantom.ranges import replace
 from handseg_monai.report import Audit, Fault, audit, write_audit
+from handseg_monai.report.duplicates import find_duplicates, fingerprint
 from handseg_monai.report.label_faults import label_faults
 from handseg_monai.report.label_fit import EdgeDirections, outline_points
 from handseg_monai.report.rings import BRIGHT, ring_brightness
@@ -146,7 +146,7 @@ class TestPlantedFaults:
         a, b = INDEX["Pisiform"], INDEX["Triquetrum"]
         for planes in masks_of(phantom_dataset):
             bits = ((planes >> a) ^ (planes >> b)) & 1
-            measured, ranges = measure_by_age(planes ^ ((bits << a) | (bits << b)))
+            _, measured, ranges = judge_by_age(planes ^ ((bits << a) | (bits << b)))
             assert [faults[:2] for faults in label_faults(measured, ranges)] == [
                 (Fault.SWAPPED, ("Pisiform", "Triquetrum"))
             ]

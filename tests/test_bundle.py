@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data import training_datalist
@@ -230,6 +230,11 @@ def test_the_commands_of_the_readme_run_as_written(drawn_dataset: Path, tmp_path
 
 
 def test_the_loss_from_bit_planes_trains_as_the_plain_one(drawn_dataset: Path, tmp_path: Path) -> None:
+    parser = ConfigParser(
+        ConfigParser.load_config_files([str(CONFIGS / n) for n in ("train.json", "loss_planes.json")])
+    )
+    assert parser["loss#loss#_target_"].endswith("PlanesDiceCELoss")
+    assert parser["train#trainer#prepare_batch"] == "$data.prepare_packed"
     losses = {}
     for name, overlays in (("plain", []), ("planes", ["loss_planes.json"])):
         folder = tmp_path / name

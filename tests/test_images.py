@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,7 +151,8 @@ class TestPngOfThreeChannels:
     def test_a_size_that_is_a_lie_allocates_nothing(self, tmp_path: Path) -> None:
         Image.fromarray(colours8()).save(tmp_path / "a.png")
         content = bytearray((tmp_path / "a.png").read_bytes())
-        content[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
+        content[16:24] = struct.pack(">II", 2**20, 2**20)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
         assert _read_rgb_png(bytes(content)) is None
         (tmp_path / "a.png").write_bytes(content)
         with pytest.raises(UnreadableImageError, match=r"a\.png"):

@@ -56,10 +56,10 @@ class TestSurvey:
         assert set(found.images["side"]) == {"left", "right"}
         assert (found.images["contrast"].median()) > 0.05
         for item in items[:2]:
-            row = found.images.set_index("image").loc[item["name"]]
+            row = found.images.set_index("image").loc[item["image"]]
             planes = read_truth(item["label"], (row["height"], row["width"]))
             masks = {name: (planes >> k & 1) > 0 for name, k in INDEX.items()}
-            bones = found.bones[found.bones["image"] == item["name"]].set_index("bone")
+            bones = found.bones[found.bones["image"] == item["image"]].set_index("bone")
             assert row["bones"] == len(bones) == sum(mask.any() for mask in masks.values())
             for name, bone in bones.iterrows():
                 y, x = np.nonzero(masks[str(name)])
@@ -74,7 +74,7 @@ class TestSurvey:
         a, b = INDEX["Pisiform"], INDEX["Triquetrum"]
         shares = []
         for row in found.images.itertuples():
-            item = next(item for item in items if item["name"] == row.image)
+            item = next(item for item in items if item["image"] == row.image)
             planes = read_truth(item["label"], (row.height, row.width))
             pisiform, triquetrum = planes >> a & 1, planes >> b & 1
             shares.append((pisiform & triquetrum).sum() / min(pisiform.sum(), triquetrum.sum()))

@@ -16,9 +16,9 @@ from openpyxl import Workbook
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX
 from handseg_monai.data import assign_folds, dataset_traits, labelled_items, read_polygons, write_folds
-from handseg_monai.data.exchange import exchange
-from handseg_monai.data.metadata import Person, read_metadata
-from handseg_monai.data.traits import Traits, as_columns
+from handseg_monai.data.folds.exchange import exchange
+from handseg_monai.data.folds.metadata import Person, read_metadata
+from handseg_monai.data.folds.traits import Traits, as_columns
 from handseg_monai.data.wrist import wrist_deviation
 from handseg_monai.phantom import PRESETS, render_phantom
 

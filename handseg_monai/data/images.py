@@ -16,8 +16,8 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 _PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
 _RGB_8 = b"\x08\x02\0\0\0"
 """Bit depth, colours, compression, filter and interlacing of a PNG."""
-_LARGEST = 2**26
-"""Pixels."""
+_LARGEST, _DEFLATED = 2**28, 1100
+"""Bytes of pixels that are decoded at most, and as many for one byte of the file: deflate can't give more."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
@@ -135,11 +135,13 @@ def _read_rgb_png(content: bytes) -> np.ndarray | None:
     if not content.startswith(_PNG) or len(content) < 33 or content[24:29] != _RGB_8:
         return None
     width, height = struct.unpack(">II", content[16:24])
-    if width * height > _LARGEST:
+    if 3 * width * height > min(_LARGEST, _DEFLATED * len(content)):
         return None
     try:
         pixels = kornia_rs.io.decode_image_png_u8(content, (height, width), "rgb")
-    except Exception:  # what is wrong with it OpenCV says
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # a panic of Rust is no Exception; what is wrong with the file OpenCV says
         return None
     return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, dst=pixels)
 

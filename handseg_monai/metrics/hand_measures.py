@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from handseg_monai.bitplanes import boxes, reduce
+from handseg_monai.bitplanes import boxes, reduce, shared_areas
 from handseg_monai.bones import BONES, NUM_BONES, Group
 
 CANVAS = 512
@@ -194,8 +194,6 @@ def _pixels(mask: np.ndarray) -> np.ndarray:
 
 
 def _overlaps(planes: np.ndarray, total: np.ndarray) -> np.ndarray:
-    values, counts = np.unique(planes[planes & (planes - 1) != 0], return_counts=True)
-    bits = ((values[:, None] >> np.arange(NUM_BONES)) & 1).astype(np.float64)
-    shared = (bits * counts[:, None]).T @ bits
+    shared = shared_areas(planes[planes & (planes - 1) != 0]).astype(np.float64)
     np.fill_diagonal(shared, 0)
     return shared / np.maximum(np.minimum(total[:, None], total), 1)

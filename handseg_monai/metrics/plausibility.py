@@ -12,7 +12,7 @@ import numpy as np
 
 from handseg_monai.bones import BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS, Group
 from handseg_monai.metrics.hand_measures import FOREARM, FOREARM_END, LEAST_WHOLE, HandMeasures, measure_hand
-from handseg_monai.metrics.plausible_ranges import Placement, PlausibleRanges, measure_by_age
+from handseg_monai.metrics.plausible_ranges import Placement, PlausibleRanges, load_ranges, measure_by_age
 
 LEAST_SCORE = 0.9
 """Score from which an image without a wrong finding is plausible."""
@@ -177,17 +177,16 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
     A test has full credit within the range frozen over phantoms (:mod:`~handseg_monai.metrics.plausible_ranges`),
     widened by :data:`WIDEN`; from there credit falls linearly to 0. Less than full credit is a *doubtful* finding, none
     a *wrong* one. Bones that the image's border cuts are exempt from presence, areas, places, neighbours and order
-    (radius and ulna only where their end is out of view); the area of radius and ulna is not judged. A hand whose areas
-    are a child's is judged by the ranges of that age, and bones that ossify late may be missing. The score is the same
-    for a left and a right hand and for any turn; whether all masks are mirrored can't be told from them.
+    (radius and ulna only where their end is out of view); the area of radius and ulna is not judged. A hand whose
+    carpal bones are a young child's is judged by the ranges of that age, and bones that ossify late may be missing. The
+    score is the same for a left and a right hand and for any turn; whether all masks are mirrored can't be told.
 
     Parameters
     ----------
     planes
         Bit planes, int32 (H, W), of a hand or a part of it in PA view, at any size.
     ranges
-        If None those that the package brings, of the age that fits the hand's areas best
-        (:func:`~handseg_monai.metrics.plausible_ranges.measure_by_age`).
+        If None those that the package brings, of the age that suits the masks best (:func:`judge_by_age`).
 
     Returns
     -------
@@ -207,8 +206,27 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
     if planes.ndim != 2:
         raise ValueError(f"expected bit planes of shape (H, W), got {planes.shape}")
     if ranges is None:
-        return judge_hand(*measure_by_age(planes))
+        return judge_by_age(planes)[0]
     return judge_hand(measure_hand(planes, ranges.area), ranges)
+
+
+def judge_by_age(planes: np.ndarray) -> tuple[Plausibility, HandMeasures | None, PlausibleRanges]:
+    """Judge the masks of one image, int32 (H, W), as a hand of the age that suits them best.
+
+    Returns
+    -------
+    judgement, measures, ranges
+        The judgement, by which measures and which ranges; no measures where there are too few bones.
+    """
+    best = None
+    for hand, ranges in measure_by_age(planes):
+        judgement = judge_hand(hand, ranges)
+        if best is None or (judgement.plausible, judgement.score) > (best[0].plausible, best[0].score):
+            best = judgement, hand, ranges
+        if judgement.score == 1.0:
+            break
+    adult = load_ranges()
+    return best or (judge_hand(None, adult), None, adult)
 
 
 def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges) -> Plausibility:

@@ -27,14 +27,20 @@ AGES = {ADULT: None, **{f"{low} to {high} years": (float(low), float(high)) for 
 """Ages that have ranges of their own, and their phantoms' skeletal ages; from 13 years on areas are an adult's."""
 SUBJECTS, CHILDREN, SEED, SIZE = 150, 60, 2718, 512
 """Adults, children of each age (two hands each), seed and size in pixels of the phantoms that the ranges come from."""
-PREFERENCE = 0.01
-"""Mean absolute logarithm of area ratios by which a child's areas must fit a hand better than an adult's."""
+LAG = -0.28
+"""How far the carpal bones that ossify late lag behind those that ossify first, from which a hand is a young child's:
+logarithm of areas over the adult's. No adult phantom comes to it, nor most children from eight years on."""
 USUAL = 99.5
 """Percentile of the distances that counts as the range: the most curled finger of all is no measure."""
 POPULATION = 100
 """Whole hands from which a dataset's own ranges are better than the frozen ones."""
 SPREADS = 3.5
 """Robust standard deviations off the median at which a dataset's own ranges end."""
+
+_OLDER = 10.0
+_EARLY = tuple(INDEX[name] for name in ("Capitate", "Hamate"))
+_LATE = tuple(INDEX[name] for name in ("Trapezium", "Trapezoid", "Scaphoid", "Lunate", "Triquetrum"))
+_LATE_NEEDED = 2
 
 Pair = tuple[int, int]
 
@@ -172,8 +178,11 @@ def _read_ranges(age: str, content: Mapping[str, Any]) -> PlausibleRanges:
     )
 
 
-def measure_by_age(planes: np.ndarray) -> tuple[HandMeasures | None, PlausibleRanges]:
-    """Measure a hand by the age whose areas fit it best: an adult's, unless a child's fit clearly better.
+def measure_by_age(planes: np.ndarray) -> list[tuple[HandMeasures, PlausibleRanges]]:
+    """Measure a hand by each age that its carpal bones may have.
+
+    Those that ossify late are much smaller in a young child than those that ossify first (:data:`LAG`); adults and
+    older children can't be told apart by that, nor young ones from each other.
 
     Parameters
     ----------
@@ -182,27 +191,31 @@ def measure_by_age(planes: np.ndarray) -> tuple[HandMeasures | None, PlausibleRa
 
     Returns
     -------
-    measures
-        By the areas of the ranges; None where there are too few bones to measure.
-    ranges
-        Those of that age.
+    measures, ranges
+        By the areas of the ranges, and these: an adult's first. Empty where there are too few bones to measure.
     """
     adult = load_ranges()
-    best = measure_hand(planes, adult.area), adult
-    if best[0] is None:
-        return best
-    least = _misfit(best[0], adult) - PREFERENCE
+    hand = measure_hand(planes, adult.area)
+    if hand is None:
+        return []
+    found = [(hand, adult)]
+    child = _lag(hand, adult) < LAG
     for age, ranges in ranges_by_age().items():
-        hand = measure_hand(planes, ranges.area) if age != ADULT else None
-        if hand is not None and (misfit := _misfit(hand, ranges)) < least:
-            best, least = (hand, ranges), misfit
-    return best
+        years = AGES[age]
+        if years is not None and (years[1] <= _OLDER) == child:
+            measured = measure_hand(planes, ranges.area)
+            if measured is not None:
+                found.append((measured, ranges))
+    return found
 
 
-def _misfit(hand: HandMeasures, ranges: PlausibleRanges) -> float:
-    """Mean absolute logarithm of a hand's areas over the usual ones; one bone counts up to a factor of 2."""
-    at = hand.whole & ~FOREARM
-    return float(np.minimum(np.abs(np.log(hand.area[at] / ranges.area[at])), np.log(2)).mean())
+def _lag(hand: HandMeasures, adult: PlausibleRanges) -> float:
+    """Median log ratio of area to the adult's, of the late carpal bones less that of the early ones; 0 of too few."""
+    late, early = ([k for k in bones if hand.whole[k]] for bones in (_LATE, _EARLY))
+    if len(early) < len(_EARLY) or len(late) < _LATE_NEEDED:
+        return 0.0
+    ratios = np.log(np.maximum(hand.area, 1e-9) / adult.area)
+    return float(np.median(ratios[late]) - np.median(ratios[early]))
 
 
 def freeze_ranges(

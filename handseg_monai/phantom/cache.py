@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from functools import partial
@@ -36,7 +37,8 @@ def write_components(
     Parameters
     ----------
     out
-        Folder to write to. One of the same seed, size and preset, as ``phantoms.json`` in it says, is gone on with.
+        Folder to write to. One of the same seed, size and preset, as ``phantoms.json`` in it says, is gone on with,
+        unless the preset's ranges have changed since.
     subjects
         People, at least 1.
     size
@@ -66,7 +68,8 @@ def write_components(
         raise ValueError(f"workers: expected at least 1, got {workers}")
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; phantoms need a folder")
-    facts = {"seed": seed, "size": size, "preset": preset}
+    drawn_from = hashlib.sha256(repr(ranges_of(preset)).encode()).hexdigest()[:12]
+    facts = {"seed": seed, "size": size, "preset": preset, "ranges": drawn_from}
     note = out / "phantoms.json"
     held = json.loads(note.read_text()) if note.exists() else facts if not list(out.glob("*.npz")) else None
     if held != facts:

@@ -27,6 +27,8 @@ _APPEARS = {
 }
 """Age at which a carpal bone starts to ossify, years."""
 _CARPUS_GROWN, _PISIFORM_GROWN = 13.5, 14.5
+SESAMOIDS_APPEAR = 12.0
+"""Years, too."""
 _ULNA_APPEARS = 6.0
 """Age at which the epiphysis of the ulna starts to ossify; the others have by three."""
 _FUSED = {Group.DISTAL_PHALANX: 14.8, Group.METACARPAL: 15.4, Group.FOREARM: 17.0}

@@ -13,7 +13,7 @@ from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, 
 from handseg_monai.phantom.carpus import CARPOMETACARPAL, INTERCARPAL, KEPT_APART, settle
 from handseg_monai.phantom.facets import grown
 from handseg_monai.phantom.forearm import ForearmShape, levelled
-from handseg_monai.phantom.growth import Bone, draw_growth, size_at
+from handseg_monai.phantom.growth import SESAMOIDS_APPEAR, Bone, draw_growth, size_at
 from handseg_monai.phantom.mesh import Array, Mesh, vertex_normals
 from handseg_monai.phantom.ranges import PhantomRanges, Range
 
@@ -180,7 +180,7 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         forearm=draw(rng, ranges.forearm_flesh) * scale,
         thickness=draw(rng, ranges.thickness) * scale,
         muscle=draw(rng, ranges.muscle),
-        fat=draw(rng, ranges.fat),
+        fat=draw(rng, ranges.fat) * (size_at(age) if child else 1.0),
     )
     return Subject(
         grown,
@@ -192,7 +192,7 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         draw(rng, ranges.trabecular_density),
         draw(rng, ranges.trabecular_contrast),
         flesh,
-        _sesamoids(rng, ranges, scale),
+        _sesamoids(rng, ranges, scale) if not child or age >= SESAMOIDS_APPEAR else (),
     )
 
 

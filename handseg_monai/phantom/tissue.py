@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from handseg_monai.bones import INDEX
 from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA
+from handseg_monai.phantom.growth import size_at
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.pose import PosedHand
 from handseg_monai.phantom.resample import Floats, enlarged
@@ -117,7 +118,7 @@ def make_tissue(rng: np.random.Generator, subject: Subject, hand: PosedHand, vie
     depth, half, muscle = (np.zeros((count, count), np.float32) for _ in range(3))
     _union(xs, ys, palm, fingers, muscles, depth, half, muscle)
     # Nobody's skin is a capsule.
-    for nodes, height in ((count // 45, 0.4), (count // 18, 0.15)):
+    for nodes, height in ((max(count // 45, 1), 0.4), (max(count // 18, 1), 0.15)):
         waves = rng.standard_normal((nodes, nodes), np.float32)
         depth += height * enlarged(waves, count, smooth=True)
     return Tissue(depth, half, muscle)
@@ -227,4 +228,7 @@ def _muscle_capsules(subject: Subject, hand: PosedHand) -> list[Row]:
         a = joint + subject.scale * (25.0 * axis + out * across)
         b = joint + subject.scale * (220.0 * axis + 1.3 * out * across)
         rows.append(_row(a, 6.0, 1.0, b, 16.0, 9.0 * strong))
-    return rows
+    # Radii and thicknesses above are an adult's.
+    scaled = np.array(rows)
+    scaled[:, [2, 3, 6, 7]] *= 1.0 if subject.age is None else size_at(subject.age)
+    return [[float(value) for value in row] for row in scaled]

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from handseg_monai.bitplanes import Polygon
 from handseg_monai.bones import NAMES, NUM_BONES
-from handseg_monai.data.duplicates import find_duplicates, fingerprint
 from handseg_monai.data.images import UnreadableImageError, read_radiograph
 from handseg_monai.data.items import LabelError
 from handseg_monai.metrics.hand_measures import HandMeasures
@@ -32,6 +31,7 @@ from handseg_monai.report.audit_sources import (
     read_label,
     submission_radiographs,
 )
+from handseg_monai.report.duplicates import find_duplicates, fingerprint
 from handseg_monai.report.label_faults import LabelFault, doubled_polygons, label_faults, piece_faults
 from handseg_monai.report.label_fit import EdgeDirections, outline_points
 from handseg_monai.report.rings import BRIGHT, ring_brightness
@@ -52,8 +52,7 @@ class _Seen:
     radiograph: Radiograph
     faults: list[LabelFault] = field(default_factory=list)
     fingerprint: np.ndarray | None = None
-    hand: HandMeasures | None = None
-    ranges: PlausibleRanges = field(default_factory=load_ranges)
+    hands: list[tuple[HandMeasures, PlausibleRanges]] = field(default_factory=list)
     found: np.ndarray | None = None
     agreement: float | None = None
     rescaled: tuple[float, float] = (1.0, 0.0)
@@ -177,11 +176,11 @@ def _look(radiograph: Radiograph) -> _Seen:
         seen.faults.append((Fault.MISSING, (), "no bone is labelled"))
         return seen
     seen.found = np.array([bool(np.any(label.planes & np.int32(1 << k))) for k in range(NUM_BONES)])
-    seen.hand, seen.ranges = measure_by_age(label.planes)
+    seen.hands = measure_by_age(label.planes)
     twice = list(doubled_polygons(label.polygons or []))
     seen.faults += twice
-    if seen.hand is not None:
-        millimetres = seen.hand.frame[2] / width
+    if seen.hands:
+        millimetres = seen.hands[0][0].frame[2] / width
         told = {fault[:2] for fault in twice}
         seen.faults += [fault for fault in piece_faults(label.planes, millimetres) if fault[:2] not in told]
         for bone, brightness in ring_brightness(image, label.planes, millimetres).items():
@@ -228,7 +227,7 @@ def _scale_text(scale: float) -> str:
 
 def _judge(seen: Sequence[_Seen]) -> bool:
     """Judge labels by the population; returns whether the dataset's own ranges were used."""
-    own = population_ranges([one.hand for one in seen if one.hand and one.ranges.age == ADULT], load_ranges())
+    own = population_ranges([one.hands[0][0] for one in seen if one.hands], load_ranges())
     fits = [one.agreement for one in seen if one.agreement is not None]
     limit = min(FIT, 0.5 * float(np.median(fits))) if fits else 0.0
     labelled = [one.found for one in seen if one.found is not None]
@@ -242,16 +241,32 @@ def _judge(seen: Sequence[_Seen]) -> bool:
                 text = f"the label does not lie on the bones: outlines and edges agree by {one.agreement:.2f} of 1"
                 one.faults.append((Fault.MISFIT, (), text))
         doubled = {bones for fault, bones, _ in one.faults if fault is Fault.DOUBLED}
-        for fault, bones, text in label_faults(one.hand, own if own and one.ranges.age == ADULT else one.ranges):
+        found, late = _suited(one.hands, own)
+        for fault, bones, text in found:
             if not (fault is Fault.OVERLAP and bones in doubled):
                 one.faults.append((fault, bones, text))
         if one.found is not None:
             told = {bone for fault, bones, _ in one.faults if fault is Fault.MISSING for bone in bones}
             for k in np.flatnonzero(common & ~one.found).tolist():
-                if NAMES[k] not in told and k not in one.ranges.late:
+                if NAMES[k] not in told and k not in late:
                     text = f"{NAMES[k]} is missing; nearly all other images have it"
                     one.faults.append((Fault.MISSING, (NAMES[k],), text))
     return own is not None
+
+
+def _suited(
+    hands: Sequence[tuple[HandMeasures, PlausibleRanges]], own: PlausibleRanges | None
+) -> tuple[list[LabelFault], frozenset[int]]:
+    """Return the faults of a label at the age that suits it best, the adult's if that has none, and its late bones."""
+    best: tuple[list[LabelFault], frozenset[int]] | None = None
+    for hand, ranges in hands:
+        judged_by = own if own is not None and ranges.age == ADULT else ranges
+        faults = label_faults(hand, judged_by)
+        if best is None or len(faults) < len(best[0]):
+            best = faults, ranges.late
+        if not faults:
+            break
+    return best or ([], frozenset())
 
 
 def _duplicates(seen: Sequence[_Seen], excluded: set[str]) -> list[AuditFinding]:

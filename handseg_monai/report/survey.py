@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from handseg_monai.bitplanes import boxes, reduce
+from handseg_monai.bitplanes import boxes, reduce, shared_areas
 from handseg_monai.bones import ALL_KNOWN, BONES, NUM_BONES
 from handseg_monai.data.images import read_radiograph
 from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.data.wrist import wrist_deviation
-from handseg_monai.metrics.plausible_ranges import Placement, measure_by_age
+from handseg_monai.metrics.plausibility import judge_by_age
+from handseg_monai.metrics.plausible_ranges import Placement
 
 SIZE = 1024
-"""Long side at which grey values and overlaps are measured, pixels."""
+"""Long side at which grey values, side, age and deviation are measured, pixels."""
 _RIM = 0.012
 """Width of the soft tissue around the bones that their contrast is measured against, share of the long side."""
 
@@ -32,8 +33,8 @@ class Survey:
     Attributes
     ----------
     images
-        A row for each image: ``image``, ``subject``; ``height`` and ``width`` in pixels; ``bones``, how many are there;
-        ``side``, ``"left"`` or ``"right"``, and ``age``, both by the masks and empty where there are too few;
+        A row for each image: ``image``, its path, and ``subject``; ``height`` and ``width`` in pixels; ``bones``, how
+        many are there; ``side``, ``"left"`` or ``"right"``, and ``age``, by the masks, empty where there are too few;
         ``deviation`` of the wrist, degrees, positive towards the thumb; grey values as shares of the range of the
         file's type: ``darkest``, ``median`` and ``brightest`` (percentiles 1, 50 and 99) and ``contrast``, bones over
         the soft tissue around them (negative where bones are dark).
@@ -60,6 +61,11 @@ def survey(items: Sequence[Item], progress: bool = True) -> Survey:
     progress
         Show a progress bar on a terminal.
 
+    Returns
+    -------
+    survey
+        The tables, in the order of the items.
+
     Raises
     ------
     LabelError, UnreadableImageError
@@ -76,7 +82,7 @@ def survey(items: Sequence[Item], progress: bool = True) -> Survey:
             y, x = np.nonzero((planes[down, across] >> k) & 1)
             rows.append(
                 {
-                    "image": item["name"],
+                    "image": item["image"],
                     "bone": BONES[k].name,
                     "group": BONES[k].group.value,
                     "area": y.size,
@@ -107,9 +113,9 @@ def _image_row(item: Item, radiograph: np.ndarray, planes: np.ndarray) -> dict[s
     rim = 2 * round(_RIM * max(size)) + 1
     around = (cv2.dilate(bone, np.ones((rim, rim), np.uint8)) > 0) & (bone == 0)
     darkest, median, brightest = np.percentile(small, (1, 50, 99))
-    hand, ranges = measure_by_age(labels)
+    _, hand, ranges = judge_by_age(labels)
     return {
-        "image": item["name"],
+        "image": item["image"],
         "subject": item["subject"],
         "height": planes.shape[0],
         "width": planes.shape[1],
@@ -126,9 +132,7 @@ def _image_row(item: Item, radiograph: np.ndarray, planes: np.ndarray) -> dict[s
 
 def _overlaps(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of the smaller of two bones that the other covers, 0 where one is missing, and 1 where both are there."""
-    values, counts = np.unique(planes, return_counts=True)
-    bits = ((values[:, None] >> np.arange(NUM_BONES)) & 1).astype(np.float64)
-    shared = (bits * counts[:, None]).T @ bits
+    shared = shared_areas(planes).astype(np.float64)
     area = np.diag(shared)
     there = (area > 0).astype(np.float64)
     return shared / np.maximum(np.minimum(area[:, None], area), 1), np.outer(there, there)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from handseg_monai.data.exchange import exchange
 from handseg_monai.data.exclude import excluding
+from handseg_monai.data.folds.exchange import exchange
+from handseg_monai.data.folds.traits import SubjectTraits, Traits, as_columns, read_traits
 from handseg_monai.data.images import find_images
 from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import dataset_splits, items_of_split, training_split
-from handseg_monai.data.traits import SubjectTraits, Traits, as_columns, read_traits
 from handseg_monai.files import atomic_open
 
 
@@ -33,7 +33,7 @@ def assign_folds(
         Of the order in which subjects are dealt. The result depends on nothing else but the traits.
     traits
         Sex, height and wrist deviation of each subject; subjects are then exchanged between folds until no exchange
-        makes the folds more alike (:func:`~handseg_monai.data.exchange.exchange`). None deals by number alone.
+        makes the folds more alike (:func:`~handseg_monai.data.folds.exchange.exchange`). None deals by number alone.
 
     Returns
     -------
