@@ -37,7 +37,6 @@ POPULATION = 100
 SPREADS = 3.5
 """Robust standard deviations off the median at which a dataset's own ranges end."""
 
-_OLDER = 10.0
 _EARLY = tuple(INDEX[name] for name in ("Capitate", "Hamate"))
 _LATE = tuple(INDEX[name] for name in ("Trapezium", "Trapezoid", "Scaphoid", "Lunate", "Triquetrum"))
 _LATE_NEEDED = 2
@@ -181,8 +180,8 @@ def _read_ranges(age: str, content: Mapping[str, Any]) -> PlausibleRanges:
 def measure_by_age(planes: np.ndarray) -> list[tuple[HandMeasures, PlausibleRanges]]:
     """Measure a hand by each age that its carpal bones may have.
 
-    Those that ossify late are much smaller in a young child than those that ossify first (:data:`LAG`); adults and
-    older children can't be told apart by that, nor young ones from each other.
+    Those that ossify late are much smaller in a young child than those that ossify first (:data:`LAG`). Older children
+    can't be told from adults by that, and are measured as such: ranges wide enough for both would let faults pass.
 
     Parameters
     ----------
@@ -192,18 +191,17 @@ def measure_by_age(planes: np.ndarray) -> list[tuple[HandMeasures, PlausibleRang
     Returns
     -------
     measures, ranges
-        By the areas of the ranges, and these: an adult's first. Empty where there are too few bones to measure.
+        By the areas of the ranges, and these: an adult's first, and a child's of each age where it may be a child.
+        Empty where there are too few bones to measure.
     """
     adult = load_ranges()
     hand = measure_hand(planes, adult.area)
     if hand is None:
         return []
     found = [(hand, adult)]
-    child = _lag(hand, adult) < LAG
-    for age, ranges in ranges_by_age().items():
-        years = AGES[age]
-        if years is not None and (years[1] <= _OLDER) == child:
-            measured = measure_hand(planes, ranges.area)
+    if _lag(hand, adult) < LAG:
+        for age, ranges in ranges_by_age().items():
+            measured = measure_hand(planes, ranges.area) if age != ADULT else None
             if measured is not None:
                 found.append((measured, ranges))
     return found
@@ -249,7 +247,7 @@ def freeze_ranges(
     there = counts > 0
     late = frozenset[int](np.flatnonzero(~there.all(axis=0)).tolist() if age != ADULT else ())
     never = np.flatnonzero(~there.any(axis=0)).tolist()
-    if never and older is None:
+    if never and older is None and age != ADULT:
         raise ValueError(f"no mask has {', '.join(NAMES[k] for k in never)}")
     areas = counts * np.square(spacing)[:, None]
     area = np.array([np.median(areas[there[:, k], k]) if k not in never else np.nan for k in range(NUM_BONES)])
