@@ -14,9 +14,10 @@ import pytest
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import labelled_items, read_exclude, read_polygons, read_radiograph, training_datalist
+from handseg_monai.metrics.freeze_ranges import population_ranges
 from handseg_monai.metrics.hand_measures import measure_hand
 from handseg_monai.metrics.plausibility import disorder, judge_by_age, judge_hand
-from handseg_monai.metrics.plausible_ranges import load_ranges, population_ranges
+from handseg_monai.metrics.plausible_ranges import load_ranges
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.phantom.ranges import replace
 from handseg_monai.report import Audit, Fault, audit, write_audit

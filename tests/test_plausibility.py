@@ -8,9 +8,10 @@ import pytest
 
 from handseg_monai.bitplanes import reduce
 from handseg_monai.bones import ALL_KNOWN, BONES, INDEX, NAMES, NEIGHBOURS, OVERLAPS, Group
+from handseg_monai.metrics.freeze_ranges import freeze_ranges, write_ranges
 from handseg_monai.metrics.hand_measures import measure_hand
 from handseg_monai.metrics.plausibility import Plausibility, Severity, plausibility
-from handseg_monai.metrics.plausible_ranges import Placement, freeze_ranges, load_ranges, write_ranges
+from handseg_monai.metrics.plausible_ranges import Placement, load_ranges
 from tests.hands import hand, mask, moved, phantom, shifted, swapped, with_mask, with_mirrored_carpus, without
 
 HANDS = (0, 1, 5)

@@ -14,15 +14,9 @@ from handseg_monai.bitplanes import Polygon
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data.images import UnreadableImageError, read_radiograph
 from handseg_monai.data.items import LabelError
+from handseg_monai.metrics.freeze_ranges import POPULATION, population_ranges
 from handseg_monai.metrics.hand_measures import HandMeasures
-from handseg_monai.metrics.plausible_ranges import (
-    ADULT,
-    POPULATION,
-    PlausibleRanges,
-    load_ranges,
-    measure_by_age,
-    population_ranges,
-)
+from handseg_monai.metrics.plausible_ranges import ADULT, PlausibleRanges, load_ranges, measure_by_age
 from handseg_monai.report.audit_findings import NOTES, AuditFinding, Fault
 from handseg_monai.report.audit_sources import (
     Label,
@@ -110,7 +104,7 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
     ========== =======================================================================================================
 
     Areas and positions are judged by the dataset's own population where it has
-    :data:`~handseg_monai.metrics.plausible_ranges.POPULATION` whole hands, else by the frozen ranges of phantoms; those
+    :data:`~handseg_monai.metrics.freeze_ranges.POPULATION` whole hands, else by the frozen ranges of phantoms; those
     of children's hands by the frozen ranges of their age.
 
     Parameters
