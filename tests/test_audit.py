@@ -14,6 +14,7 @@ import pytest
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import labelled_items, read_exclude, read_polygons, read_radiograph, training_datalist
+from handseg_monai.data.adapters import convert
 from handseg_monai.metrics.freeze_ranges import population_ranges
 from handseg_monai.metrics.hand_measures import measure_hand
 from handseg_monai.metrics.plausibility import disorder, judge_by_age, judge_hand
@@ -314,6 +315,43 @@ class TestOutput:
         write_audit(notes_only, tmp_path)
         assert not (tmp_path / "worst.png").exists()
         assert [line for line in (tmp_path / "exclude.txt").read_text().splitlines() if not line.startswith("#")] == []
+
+
+class TestConvertedLabels:
+    def test_faults_are_found_and_bones_that_nobody_has_labelled_are_not_missed(
+        self, phantom_dataset: Path, tmp_path: Path
+    ) -> None:
+        items = labelled_items(phantom_dataset / "train")[0][:5]
+        classes = ["Radius", "Ulna", "Scaphoid", "Lunate", "Capitate", "Hamate", "finger-7", "finger-11"]
+        for number, item in enumerate(items):
+            shape = (256, 256)
+            planes = rasterise(read_polygons(item["label"], shape), shape)
+            folder = tmp_path / "masks" / Path(item["image"]).stem
+            folder.mkdir(parents=True)
+            for name in classes:
+                # One image has two masks exchanged, one lacks a mask that was drawn in the others.
+                of = {"Radius": "Ulna", "Ulna": "Radius"}.get(name, name) if number == 1 else name
+                mask = planes >> INDEX[of] & 1 if (number, name) != (2, "Capitate") else np.zeros(shape)
+                cv2.imwrite(str(folder / f"{name}.png"), (255 * mask).astype(np.uint8))
+        images = tmp_path / "images"
+        for item in items:
+            (images / item["subject"]).mkdir(parents=True, exist_ok=True)
+            shutil.copy(item["image"], images / item["subject"])
+        out = tmp_path / "labels"
+        convert("masks", tmp_path / "masks", images, out, progress=False)
+        stems = [f"../images/{item['subject']}/{item['name']}" for item in items]
+        (images / items[3]["subject"] / items[3]["name"]).unlink()
+        result = audit(out, progress=False)
+        faults = {f.image: (f.fault, f.bones) for f in result.findings if f.exclude}
+        assert faults == {
+            stems[1]: (Fault.SWAPPED, ("Radius", "Ulna")),
+            stems[2]: (Fault.MISSING, ("Capitate",)),
+            stems[3]: (Fault.PAIRING, ()),
+        }
+        write_audit(result, tmp_path / "audit")
+        assert {path.name for path in read_exclude(tmp_path / "audit" / "exclude.txt", out)} == {
+            items[n]["name"] for n in (1, 2, 3)
+        }
 
 
 class TestSubmissions:

@@ -76,12 +76,17 @@ def excluding(path: str | Path | None, dataset_dir: str | Path) -> frozenset[Pat
     return frozenset(read_exclude(path, dataset_dir)) if path else frozenset()
 
 
+def converted_name(image: Path, root: Path) -> str:
+    """How a list names an image of a converted dataset: its path relative to the folder of the datalist."""
+    return Path(os.path.relpath(image, root)).as_posix()
+
+
 def _members(root: Path) -> dict[str, Path]:
     """Images and labels of a dataset by their path relative to it."""
     members: dict[str, Path] = {}
     if (root / DATALIST).is_file():
         images = [Path(item["image"]) for item in converted_items(root)[0]]
-        return {Path(os.path.relpath(image, root)).as_posix(): image for image in images}
+        return {converted_name(image, root): image for image in images}
     for split in (root, root / "train", root / "test"):
         if (split / "DCM").is_dir():
             members.update({path.relative_to(root).as_posix(): path for path in find_images(split / "DCM")})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from handseg_monai.data.images import UnreadableImageError, read_radiograph
 from handseg_monai.data.items import LabelError
 from handseg_monai.metrics.freeze_ranges import POPULATION, population_ranges
 from handseg_monai.metrics.hand_measures import HandMeasures
+from handseg_monai.metrics.planes_dice import known_bones
 from handseg_monai.metrics.plausible_ranges import ADULT, PlausibleRanges, load_ranges, measure_by_age
 from handseg_monai.report.audit_findings import NOTES, AuditFinding, Fault
 from handseg_monai.report.audit_sources import (
@@ -90,7 +91,7 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
     constant   an image without contrast
     pairing    an image without a label, a label without an image, an image outside of a subject's folder
     duplicate  a radiograph that is there twice, re-encoded, resized or toned too; mirrored hands are none
-    label      a JSON file that breaks the contract
+    label      a file that breaks the contract
     scale      a label that lies on the bones once it is scaled
     misfit     a label that does not lie on the bones of its image
     swapped    labels of two bones or two rays exchanged
@@ -110,7 +111,8 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
     Parameters
     ----------
     source
-        Dataset in the competition's layout (all its splits), or a submission CSV.
+        Dataset in the competition's layout (all its splits) or converted, or a submission CSV. Bones that are not known
+        in an image are not missed.
     images
         Folder of the images of a submission; not used with a dataset.
     progress
@@ -224,8 +226,9 @@ def _judge(seen: Sequence[_Seen]) -> bool:
     own = population_ranges([one.hands[0][0] for one in seen if one.hands], load_ranges())
     fits = [one.agreement for one in seen if one.agreement is not None]
     limit = min(FIT, 0.5 * float(np.median(fits))) if fits else 0.0
-    labelled = [one.found for one in seen if one.found is not None]
-    common = np.mean(labelled, axis=0) >= _COMMON if len(labelled) >= POPULATION else np.zeros(NUM_BONES, np.bool_)
+    labelled = [(one.found, known_bones(one.radiograph.known)) for one in seen if one.found is not None]
+    found_in, known_in = np.array(labelled, np.int64).reshape(-1, 2, NUM_BONES).sum(axis=0)
+    common = (known_in >= POPULATION) & (found_in >= _COMMON * known_in)
     for one in seen:
         if one.agreement is not None and one.agreement < limit:
             scale, agreement = one.rescaled
@@ -235,27 +238,35 @@ def _judge(seen: Sequence[_Seen]) -> bool:
                 text = f"the label does not lie on the bones: outlines and edges agree by {one.agreement:.2f} of 1"
                 one.faults.append((Fault.MISFIT, (), text))
         doubled = {bones for fault, bones, _ in one.faults if fault is Fault.DOUBLED}
-        found, late = _suited(one.hands, own)
+        unknown = {NAMES[k] for k in np.flatnonzero(~known_bones(one.radiograph.known))}
+        found, late = _suited(one.hands, own, unknown)
         for fault, bones, text in found:
             if not (fault is Fault.OVERLAP and bones in doubled):
                 one.faults.append((fault, bones, text))
         if one.found is not None:
             told = {bone for fault, bones, _ in one.faults if fault is Fault.MISSING for bone in bones}
             for k in np.flatnonzero(common & ~one.found).tolist():
-                if NAMES[k] not in told and k not in late:
+                if NAMES[k] not in told and k not in late and NAMES[k] not in unknown:
                     text = f"{NAMES[k]} is missing; nearly all other images have it"
                     one.faults.append((Fault.MISSING, (NAMES[k],), text))
     return own is not None
 
 
 def _suited(
-    hands: Sequence[tuple[HandMeasures, PlausibleRanges]], own: PlausibleRanges | None
+    hands: Sequence[tuple[HandMeasures, PlausibleRanges]], own: PlausibleRanges | None, unknown: Collection[str]
 ) -> tuple[list[LabelFault], frozenset[int]]:
-    """Return the faults of a label at the age that suits it best, the adult's if that has none, and its late bones."""
+    """Return the faults of a label at the age that suits it best, the adult's if that has none, and its late bones.
+
+    Bones that are unknown may be missing.
+    """
     best: tuple[list[LabelFault], frozenset[int]] | None = None
     for hand, ranges in hands:
         judged_by = own if own is not None and ranges.age == ADULT else ranges
-        faults = label_faults(hand, judged_by)
+        faults = [
+            fault
+            for fault in label_faults(hand, judged_by)
+            if not (fault[0] is Fault.MISSING and set(fault[1]) <= set(unknown))
+        ]
         if best is None or len(faults) < len(best[0]):
             best = faults, ranges.late
         if not faults:

@@ -1,4 +1,4 @@
-"""What an audit looks at: the radiographs of a dataset with their JSON labels, or those of a submission."""
+"""What an audit looks at: the radiographs of a dataset with their labels, or those of a submission."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from handseg_monai.bitplanes import Polygon, rasterise
+from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.competition import find_splits, read_polygons
+from handseg_monai.data.converted import DATALIST, converted_items, read_planes
+from handseg_monai.data.exclude import converted_name
 from handseg_monai.data.images import IMAGE_SUFFIXES, find_images
 from handseg_monai.data.items import LabelError
+from handseg_monai.data.layouts import is_converted
 from handseg_monai.metrics.image_sizes import image_paths
 from handseg_monai.report.audit_findings import AuditFinding, Fault
 from handseg_monai.rle import decode_planes, read_csv
@@ -32,9 +36,11 @@ class Radiograph:
     subject
         Its subject; empty in a submission.
     label
-        The JSON file, if there is one.
+        The file, JSON or of ``handseg convert``, if there is one.
     runs
         The run-length texts of the 29 bones in a submission.
+    known
+        Bit k is set where bone k is labelled, present or absent.
     """
 
     path: Path
@@ -42,6 +48,7 @@ class Radiograph:
     subject: str = ""
     label: Path | None = None
     runs: tuple[str | None, ...] | None = None
+    known: int = ALL_KNOWN
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Label:
     planes
         Bit planes, int32, of the image's shape; what lies outside of the image is cut.
     polygons
-        As the JSON file has them, outside of the image too; None in a submission.
+        As a JSON file has them, outside of the image too; None where the label holds masks.
     fault
         Why it breaks the contract; empty where it does not.
     """
@@ -78,6 +85,8 @@ def read_label(radiograph: Radiograph, shape: tuple[int, int]) -> Label | None:
             raise LabelError(str(error)) from error
     if radiograph.label is None:
         return None
+    if radiograph.label.suffix == ".npz":
+        return Label(read_planes(radiograph.label, shape), None)
     fault = ""
     try:
         polygons = read_polygons(radiograph.label, shape)
@@ -101,9 +110,11 @@ def dataset_radiographs(dataset_dir: str | Path) -> tuple[list[Radiograph], list
     root = Path(dataset_dir)
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; expected a dataset with train/DCM, or a submission PRED.csv")
+    if is_converted(root):
+        return _converted_radiographs(root)
     splits = find_splits(root)
     if not splits:
-        raise ValueError(f"no dataset in {root}: looked for {root}/train/DCM and {root}/DCM")
+        raise ValueError(f"no dataset in {root}: looked for {root}/train/DCM, {root}/DCM and {root}/{DATALIST}")
     radiographs: list[Radiograph] = []
     findings: list[AuditFinding] = []
     for _, split in sorted(splits.items()):
@@ -125,6 +136,22 @@ def dataset_radiographs(dataset_dir: str | Path) -> tuple[list[Radiograph], list
             findings.append(AuditFinding(name, Fault.PAIRING, f"a label without an image; looked for {expected}.*"))
     if not radiographs:
         raise ValueError(f"no images in {root}; looked for {', '.join(IMAGE_SUFFIXES)} in {root}/train/DCM")
+    return radiographs, findings
+
+
+def _converted_radiographs(root: Path) -> tuple[list[Radiograph], list[AuditFinding]]:
+    radiographs, findings = [], []
+    for item in converted_items(root)[0]:
+        image, label, name = Path(item["image"]), Path(item["label"]), converted_name(Path(item["image"]), root)
+        if image.is_file():
+            held = label if label.is_file() else None
+            radiographs.append(Radiograph(image, name, item["subject"], held, known=item.get("known", ALL_KNOWN)))
+        if missing := [
+            f"no {kind} {file}" for kind, file in (("image", image), ("label", label)) if not file.is_file()
+        ]:
+            findings.append(AuditFinding(name, Fault.PAIRING, f"{'; '.join(missing)}; convert anew"))
+    if not radiographs:
+        raise ValueError(f"{root / DATALIST}: none of its images is there; convert anew")
     return radiographs, findings
 
 
