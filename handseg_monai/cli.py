@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +44,15 @@ class LabelForm(StrEnum):
     MASKS = "masks"
     LABELMAP = "labelmap"
     SUBMISSION = "submission"
+
+
+class ExportForm(StrEnum):
+    """Forms that a submission can be exported to."""
+
+    PNG = "png"
+    LABELME = "labelme"
+    COCO = "coco"
+    NIFTI = "nifti"
 
 
 class MissingBone(StrEnum):
@@ -255,6 +265,63 @@ def plausibility(
     if out is not None:
         write_judgements(judgements, out)
         print(out)
+
+
+@app.command()
+def vote(
+    submissions: Annotated[list[Path], typer.Argument(metavar="A.csv B.csv …", help="Submissions of the same images.")],
+    out: Annotated[Path, typer.Option(help="Submission to write.")],
+    min_votes: Annotated[
+        int | None, typer.Option(help="Submissions that must have a pixel; by default more than half.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Number for each submission, '2,1,1': a pixel needs more than half of the sum.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, to check runs against their sizes.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="Size of all images, to check runs against.")] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Vote on the images that all submissions have, where they differ.")
+    ] = False,
+) -> None:
+    """Make one submission from several by a vote on every pixel."""
+    from handseg_monai.export.vote import print_vote, vote_submissions
+
+    shape = None
+    if size is not None:
+        match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
+        if not match:
+            raise ValueError(f"--size: expected HxW, as 2048x2048, got {size!r}")
+        shape = int(match[1]), int(match[2])
+    result = vote_submissions(
+        submissions,
+        out,
+        min_votes=min_votes,
+        weights=weights.split(",") if weights is not None else None,
+        images=images,
+        size=shape,
+        common=common,
+    )
+    print_vote(result)
+    print(out)
+
+
+@app.command()
+def export(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    images: Annotated[Path, typer.Option(help="Folder of its images.")],
+    to: Annotated[ExportForm, typer.Option(help="Form to write.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not hold anything yet.")],
+) -> None:
+    """Write a submission in the form that another tool reads; overlaps are kept."""
+    from handseg_monai.export.export import export as export_masks
+
+    missing = export_masks(prediction, images, to.value, out)
+    if missing:
+        done = "have no file" if to is ExportForm.PNG else "are written as absent"
+        print(f"{sum(missing.values())} rows that {prediction} lacks, of {len(missing)} images, {done}")
+    print(out)
 
 
 def main() -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -106,6 +108,114 @@ def parse(text: str | float | None, shape: tuple[int, int] | None = None) -> np.
             f"({shape[0] * shape[1]} pixels)"
         )
     return np.column_stack([starts, lengths])
+
+
+class Runs(NamedTuple):
+    """Runs of many masks, int64 (N,) each, in order: number of the mask, and 0-based pixels of start and end."""
+
+    mask: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+
+class RunsError(ValueError):
+    """Run-length text of one of many masks that breaks the contract; ``mask`` is its number."""
+
+    def __init__(self, mask: int, message: str) -> None:
+        super().__init__(message)
+        self.mask = mask
+
+
+def parse_many(texts: Sequence[str | float | None], pixels: Sequence[int] | None = None) -> Runs:
+    """Read the run-length texts of many masks, as :func:`parse` reads one, at once.
+
+    Parameters
+    ----------
+    texts
+        One a mask.
+    pixels
+        Count of pixels of each mask, if known, to check that no run ends beyond it.
+
+    Raises
+    ------
+    RunsError
+        The first text for which :func:`parse` raises.
+    """
+    plain = [text if isinstance(text, str) else "" for text in texts]
+    joined = " ".join(text for text in plain if text)
+    counts = np.array([text.count(" ") + 1 if text else 0 for text in plain], np.int64)
+    strings = all(isinstance(text, str) or text is None or text != text for text in texts)
+    if strings and not joined.encode().translate(None, b"0123456789 "):
+        numbers = np.fromstring(joined, np.int64, sep=" ") if joined else np.empty(0, np.int64)
+        if len(numbers) == counts.sum() and not (counts % 2).any():
+            mask = np.repeat(np.arange(len(plain)), counts // 2)
+            starts, ends = numbers[::2] - 1, numbers[::2] + numbers[1::2] - 1
+            right = (numbers >= 1).all() and (numbers < 10**18).all()
+            right = right and ((starts[1:] >= ends[:-1]) | (mask[1:] != mask[:-1])).all()
+            if right and (pixels is None or (ends <= np.asarray(pixels)[mask]).all()):
+                return Runs(mask, starts, ends)
+    # Something is unusual: one by one tells what.
+    each = []
+    for number, text in enumerate(texts):
+        try:
+            each.append(parse(text, (1, pixels[number]) if pixels is not None else None))
+        except ValueError as error:
+            raise RunsError(number, str(error)) from error
+    runs = np.concatenate([np.empty((0, 2), np.int64), *each])
+    return Runs(np.repeat(np.arange(len(each)), [len(one) for one in each]), runs[:, 0], runs.sum(axis=1))
+
+
+def vote(voters: Sequence[Runs], masks: int, weights: Sequence[int], least: int) -> list[str]:
+    """Vote over masks pixel by pixel, on their runs alone.
+
+    A union is a vote with ``least`` 1, an intersection one with all of the weights.
+
+    Parameters
+    ----------
+    voters
+        Runs of the same masks by each voter.
+    masks
+        Their count.
+    weights
+        Of the voters, >= 1.
+    least
+        A pixel is in the result where the weights of those that have it sum up to at least so many, >= 1.
+
+    Returns
+    -------
+    texts
+        Of the results, as :func:`encode` writes them: runs that touch are one.
+
+    Raises
+    ------
+    ValueError
+        A run ends so far out that no image reaches there.
+    """
+    # A boundary is one number: mask, then pixel, then who begins (even) or ends (odd) there.
+    reach = max((int(runs.end.max()) for runs in voters if len(runs.end)), default=0)
+    low, high = (2 * len(voters) - 1).bit_length(), reach.bit_length()
+    if masks.bit_length() + high + low > 62:
+        raise ValueError(f"a run ends at pixel {reach}: no image is that large")
+    boundaries = np.concatenate(
+        [
+            ((runs.mask << high | at) << low) | (2 * number + end)
+            for number, runs in enumerate(voters)
+            for end, at in ((0, runs.start), (1, runs.end))
+        ]
+    )
+    boundaries.sort()
+    places, kind = boundaries >> low, boundaries & ((1 << low) - 1)
+    change = np.array([sign * weight for weight in weights for sign in (1, -1)], np.int64)
+    votes = np.cumsum(change[kind])
+    last = np.flatnonzero(np.append(places[1:] != places[:-1], [True] * bool(len(places))))
+    elected = votes[last] >= least
+    # All votes are withdrawn at the end of a mask, so that what flips alternates between begin and end.
+    flips = np.flatnonzero(elected != np.append(False, elected)[:-1])
+    edges = places[last[flips]].reshape(-1, 2)
+    owner, at = edges[:, 0] >> high, edges & ((1 << high) - 1)
+    words = list(map(str, np.column_stack([at[:, 0] + 1, at[:, 1] - at[:, 0]]).ravel().tolist()))
+    bounds = (2 * np.searchsorted(owner, np.arange(masks + 1))).tolist()
+    return [" ".join(words[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
 def decode(text: str | float | None, shape: tuple[int, int]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import sys
@@ -453,6 +454,35 @@ class TestFaults:
         write_labelme(tmp_path / "source", tmp_path / "images", labels)
         _edit(lambda c: c["shapes"][2].update(shape_type="circle"))(tmp_path / "source" / "P0" / "hand0.json")
         with pytest.raises(LabelError, match=r"hand0\.json: shape 3, finger-3: shape_type 'circle'; expected polygon"):
+            convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"points": [[1, 1]]}, "without the two corners"),
+            ({"points": None}, "without the two corners"),
+            ({"mask": None}, "no PNG in base64"),
+            ({"mask": "AAAA"}, "no PNG in base64"),
+            ({"mask": "nothing!"}, "no PNG in base64"),
+            ({"points": [[1, 1], [9, 9]]}, "a mask of 3 x 2 pixels in a box of 9 x 9"),
+            ({"points": [[-1, 1], [1, 2]]}, "leaves the image"),
+            ({"points": [[1e308, 1], [1e309, 2]]}, "without the two corners"),
+        ],
+    )
+    def test_masks_of_labelme_that_do_not_fit(
+        self, tmp_path: Path, labels: Labels, change: dict[str, object], message: str
+    ) -> None:
+        write_labelme(tmp_path / "source", tmp_path / "images", labels)
+        png = base64.b64encode(cv2.imencode(".png", np.ones((2, 3), np.uint8))[1].tobytes()).decode()
+        right = {"shape_type": "mask", "points": [[4, 5], [6, 6]], "mask": png}
+        file = tmp_path / "source" / "P0" / "hand0.json"
+        _edit(lambda c: c["shapes"][2].update(right))(file)
+        convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "right")
+        label = next((tmp_path / "right" / "labels").rglob("hand0*"))
+        rows, columns = np.nonzero(read_truth(label, SHAPE) >> NAMES.index("finger-3") & 1)
+        assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(y, x) for y in (5, 6) for x in (4, 5, 6)]
+        _edit(lambda c: c["shapes"][2].update(change))(file)
+        with pytest.raises(LabelError, match=rf"hand0\.json: shape 3, finger-3: .*{message}"):
             convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
 
     def test_unlabelled_images_are_left_out_if_asked_for(self, tmp_path: Path, labels: Labels) -> None:

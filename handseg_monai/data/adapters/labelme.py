@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import rasterise
@@ -75,13 +78,40 @@ def _draw(content: dict[str, Any], classes: Classes, shape: tuple[int, int]) -> 
     if all(isinstance(n, int) for n in size):
         require_size(size, shape)  # type: ignore[arg-type]
     polygons = []
+    masks = np.zeros(shape, np.int32)
     for number, entry in enumerate(content["shapes"], 1):
         if entry["label"] not in classes.bone_of:
             continue
+        bone = classes.bone_of[entry["label"]]
         try:
-            if (kind := entry.get("shape_type", "polygon")) != "polygon":
-                raise ValueError(f"shape_type {kind!r}; expected polygon")
-            polygons.append((classes.bone_of[entry["label"]], polygon(entry.get("points"), shape)))
+            if (kind := entry.get("shape_type", "polygon")) == "polygon":
+                polygons.append((bone, polygon(entry.get("points"), shape)))
+            elif kind == "mask":
+                _paste(masks, bone, entry)
+            else:
+                raise ValueError(f"shape_type {kind!r}; expected polygon or mask")
         except ValueError as error:
             raise ValueError(f"shape {number}, {entry['label']}: {error}") from error
-    return rasterise(polygons, shape)
+    return masks | rasterise(polygons, shape)
+
+
+def _paste(planes: np.ndarray, bone: int, entry: dict[str, Any]) -> None:
+    """Draw a shape that is a mask: a PNG in base64, which fills the box between two corner pixels."""
+    points, text = entry.get("points"), entry.get("mask")
+    try:
+        (left, top), (right, bottom) = ((round(float(n)) for n in corner) for corner in points or ())
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("a mask without the two corners of its box in 'points'") from None
+    try:
+        data = base64.b64decode(text if isinstance(text, str) else "", validate=True)
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+    except (binascii.Error, cv2.error):
+        mask = None
+    if mask is None:
+        raise ValueError("'mask' holds no PNG in base64")
+    height, width = mask.shape
+    if (bottom - top + 1, right - left + 1) != (height, width):
+        raise ValueError(f"a mask of {width} x {height} pixels in a box of {right - left + 1} x {bottom - top + 1}")
+    if not (0 <= left <= right < planes.shape[1] and 0 <= top <= bottom < planes.shape[0]):
+        raise ValueError(f"a mask whose box ({left}, {top}) to ({right}, {bottom}) leaves the image")
+    planes[top : bottom + 1, left : right + 1] |= (mask != 0).astype(np.int32) << np.int32(bone)

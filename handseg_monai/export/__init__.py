@@ -1,0 +1,1 @@
+"""Submissions in other forms, and many of them in one."""

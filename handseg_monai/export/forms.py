@@ -1,0 +1,201 @@
+"""Bit planes in the forms that other tools read. All of them hold overlaps, without loss."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from handseg_monai.bitplanes import boxes
+from handseg_monai.bones import BONES, NAMES, NUM_BONES
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of one image.
+
+    Attributes
+    ----------
+    name
+        Of the image in the submission.
+    path
+        Of the image.
+    planes
+        Bit planes, int32 (H, W).
+    given
+        Bool (29,): the submission has a row of the bone.
+    """
+
+    name: str
+    path: Path
+    planes: np.ndarray
+    given: np.ndarray
+
+    @property
+    def stem(self) -> PurePosixPath:
+        """The name without its suffix, which may hold folders."""
+        return PurePosixPath(self.name).with_suffix("")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.planes.shape[0], self.planes.shape[1]
+
+
+class Png:
+    """``<image>/<bone>.png``: 0 and 255, for each bone that has a row; of one that is absent nothing but 0."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    def add(self, masks: Masks) -> None:
+        """Write the masks of an image."""
+        folder = self._out / masks.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        for bone in np.flatnonzero(masks.given).tolist():
+            _write_png(folder / f"{NAMES[bone]}.png", np.uint8(255) * _mask(masks.planes, bone))
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+
+class LabelMe:
+    """``<image>.json`` of LabelMe: a polygon for each piece of a bone, a mask where a piece has holes or no area."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    def add(self, masks: Masks) -> None:
+        """Write the shapes of an image."""
+        shapes = []
+        for bone, (rows, columns) in boxes(masks.planes):
+            inside = _mask(masks.planes[rows, columns], bone)
+            shapes += _shapes(NAMES[bone], inside, columns.start, rows.start)
+        height, width = masks.shape
+        content: dict[str, Any] = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": masks.path.name,
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+        }
+        path = self._out / f"{masks.stem}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+
+class Coco:
+    """``annotations.json`` of COCO: a run-length for each image and bone; category k + 1 is bone k."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, masks: Masks) -> None:
+        """Take up the masks of an image."""
+        height, width = masks.shape
+        number = len(self._images) + 1
+        self._images.append({"id": number, "file_name": masks.name, "height": height, "width": width})
+        for bone, (rows, columns) in boxes(masks.planes):
+            inside = _mask(masks.planes[rows, columns], bone)
+            self._annotations.append(
+                {
+                    "id": len(self._annotations) + 1,
+                    "image_id": number,
+                    "category_id": bone + 1,
+                    "iscrowd": 0,
+                    "area": int(inside.sum()),
+                    "bbox": [columns.start, rows.start, inside.shape[1], inside.shape[0]],
+                    "segmentation": {
+                        "size": [height, width],
+                        "counts": _counts(inside, columns.start, rows.start, masks.shape),
+                    },
+                }
+            )
+
+    def finish(self) -> None:
+        """Write the file."""
+        categories = [{"id": bone.index + 1, "name": bone.name, "supercategory": bone.group.value} for bone in BONES]
+        content = {"images": self._images, "categories": categories, "annotations": self._annotations}
+        (self._out / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+class Nifti:
+    """``<image>.nii.gz``: uint8 (W, H, 1, 29), channel k is bone k. No geometry is known: an identity affine."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    def add(self, masks: Masks) -> None:
+        """Write the masks of an image."""
+        import nibabel
+
+        stack = np.stack([_mask(masks.planes, bone).T for bone in range(NUM_BONES)], axis=-1)[:, :, None]
+        image = nibabel.nifti1.Nifti1Image(stack, np.eye(4))
+        image.header.set_xyzt_units("unknown")
+        path = self._out / f"{masks.stem}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(image, path)
+
+    def finish(self) -> None:
+        """Say what the channels are."""
+        (self._out / "channels.json").write_text(json.dumps(list(NAMES)), encoding="utf-8")
+
+
+Form = Png | LabelMe | Coco | Nifti
+FORMS: dict[str, Callable[[Path], Form]] = {"png": Png, "labelme": LabelMe, "coco": Coco, "nifti": Nifti}
+"""By name: what takes a folder, the masks of one image after another, and is finished then."""
+
+
+def _mask(planes: np.ndarray, bone: int) -> np.ndarray:
+    """Return the mask of a bone, uint8, 0 and 1."""
+    return (planes >> np.int32(bone) & np.int32(1)).astype(np.uint8)
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), image):
+        raise OSError(f"{path}: could not be written")
+
+
+def _shapes(label: str, mask: np.ndarray, left: int, top: int) -> list[dict[str, Any]]:
+    """Return the shapes of a bone, whose box begins at ``left`` and ``top``."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    shapes = []
+    for piece in range(1, count):
+        x, y, width, height = (int(n) for n in stats[piece][:4])
+        inside = (pieces[y : y + height, x : x + width] == piece).astype(np.uint8)
+        contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        shape: dict[str, Any] = {"label": label, "group_id": None, "description": "", "flags": {}}
+        x, y = x + left, y + top
+        if len(contours) == 1 and len(contours[0]) >= 3:
+            shape |= {"shape_type": "polygon", "points": (contours[0][:, 0] + (x, y)).tolist(), "mask": None}
+        else:
+            png = base64.b64encode(cv2.imencode(".png", 255 * inside)[1].tobytes()).decode("ascii")
+            corners = [[x, y], [x + width - 1, y + height - 1]]
+            shape |= {"shape_type": "mask", "points": corners, "mask": png}
+        shapes.append(shape)
+    return shapes
+
+
+def _counts(mask: np.ndarray, left: int, top: int, shape: Sequence[int]) -> list[int]:
+    """Return COCO's run-length of a mask whose box begins at ``left`` and ``top``: down the columns, from 0 on."""
+    columns = np.pad(mask.T.astype(np.int8), ((0, 0), (1, 1)))
+    edges = np.diff(columns, axis=1)
+    places = [np.array(np.nonzero(edges == step)) for step in (1, -1)]
+    starts, ends = ((left + column) * shape[0] + top + row for column, row in places)
+    apart = starts[1:] != ends[:-1]
+    starts, ends = starts[np.append(True, apart)], ends[np.append(apart, True)]
+    at = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [shape[0] * shape[1]]])
+    return [int(n) for n in np.diff(at)]
