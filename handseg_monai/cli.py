@@ -211,15 +211,27 @@ def evaluate(
     missing: Annotated[
         MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")
     ] = MissingRows.ERROR,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Outlines (NSD, HD95) and overlaps too, about half a second an image.")
+    ] = False,
+    spacing: Annotated[float | None, typer.Option(help="Millimetres a pixel of all images, for NSD at 1 mm.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="OTHER.csv", help="Submission of the same images to compare with.")
+    ] = None,
 ) -> None:
-    """Print the Dice of a submission by bone, at each image's own size."""
+    """Print the Dice of a submission by bone, at each image's own size, and compare two of them."""
     from handseg_monai.metrics.evaluation import evaluate as evaluate_csv
-    from handseg_monai.metrics.evaluation import print_evaluation
+    from handseg_monai.metrics.evaluation_report import compare, print_comparison, print_evaluation, write_evaluation
 
-    result = evaluate_csv(prediction, truth, missing.value)
+    if spacing is not None and not detail:
+        raise ValueError("--spacing goes with --detail")
+    result = evaluate_csv(prediction, truth, missing.value, detail=detail, spacing=spacing)
+    other = evaluate_csv(against, truth, missing.value) if against is not None else None
     print_evaluation(result)
+    if other is not None:
+        print_comparison(str(against), str(prediction), compare(other, result))
     if out is not None:
-        result.write(out)
+        write_evaluation(result, out)
         print(f"{out}/evaluation.csv, {out}/evaluation.json")
 
 

@@ -49,7 +49,8 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
     ChildProcessError
         A command failed; the message says where its log is.
     """
-    from handseg_monai.metrics.evaluation import evaluate, print_evaluation
+    from handseg_monai.metrics.evaluation import evaluate
+    from handseg_monai.metrics.evaluation_report import print_evaluation, write_evaluation
     from handseg_monai.phantom import write_dataset
 
     out = Path(out).absolute()
@@ -101,7 +102,7 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
     _say(f"5/5  evaluation -> {result}")
     _say(f"     $ handseg evaluate {result / 'submission.csv'} --truth {data / 'test'} --out {result}")
     evaluation = evaluate(result / "submission.csv", data / "test")
-    evaluation.write(result)
+    write_evaluation(evaluation, result)
     _write_sheet(result / "overlays", out / "overlays.png")
 
     summary: dict[str, object] = {

@@ -34,7 +34,18 @@ def perfect(drawn_dataset: Path, tmp_path: Path) -> Path:
 def test_help_lists_the_commands_and_imports_no_torch() -> None:
     result = handseg("--help")
     assert result.returncode == 0
-    for command in ("demo", "phantom", "convert", "folds", "audit", "evaluate", "joints", "plausibility"):
+    for command in (
+        "demo",
+        "phantom",
+        "convert",
+        "folds",
+        "audit",
+        "evaluate",
+        "joints",
+        "plausibility",
+        "vote",
+        "export",
+    ):
         assert command in result.stdout
         assert handseg(command, "--help").returncode == 0
     script = "import sys, handseg_monai.cli; sys.exit(bool({'torch', 'monai', 'cv2', 'numba'} & set(sys.modules)))"

@@ -20,6 +20,7 @@ from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.metrics import PlanesDice, dice
 from handseg_monai.metrics.evaluation import Evaluation, evaluate
+from handseg_monai.metrics.evaluation_report import write_evaluation
 from handseg_monai.rle import encode, read_csv
 from tests.conftest import draw_radiograph, write_label
 
@@ -258,7 +259,7 @@ class TestWritten:
         # finger-2 is missing from every image, and so has no Dice.
         lacking = {key: text for key, text in rows.items() if key[1] != "finger-2"}
         result = evaluate(write_rows(tmp_path / "s.csv", lacking), root, "skip", progress=False)
-        result.write(tmp_path / "out")
+        write_evaluation(result, tmp_path / "out")
         return result
 
     def test_the_summary_is_strict_json(self, result: Evaluation, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
-"""Deviation of the wrist, measured on the label of a radiograph."""
+"""Deviation of the wrist, and which hand it is, measured on the label of a radiograph."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
-from handseg_monai.bones import INDEX
+from handseg_monai.bones import BONES, INDEX, Group
 
 BENT = 15.0
 """Degrees of deviation, to either side, from which a wrist counts as bent."""
@@ -13,6 +15,7 @@ _SLENDER = 1.6
 
 _FOREARM = INDEX["Radius"], INDEX["Ulna"]
 _THIRD = INDEX["finger-11"]
+_BELOW = (*_FOREARM, *(bone.index for bone in BONES if bone.group is Group.CARPAL))
 _INDEX_SIDE, _LITTLE_SIDE = INDEX["finger-7"], INDEX["finger-19"]
 
 
@@ -52,6 +55,33 @@ def wrist_deviation(planes: np.ndarray) -> float:
     thumbward = pixels[_INDEX_SIDE].mean() - pixels[_LITTLE_SIDE].mean()
     side = np.sign((forearm.conjugate() * thumbward).imag)
     return float(np.degrees(np.angle(third / forearm)) * side)
+
+
+def hand_side(planes: np.ndarray) -> Literal["left", "right"] | None:
+    """Tell which hand a PA radiograph shows, seen from its back: a right one has the thumb on the left of the fingers.
+
+    The fingers' direction is that from the forearm or the carpal bones to the metacarpals, the thumb's side that of
+    the second metacarpal, seen from the fifth.
+
+    Parameters
+    ----------
+    planes
+        Bit planes, int32 (H, W), at any turn; of an image that is not mirrored.
+
+    Returns
+    -------
+    side
+        None where bones that tell it are missing.
+    """
+    middles = []
+    for bones in ((_THIRD,), _BELOW, (_INDEX_SIDE,), (_LITTLE_SIDE,)):
+        y, x = np.nonzero(planes & np.int32(sum(1 << bone for bone in bones)))
+        if not y.size:
+            return None
+        middles.append(complex(x.mean(), y.mean()))
+    third, below, towards_thumb, towards_little = middles
+    turn = ((third - below).conjugate() * (towards_thumb - towards_little)).imag
+    return None if turn == 0 else "right" if turn < 0 else "left"
 
 
 def _axis(points: np.ndarray) -> tuple[complex, float]:

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from tqdm import tqdm
 
-from handseg_monai.bitplanes import areas
+from handseg_monai.bitplanes import areas, shared_areas
 from handseg_monai.bones import ALL_KNOWN, BONES, NAMES, NUM_BONES
 from handseg_monai.data.converted import DATALIST
 from handseg_monai.data.images import image_size
 from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import dataset_splits, items_of_split, read_truth
-from handseg_monai.files import atomic_open
+from handseg_monai.data.wrist import hand_side, wrist_deviation
 from handseg_monai.metrics.planes_dice import dice_of_areas, known_bones
+from handseg_monai.metrics.surfaces import Surfaces, surfaces
 from handseg_monai.rle import decode_planes, read_csv
 
 Missing = Literal["error", "zero", "skip"]
+OVERLAP = 0.01
+_COMMON = 0.25
+_LOOKED_AT = 512
+"""Pixels to a side that tell the hand and its wrist."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What takes longer than Dice, for N images; NaN where the bone is not known or its row was skipped.
+
+    Attributes
+    ----------
+    nsd_pixels, nsd_mm, hd95
+        float64 (N, 29), see :class:`~handseg_monai.metrics.surfaces.Surfaces`.
+    pairs
+        Bones that overlap in nature, as index pairs: those that share :data:`OVERLAP` of the smaller one's area in at
+        least a quarter of the labels that show both.
+    pair_dice
+        float64 (N, pairs): Dice of the area that the two share.
+    """
+
+    nsd_pixels: np.ndarray
+    nsd_mm: np.ndarray
+    hd95: np.ndarray
+    pairs: list[tuple[int, int]]
+    pair_dice: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -49,6 +72,14 @@ class Evaluation:
         What was done with them.
     known
         Boolean (N, 29): whether the bone is labelled in the image, present or absent.
+    subjects
+        Of the images.
+    sides
+        Hand that the label shows, ``left`` or ``right``; empty where it does not tell.
+    deviations
+        Wrist deviation on the label, degrees, float64 (N,); NaN where it can't be measured.
+    detail
+        Outlines and overlaps, where they were asked for.
     """
 
     names: list[str]
@@ -60,6 +91,10 @@ class Evaluation:
     without_truth: list[str]
     missing: Missing
     known: np.ndarray
+    subjects: list[str]
+    sides: list[str]
+    deviations: np.ndarray
+    detail: Detail | None = None
 
     @property
     def mean_dice(self) -> float:
@@ -88,44 +123,26 @@ class Evaluation:
             )
         return rows
 
-    def write(self, folder: str | Path) -> None:
-        """Write ``evaluation.json``, the summary, and ``evaluation.csv``, a row for each image and bone."""
-        folder = Path(folder)
-        summary = {
-            "mean_dice": self.mean_dice,
-            "mean_dice_of_bones_present": self.mean_dice_present,
-            "images": len(self.names),
-            "missing": self.missing,
-            "missing_images": self.missing_images,
-            "missing_rows": self.missing_rows,
-            "images_without_truth": self.without_truth,
-            "unknown": int((~self.known).sum()),
-            "bones": self.of_bones(),
-        }
-        with atomic_open(folder / "evaluation.json") as file:
-            # JSON has no NaN; a bone that was skipped in every image has no Dice.
-            json.dump(_without_nan(summary), file, indent=1, allow_nan=False)
-            file.write("\n")
-        with atomic_open(folder / "evaluation.csv") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("image_name", "class", "dice", "predicted_pixels", "truth_pixels"))
-            for i, name in enumerate(self.names):
-                for k, bone in enumerate(NAMES):
-                    dice = "" if np.isnan(self.dice[i, k]) else f"{self.dice[i, k]:.6f}"
-                    truth = self.truth[i, k] if self.known[i, k] else ""
-                    writer.writerow((name, bone, dice, self.predicted[i, k], truth))
 
+@dataclass(frozen=True)
+class _Compared:
+    """What is kept of one image."""
 
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
+    areas: np.ndarray
+    side: str
+    deviation: float
+    surfaces: Surfaces | None
+    shared: np.ndarray | None
 
 
 def evaluate(
-    prediction: str | Path, truth_dir: str | Path, missing: Missing = "error", progress: bool = True
+    prediction: str | Path,
+    truth_dir: str | Path,
+    missing: Missing = "error",
+    progress: bool = True,
+    *,
+    detail: bool = False,
+    spacing: float | None = None,
 ) -> Evaluation:
     """Compare a submission with the labels of a dataset, at each image's own size.
 
@@ -141,12 +158,18 @@ def evaluate(
         leaves them out, and images of the CSV without a label too.
     progress
         Show a progress bar on a terminal.
+    detail
+        Compare outlines and overlaps too.
+    spacing
+        Millimetres a pixel, of all images, if known.
 
     Raises
     ------
     ValueError
         The CSV or a label breaks the contract, no image of the CSV has a label, or something is missing.
     """
+    if spacing is not None and not 0 < spacing < 10:
+        raise ValueError(f"--spacing: expected millimetres a pixel, above 0 and below 10, got {spacing}")
     texts = read_csv(prediction)
     truth = _expected(texts.keys(), truth_dir)
     missing_images = sorted(truth.keys() - texts.keys())
@@ -166,8 +189,8 @@ def evaluate(
         )
     names = [name for name in sorted(truth) if name in texts or missing == "zero"]
 
-    def compare(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _compare(truth[name], texts.get(name, [None] * NUM_BONES), str(prediction))
+    def compare(name: str) -> _Compared:
+        return _compare(truth[name], texts.get(name, [None] * NUM_BONES), str(prediction), detail, spacing)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         bar = tqdm(
@@ -177,15 +200,61 @@ def evaluate(
             unit="image",
             disable=None if progress else True,
         )
-        compared = np.array(list(bar), np.int64).reshape(len(names), 3, NUM_BONES)
-    intersection, predicted, true = compared[:, 0], compared[:, 1], compared[:, 2]
+        compared = list(bar)
+    intersection, predicted, true = (
+        np.array([one.areas for one in compared], np.int64).reshape(-1, 3, NUM_BONES).swapaxes(0, 1)
+    )
     dice = dice_of_areas(intersection, predicted, true)
     known = np.array([known_bones(truth[name].get("known", ALL_KNOWN)) for name in names]).reshape(-1, NUM_BONES)
-    dice[~known] = np.nan
+    counted = known.copy()
     if missing == "skip":
         for name, bone in missing_rows:
-            dice[names.index(name), NAMES.index(bone)] = np.nan
-    return Evaluation(names, dice, predicted, true, missing_images, missing_rows, without_truth, missing, known)
+            counted[names.index(name), NAMES.index(bone)] = False
+    if not counted.any():
+        raise ValueError(f"{truth_dir}: none of the bones in {prediction} is labelled there")
+    dice[~counted] = np.nan
+    return Evaluation(
+        names,
+        dice,
+        predicted,
+        true,
+        missing_images,
+        missing_rows,
+        without_truth,
+        missing,
+        known,
+        [truth[name]["subject"] for name in names],
+        [one.side for one in compared],
+        np.array([one.deviation for one in compared]),
+        _detail(compared, counted) if detail else None,
+    )
+
+
+def _detail(compared: list[_Compared], counted: np.ndarray) -> Detail:
+    def stacked(values: list[np.ndarray]) -> np.ndarray:
+        return np.where(counted, np.array(values).reshape(-1, NUM_BONES), np.nan)
+
+    of_image = [one.surfaces for one in compared if one.surfaces is not None]
+    both, predicted, true = (
+        np.array([one.shared for one in compared]).reshape(-1, 3, NUM_BONES, NUM_BONES).swapaxes(0, 1)
+    )
+    own = np.diagonal(true, axis1=1, axis2=2)
+    smaller = np.minimum(own[:, :, None], own[:, None])
+    shown = smaller > 0
+    overlapping = ((true >= OVERLAP * smaller) & shown & (true > 0)).sum(axis=0)
+    often = (overlapping >= _COMMON * shown.sum(axis=0)) & (overlapping > 0)
+    pairs = [(int(a), int(b)) for a, b in zip(*np.nonzero(np.triu(often, 1)), strict=True)]
+    of_pairs = [
+        np.where(counted[:, a] & counted[:, b], dice_of_areas(both[:, a, b], predicted[:, a, b], true[:, a, b]), np.nan)
+        for a, b in pairs
+    ]
+    return Detail(
+        stacked([s.nsd_pixels for s in of_image]),
+        stacked([s.nsd_mm for s in of_image]),
+        stacked([s.hd95 for s in of_image]),
+        pairs,
+        np.array(of_pairs).reshape(len(pairs), len(compared)).T,
+    )
 
 
 def _expected(predicted: Collection[str], truth_dir: str | Path) -> dict[str, Item]:
@@ -212,48 +281,26 @@ def _expected(predicted: Collection[str], truth_dir: str | Path) -> dict[str, It
     return found
 
 
-def _compare(item: Item, texts: list[str | None], prediction: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _compare(
+    item: Item, texts: Sequence[str | None], prediction: str, detail: bool, spacing: float | None
+) -> _Compared:
     shape = image_size(item["image"])
     truth = read_truth(item["label"], shape)
     try:
         planes = decode_planes(texts, shape)
     except ValueError as error:
         raise ValueError(f"{prediction}: image {item['name']}: {error}") from error
-    return areas(planes & truth), areas(planes), areas(truth)
+    step = max(1, max(shape) // _LOOKED_AT)
+    coarse = np.ascontiguousarray(truth[::step, ::step])
+    return _Compared(
+        np.stack([areas(planes & truth), areas(planes), areas(truth)]),
+        hand_side(coarse) or "",
+        wrist_deviation(coarse),
+        surfaces(planes, truth, spacing) if detail else None,
+        np.stack([shared_areas(of) for of in (planes & truth, planes, truth)]) if detail else None,
+    )
 
 
 def _some(names: list[str], noun: str = "image") -> str:
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return f"{len(names)} {noun}{'' if len(names) == 1 else 's'} ({shown})"
-
-
-def print_evaluation(result: Evaluation) -> None:
-    """Print a table of the bones, and what was missing."""
-    table = Table()
-    for heading in ("bone", "name", "Dice", "lowest", "images", "false positives"):
-        table.add_column(heading, justify="left" if heading in ("bone", "name") else "right")
-    for row in result.of_bones():
-        table.add_row(
-            str(row["bone"]),
-            str(row["name"]),
-            f"{row['dice']:.4f}",
-            f"{row['lowest']:.4f}",
-            str(row["images"]),
-            str(row["false_positives"]),
-        )
-    console = Console()
-    console.print(table)
-    what_was_done = {"zero": "taken as empty", "skip": "left out"}.get(result.missing, "")
-    for number, what in (
-        (len(result.missing_images), "images that the CSV lacks"),
-        (len(result.missing_rows), "rows that the CSV lacks"),
-        (len(result.without_truth), "images of the CSV without a label"),
-    ):
-        if number:
-            print(f"{number} {what}: {what_was_done}")
-    if not result.known.all():
-        print(f"{(~result.known).sum()} of {result.known.size} pairs of image and bone are not labelled: left out")
-    print(
-        f"mean Dice {result.mean_dice:.6f} of {len(result.names)} images and 29 bones, thresholded, at their own size"
-    )
-    print(f"mean Dice {result.mean_dice_present:.6f} of the bones present")

@@ -17,8 +17,8 @@ from handseg_monai.phantom.mesh import Array, Mesh, ball
 
 _SIZE = 0.95
 """The outlines are those of a large hand; the MyoHand's is of middle size."""
-
-
+_SMALLER = {"Lunate": 0.93, "Trapezoid": 0.93}
+"""Bones drawn too large: radiographs show them smaller beside their neighbours."""
 _GROWN = 0.35
 """What the joint spaces of the drawing are too wide by, on each side, millimetres."""
 
@@ -136,4 +136,5 @@ def carpal(name: str) -> Mesh:
     if name == "Hamate":
         far = np.hypot(points[:, 0] - _HOOK[0], (points[:, 1] - _HOOK[1]) / 1.3) / _HOOK[2]
         points[:, 2] -= (z < 0) * _HOOK[3] * np.clip(1.6 * (1.0 - far**2), 0.0, 1.0)
-    return Mesh(_SIZE * points, sphere.faces)
+    pivot = np.array([*solid.middle, solid.level])
+    return Mesh(_SIZE * (pivot + _SMALLER.get(name, 1.0) * (points - pivot)), sphere.faces)

@@ -25,7 +25,7 @@ _DEEP = 5.0
 """Deepest overlap (mm) that is told from a distance."""
 _SURE = 1.0
 """Distance (mm) within which the normal of the nearest point alone tells inside from outside."""
-_SPRING = 0.12
+_SPRING = 0.05
 """Share of a bone's shift that the first round takes back."""
 _MOST = 420
 """Surface points of a bone that face one neighbour, at most."""

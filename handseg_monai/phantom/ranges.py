@@ -21,7 +21,7 @@ class PhantomRanges:
     """Size of the whole hand, factor."""
     child_share: float = 0.0
     """Share of people who still grow."""
-    child_age: Range = (3.5, 17.0)
+    child_age: Range = (3.2, 16.0)
     """Their skeletal age, years."""
     slenderness: Range = (0.88, 1.12)
     """Width of all long bones, factor."""
@@ -31,6 +31,8 @@ class PhantomRanges:
     """Length of one bone of a ray, factor."""
     bone_width: Range = (0.95, 1.05)
     """Width of one bone of a ray, factor."""
+    phalanx_scale: Range = (0.98, 1.14)
+    """Size of all phalanges against metacarpals, factor."""
     base_width: Range = (0.9, 1.12)
     """Width of the proximal end of a long bone, factor."""
     shaft_width: Range = (0.86, 1.12)
@@ -41,8 +43,10 @@ class PhantomRanges:
     """Width of the tuft of a distal phalanx, factor."""
     wrist_warp: Range = (0.2, 1.1)
     """Amplitude of a smooth warp that all carpal bones share, so that they still fit each other, millimetres."""
-    carpal_scale: Range = (0.92, 1.13)
-    """Size of a carpal bone along each axis, factor."""
+    carpus_scale: Range = (0.84, 1.04)
+    """Size of all carpal bones against the other bones, factor."""
+    carpal_scale: Range = (0.9, 1.11)
+    """Size of one carpal bone along each axis, factor."""
     carpal_shift: Range = (-0.8, 0.8)
     """Shift of a carpal bone along each axis before the joint spaces are set, millimetres."""
     carpal_bumps: Range = (0.2, 0.8)
@@ -266,11 +270,13 @@ _EASY = replace(
     ray_length=(0.985, 1.015),
     bone_length=(0.99, 1.01),
     bone_width=(0.98, 1.02),
+    phalanx_scale=(1.03, 1.08),
     base_width=(0.97, 1.03),
     shaft_width=(0.96, 1.03),
     head_width=(0.97, 1.03),
     tuft_width=(0.95, 1.05),
     wrist_warp=(0.1, 0.4),
+    carpus_scale=(0.92, 0.96),
     carpal_scale=(0.97, 1.03),
     carpal_shift=(-0.2, 0.2),
     carpal_bumps=(0.1, 0.3),
@@ -325,7 +331,7 @@ _EASY = replace(
 )
 _HARD = replace(
     _STANDARD,
-    child_share=0.15,
+    child_share=0.3,
     # Geometry of the image.
     long_side=(600.0, 2500.0),
     aspect=(0.55, 1.15),
@@ -360,7 +366,7 @@ _HARD = replace(
     washed_share=0.1,
     dark_share=0.1,
     clahe_share=0.12,
-    inversion_share=0.05,
+    inversion_share=0.12,
     posterise_share=0.05,
     jpeg_share=0.2,
     # What is laid over the picture.

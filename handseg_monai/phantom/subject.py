@@ -107,17 +107,19 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     """
     vertices = [mesh.vertices for mesh in base.meshes]
     anchors, ends = base.anchors.copy(), base.ends.copy()
-    slender = draw(rng, ranges.slenderness)
+    slender, phalanges = draw(rng, ranges.slenderness), draw(rng, ranges.phalanx_scale)
     for ray in RAYS:
-        _reshape_ray(rng, ranges, ray, slender, vertices, anchors, ends)
+        _reshape_ray(rng, ranges, ray, slender, phalanges, vertices, anchors, ends)
     warp = _warp(rng, draw(rng, ranges.wrist_warp))
+    carpus, centre = draw(rng, ranges.carpus_scale), vertices[INDEX["Capitate"]].mean(axis=0)
     for bone in CARPALS:
         vertices[bone] = vertices[bone] + warp(vertices[bone])
         middle = vertices[bone].mean(axis=0)
         turn = np.linalg.multi_dot([rotation(axis, draw(rng, ranges.carpal_turn)) for axis in np.eye(3)])
-        size = np.array([draw(rng, ranges.carpal_scale) for _ in range(3)])
+        size = carpus * np.array([draw(rng, ranges.carpal_scale) for _ in range(3)])
         shift = np.array([draw(rng, ranges.carpal_shift) for _ in range(3)])
-        vertices[bone] = ((vertices[bone] - middle) * size) @ turn.T + middle + shift
+        place = centre + carpus * (middle - centre) + shift
+        vertices[bone] = ((vertices[bone] - middle) * size) @ turn.T + place
     for bone in range(NUM_BONES):
         if bone in CARPALS:
             relief = _bumps(rng, vertices[bone], draw(rng, ranges.carpal_bumps))
@@ -219,6 +221,7 @@ def _reshape_ray(
     ranges: PhantomRanges,
     ray: tuple[int, ...],
     slender: float,
+    phalanges: float,
     vertices: list[Array],
     anchors: Array,
     ends: Array,
@@ -226,8 +229,9 @@ def _reshape_ray(
     whole = draw(rng, ranges.ray_length)
     moved = np.zeros(3)
     for bone in ray:
-        length = whole * draw(rng, ranges.bone_length)
-        width = slender * draw(rng, ranges.bone_width)
+        size = 1.0 if BONES[bone].group is Group.METACARPAL else phalanges
+        length = size * whole * draw(rng, ranges.bone_length)
+        width = size * slender * draw(rng, ranges.bone_width)
         head = ranges.tuft_width if BONES[bone].group is Group.DISTAL_PHALANX else ranges.head_width
         ends_and_waist = [draw(rng, bounds) for bounds in (ranges.base_width, ranges.shaft_width, head)]
         axis = ends[bone] - anchors[bone]

@@ -25,7 +25,9 @@ from handseg_monai.data import labelled_items
 from handseg_monai.data.competition import read_polygons
 from handseg_monai.data.images import read_radiograph
 from handseg_monai.drawing import fit, overlay, save, sheet
+from handseg_monai.metrics.bootstrap import interval
 from handseg_monai.metrics.evaluation import Evaluation, evaluate
+from handseg_monai.metrics.evaluation_report import write_evaluation
 from handseg_monai.phantom import write_dataset
 from handseg_monai.rle import decode_planes, read_csv
 
@@ -55,29 +57,26 @@ def main() -> None:
         command += ["--overlays", "false", "--checkpoint", str(options.checkpoint)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         evaluation = evaluate(result / "submission.csv", data / "train")
-        evaluation.write(result)
-        print_set(name, evaluation, data)
+        write_evaluation(evaluation, result)
+        print_set(name, evaluation)
         if options.failures:
             save(options.failures / f"worst_{name}.jpg", worst(evaluation, data, result / "submission.csv"))
 
 
-def print_set(name: str, evaluation: Evaluation, data: Path) -> None:
+def print_set(name: str, evaluation: Evaluation) -> None:
     """Print mean Dice over bones present with its interval, each bone, and the false positives of absent bones."""
-    subject = {path.name: path.parent.name for path in (data / "train" / "DCM").rglob("*.png")}
     present = evaluation.truth > 0
     dice = np.where(present, evaluation.dice, np.nan)
-    subjects = sorted(set(subject.values()))
-    rows = [[i for i, image in enumerate(evaluation.names) if subject[image] == one] for one in subjects]
     absent = ~present
     false = (evaluation.predicted > 0) & absent
     rate = f"{false.sum()} of {absent.sum()}" + (f" ({false.sum() / absent.sum():.3f})" if absent.any() else "")
-    low, high = interval(dice, rows)
+    low, high = interval(dice, evaluation.subjects)
     table = Table(title=f"{name}: Dice {np.nanmean(dice):.4f} (95 % {low:.4f} to {high:.4f}), false positives {rate}")
     for heading in ("bone", "Dice", "95 %", "5th percentile", "images", "false positives"):
         table.add_column(heading, justify="left" if heading == "bone" else "right")
     for bone in BONES:
         k = bone.index
-        low, high = interval(dice[:, [k]], rows)
+        low, high = interval(dice[:, [k]], evaluation.subjects)
         table.add_row(
             f"{bone.name} ({bone.english})",
             f"{np.nanmean(dice[:, k]):.3f}",
@@ -103,16 +102,6 @@ def worst(evaluation: Evaluation, data: Path, submission: Path, count: int = 4) 
         found = decode_planes(runs[evaluation.names[place]], shape)
         pictures += [overlay(*fit(radiograph, planes, 420)) for planes in (truth, found)]
     return sheet(pictures, 4)
-
-
-def interval(dice: np.ndarray, subjects: list[list[int]], rounds: int = 1000) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean of `dice` (N, K), resampling subjects; NaN is left out."""
-    rng = np.random.default_rng(0)
-    sums = np.array([np.nansum(dice[rows]) for rows in subjects])
-    counts = np.array([np.isfinite(dice[rows]).sum() for rows in subjects])
-    picks = rng.integers(len(subjects), size=(rounds, len(subjects)))
-    means = sums[picks].sum(axis=1) / np.maximum(counts[picks].sum(axis=1), 1)
-    return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
 
 
 if __name__ == "__main__":
