@@ -60,7 +60,7 @@ LABEL_FAULTS: dict[str, tuple[Fault, Change]] = {
     "outlined twice": (Fault.DOUBLED, add("Lunate", lambda a: points_of(a, "Lunate"))),
     "one outline, two bones": (Fault.DOUBLED, add("Hamate", lambda a: points_of(a, "Capitate"))),
     "a slip of the mouse": (Fault.STRAY, add("finger-6", lambda _: np.array([[3, 3], [7, 3], [7, 8]]))),
-    "too large": (Fault.AREA, grow("finger-7", 1.5)),
+    "too large": (Fault.AREA, grow("finger-7", 1.6)),
     "out of place": (Fault.POSITION, move("Lunate", 24, 0)),
     "unknown bone": (Fault.LABEL, lambda a: [{**a[0], "label": "finger-20"}, *a[1:]]),
 }

@@ -18,6 +18,7 @@ from handseg_monai.data.adapters import convert
 from handseg_monai.losses import PerBoneLoss
 from handseg_monai.metrics import PlanesDice, known_bones
 from handseg_monai.metrics.evaluation import evaluate
+from handseg_monai.metrics.evaluation_report import write_evaluation
 from handseg_monai.rle import read_csv
 from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd
 from tests.bundle_runs import run_here, tiny
@@ -136,7 +137,7 @@ def test_training_on_wrists_leaves_the_fingers_alone_and_all_figures_agree(wrist
     assert float(metrics[-1].split(",")[-1]) == pytest.approx(np.nanmean(result.dice[rows]), abs=1e-6)
     assert result.predicted[:, 0].any(), "fingers that nobody has labelled are found somewhere"
     assert result.of_bones()[0]["false_positives"] == 0
-    result.write(tmp_path / "figures")
+    write_evaluation(result, tmp_path / "figures")
     assert json.loads((tmp_path / "figures" / "evaluation.json").read_text())["unknown"] == 6 * 19 + 1
 
 
