@@ -11,6 +11,30 @@ from pathlib import Path
 from typing import IO
 
 
+def find_files(folder: str | Path, suffixes: str | tuple[str, ...] = "") -> list[Path]:
+    """List the files below a folder whose names end in one of the suffixes (lower case), sorted by path.
+
+    Links are followed, each folder once. Hidden files and folders are passed over.
+
+    Raises
+    ------
+    OSError
+        A folder can't be read.
+    """
+    found = []
+    seen = {os.path.realpath(folder)}
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        real = {name: os.path.realpath(Path(place, name)) for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, path in real.items() if path not in seen]
+        seen.update(real.values())
+        found += [Path(place, name) for name in files if not name.startswith(".") and name.lower().endswith(suffixes)]
+    return sorted(found)
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to, and rename it to ``path`` once it is complete and on disk.
@@ -34,10 +58,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Give a new folder beside ``path`` to fill, which takes its place, an older folder's too, once it is complete.
 
-    On an error the older folder stays as it was; a kill may leave the part, whose name begins with a dot and ends in
-    ``.part``.
+    A link to a folder stays one. On an error the older folder stays as it was; a kill may leave the part, whose name
+    begins with a dot and ends in ``.part``.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     part.mkdir()

@@ -597,3 +597,59 @@ def test_the_command_says_what_is_known_and_stops_in_one_line(
     assert handseg(*arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"handseg: {out} holds notes.txt, which is no converted label; choose another folder (--out)"
+
+
+class TestFoundByTrying:
+    def test_linked_folders_of_masks_are_read(self, tmp_path: Path, labels: Labels) -> None:
+        write_masks(tmp_path / "source", labels)
+        expected = convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "plain")
+        (tmp_path / "linked").mkdir()
+        for folder in (tmp_path / "source").iterdir():
+            (tmp_path / "linked" / folder.name).symlink_to(folder)
+        found = convert("masks", tmp_path / "linked", tmp_path / "images", tmp_path / "out")
+        np.testing.assert_array_equal(found.areas, expected.areas)
+        assert [item["known"] for item in found.items] == [item["known"] for item in expected.items]
+
+    def test_a_link_to_a_folder_stays_one(self, tmp_path: Path, labels: Labels) -> None:
+        write_masks(tmp_path / "source", labels)
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "out").symlink_to(tmp_path / "disk")
+        for _ in range(2):
+            convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+            assert (tmp_path / "out").is_symlink()
+            assert (tmp_path / "disk" / "datalist.json").is_file()
+        require_same(tmp_path / "out", labels)
+
+    def test_labels_are_not_written_among_their_source(self, tmp_path: Path, labels: Labels) -> None:
+        write_masks(tmp_path / "source", labels)
+        with pytest.raises(ValueError, match="lies in"):
+            convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "source" / "out")
+
+    @pytest.mark.parametrize("size", [(SHAPE[0] * 10.0, SHAPE[1] * 10.0), ("x", 3), (None, 3), (SHAPE[0] + 0.5, 3)])
+    def test_a_size_that_is_stated_is_checked(self, tmp_path: Path, labels: Labels, size: tuple[object, ...]) -> None:
+        write_labelme(tmp_path / "source", tmp_path / "images", labels)
+        file = tmp_path / "source" / "P0" / "hand0.json"
+        _edit(lambda c: c.update(imageHeight=float(SHAPE[0]), imageWidth=SHAPE[1]))(file)
+        convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "right")
+        _edit(lambda c: c.update(imageHeight=size[0], imageWidth=size[1]))(file)
+        with pytest.raises(LabelError, match=r"hand0\.json: a label of"):
+            convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    @pytest.mark.parametrize(
+        ("stack", "message"),
+        [(np.full((1, *SHAPE), np.nan, np.float32), "finite"), (np.full((1, *SHAPE), "x"), "expected numbers")],
+    )
+    def test_stacks_that_hold_no_numbers(self, tmp_path: Path, labels: Labels, stack: np.ndarray, message: str) -> None:
+        write_masks(tmp_path / "source", labels)
+        name = next(iter(labels))
+        (tmp_path / "stacks").mkdir()
+        path = tmp_path / "stacks" / f"{Path(name).stem}.npy"
+        np.save(path, stack)
+        (tmp_path / "c.json").write_text('{"0": "Ulna"}')
+        arguments = ("masks", tmp_path / "stacks", tmp_path / "images", tmp_path / "out")
+        with pytest.raises(LabelError, match=message):
+            convert(*arguments, classes=tmp_path / "c.json")
+        with path.open("wb") as file:
+            np.savez(file, a=np.zeros(3))
+        with pytest.raises(LabelError, match="archive of NumPy"):
+            convert(*arguments, classes=tmp_path / "c.json")

@@ -18,6 +18,7 @@ from handseg_monai.data.images import find_images
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.json_file import read_json
 from handseg_monai.data.polygons import polygon
+from handseg_monai.files import find_files
 
 
 def find_splits(dataset_dir: str | Path) -> dict[str, Path]:
@@ -49,8 +50,8 @@ def labelled_items(split: str | Path, excluded: Collection[Path] = ()) -> tuple[
     images_dir, labels_dir = Path(split, "DCM"), Path(split, "outputs_json")
     labels = {
         path.relative_to(labels_dir).with_suffix(""): path
-        for path in sorted(labels_dir.rglob("*.json"))
-        if not path.name.startswith(".") and path not in excluded
+        for path in (find_files(labels_dir, ".json") if labels_dir.is_dir() else [])
+        if path not in excluded
     }
     items: list[Item] = []
     faults = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from handseg_monai.data.converted import DATALIST, converted_items
 from handseg_monai.data.images import find_images
-from handseg_monai.files import atomic_open
+from handseg_monai.files import atomic_open, find_files
 
 
 class ExcludeError(ValueError):
@@ -90,7 +90,7 @@ def _members(root: Path) -> dict[str, Path]:
     for split in (root, root / "train", root / "test"):
         if (split / "DCM").is_dir():
             members.update({path.relative_to(root).as_posix(): path for path in find_images(split / "DCM")})
-            labels = (split / "outputs_json").rglob("*.json")
+            labels = find_files(split / "outputs_json", ".json") if (split / "outputs_json").is_dir() else []
             members.update({path.relative_to(root).as_posix(): path for path in labels})
     return members
 

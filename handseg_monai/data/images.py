@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +11,8 @@ import kornia_rs
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
+
+from handseg_monai.files import find_files
 
 _PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
 _RGB_8 = b"\x08\x02\0\0\0"
@@ -37,22 +38,7 @@ def find_images(folder: str | Path) -> list[Path]:
         A folder can't be read.
     """
     folder = Path(folder)
-    if folder.is_file():
-        return [folder]
-    found = []
-    seen = {os.path.realpath(folder)}
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        real = {name: os.path.realpath(Path(place, name)) for name in folders if not name.startswith(".")}
-        folders[:] = [name for name, path in real.items() if path not in seen]
-        seen.update(real.values())
-        found += [
-            Path(place, name) for name in files if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
-        ]
-    return sorted(found)
+    return [folder] if folder.is_file() else find_files(folder, IMAGE_SUFFIXES)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

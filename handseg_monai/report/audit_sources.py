@@ -15,6 +15,7 @@ from handseg_monai.data.exclude import converted_name
 from handseg_monai.data.images import IMAGE_SUFFIXES, find_images
 from handseg_monai.data.items import LabelError
 from handseg_monai.data.layouts import is_converted
+from handseg_monai.files import find_files
 from handseg_monai.metrics.image_sizes import image_paths
 from handseg_monai.report.audit_findings import AuditFinding, Fault
 from handseg_monai.rle import decode_planes, read_csv
@@ -119,8 +120,8 @@ def dataset_radiographs(dataset_dir: str | Path) -> tuple[list[Radiograph], list
     findings: list[AuditFinding] = []
     for _, split in sorted(splits.items()):
         images, labels = split / "DCM", split / "outputs_json"
-        waiting = {path.relative_to(labels).with_suffix(""): path for path in sorted(labels.rglob("*.json"))}
-        waiting = {key: path for key, path in waiting.items() if not path.name.startswith(".")}
+        held = find_files(labels, ".json") if labels.is_dir() else []
+        waiting = {path.relative_to(labels).with_suffix(""): path for path in held}
         for image in find_images(images):
             key = image.relative_to(images).with_suffix("")
             name, label = image.relative_to(root).as_posix(), waiting.pop(key, None)

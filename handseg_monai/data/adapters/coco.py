@@ -13,7 +13,7 @@ import numpy as np
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
 from handseg_monai.data.adapters.images import Images
-from handseg_monai.data.adapters.label import Label, Missing, require_size
+from handseg_monai.data.adapters.label import Label, Missing, require_size, require_stated_size
 from handseg_monai.data.items import LabelError
 from handseg_monai.data.json_file import read_json
 from handseg_monai.data.polygons import polygon
@@ -103,8 +103,7 @@ def _draw(
     size: tuple[object, object],
     shape: tuple[int, int],
 ) -> np.ndarray:
-    if all(isinstance(n, int) for n in size):
-        require_size((int(str(size[0])), int(str(size[1]))), shape)
+    require_stated_size(size, shape)
     planes = np.zeros(shape, np.int32)
     for number, name, segmentation in shapes:
         bone = classes.bone_of[name]

@@ -119,6 +119,8 @@ def convert(
     """
     out = Path(out)
     _require_own(out)
+    if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
+        raise ValueError(f"--out {out} lies in {source}, whose files are taken for labels; choose another folder")
     if rows_first and form != "labelmap":
         raise ValueError(f"--rows-first is for NIfTI label maps, not for {form}")
     folder = Images(images)

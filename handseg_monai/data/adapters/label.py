@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,3 +50,22 @@ def require_size(got: tuple[int, ...], shape: tuple[int, int]) -> None:
             f"a label of {' x '.join(map(str, got[::-1]))} pixels for an image of {shape[1]} x {shape[0]}; "
             "expected the image's own size"
         )
+
+
+def require_stated_size(stated: tuple[object, object], shape: tuple[int, int]) -> None:
+    """Refuse a label whose file states another (height, width) than its image; None states nothing.
+
+    Raises
+    ------
+    ValueError
+        They differ, or what is stated is no whole number.
+    """
+    if stated == (None, None):
+        return
+    try:
+        numbers = [float(str(n)) for n in stated]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(n.is_integer() for n in numbers):
+        raise ValueError(f"a label of height {stated[0]!r} and width {stated[1]!r}; expected whole numbers of pixels")
+    require_size(tuple(int(n) for n in numbers), shape)

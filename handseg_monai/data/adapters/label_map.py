@@ -13,6 +13,7 @@ from handseg_monai.data.adapters.images import Images
 from handseg_monai.data.adapters.label import Label, Missing, require_size
 from handseg_monai.data.adapters.pixels import LABEL_SUFFIXES, read_pixels, stem_of
 from handseg_monai.data.items import LabelError
+from handseg_monai.files import find_files
 
 
 def read_label_maps(
@@ -32,7 +33,7 @@ def read_label_maps(
         raise LabelError(f'{source}: label maps need --classes, for example {{"1": "Radius", "2": "Ulna"}}')
     if wrong := [name for name in given if not name.isdecimal() or int(name) == 0]:
         raise LabelError(f"{source}: class {wrong[0]!r} of --classes; expected the numbers of a label map, from 1")
-    files = [p for p in sorted(source.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    files = find_files(source) if source.is_dir() else []
     if not files:
         raise LabelError(f"{source}: no label maps in it; looked for {', '.join(LABEL_SUFFIXES)}")
     classes = resolve(given, given, source)

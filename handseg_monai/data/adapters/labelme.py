@@ -15,10 +15,11 @@ import numpy as np
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
 from handseg_monai.data.adapters.images import Images
-from handseg_monai.data.adapters.label import Label, Missing, require_size
+from handseg_monai.data.adapters.label import Label, Missing, require_stated_size
 from handseg_monai.data.items import LabelError
 from handseg_monai.data.json_file import read_json
 from handseg_monai.data.polygons import polygon
+from handseg_monai.files import find_files
 
 
 def read_labelme(source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing) -> list[Label]:
@@ -31,7 +32,7 @@ def read_labelme(source: Path, images: Images, given: Mapping[str, Meaning], mis
     LabelError
         Files that are not of LabelMe, hold classes that nobody has mapped, or have no image. All of them are listed.
     """
-    files = [p for p in sorted(source.rglob("*.json")) if not p.name.startswith(".")] if source.is_dir() else [source]
+    files = find_files(source, ".json") if source.is_dir() else [source]
     if not files:
         raise LabelError(f"{source}: no *.json in it or below; expected LabelMe files")
     contents: dict[Path, dict[str, Any]] = {}
@@ -74,9 +75,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _draw(content: dict[str, Any], classes: Classes, shape: tuple[int, int]) -> np.ndarray:
-    size = content.get("imageHeight"), content.get("imageWidth")
-    if all(isinstance(n, int) for n in size):
-        require_size(size, shape)  # type: ignore[arg-type]
+    require_stated_size((content.get("imageHeight"), content.get("imageWidth")), shape)
     polygons = []
     masks = np.zeros(shape, np.int32)
     for number, entry in enumerate(content["shapes"], 1):

@@ -14,6 +14,7 @@ from handseg_monai.data.adapters.images import Images
 from handseg_monai.data.adapters.label import Label, Missing, require_size
 from handseg_monai.data.adapters.pixels import PIXEL_SUFFIXES, read_pixels, stem_of
 from handseg_monai.data.items import LabelError
+from handseg_monai.files import find_files
 
 Mask = tuple[Path, int | None]
 """A file, and the channel of it where it is a stack."""
@@ -34,9 +35,7 @@ def read_masks(source: Path, images: Images, given: Mapping[str, Meaning], missi
         raise LabelError(f"{source}: no such folder; expected masks in <image>/<class>.png or <class>/<image>.png")
     of_image: dict[Path, list[tuple[str, Mask]]] = defaultdict(list)
     faults: list[str] = []
-    for path in sorted(source.rglob("*")):
-        if path.name.startswith(".") or not path.is_file():
-            continue
+    for path in find_files(source):
         try:
             _sort(path, path.relative_to(source), images, of_image)
         except ValueError as error:
@@ -78,9 +77,12 @@ def _sort(path: Path, relative: Path, images: Images, of_image: dict[Path, list[
 
 def _channels(path: Path) -> int:
     try:
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        stack = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"not an array of NumPy, or damaged ({error})") from error
+    if not isinstance(stack, np.ndarray):
+        raise ValueError("an archive of NumPy; expected one array, .npy")
+    shape = stack.shape
     if len(shape) != 3:
         raise ValueError(f"an array of shape {shape}; expected a stack (C, H, W)")
     return int(shape[0])
@@ -92,6 +94,10 @@ def _draw(masks: list[tuple[str, Mask]], classes: Classes, shape: tuple[int, int
         try:
             pixels = read_pixels(path) if channel is None else np.load(path, mmap_mode="r", allow_pickle=False)[channel]
             require_size(pixels.shape, shape)
+            if pixels.dtype.kind not in "biuf":
+                raise ValueError(f"pixels of type {pixels.dtype}; expected numbers")
+            if not np.isfinite(pixels).all():
+                raise ValueError("pixels that are no finite numbers")
             mask = pixels != 0
             values = np.unique(pixels[mask])
             if len(values) > 1:

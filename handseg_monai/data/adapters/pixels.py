@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,11 @@ def read_pixels(path: Path, rows_first: bool = False) -> np.ndarray:
 def _nifti(path: Path, rows_first: bool) -> np.ndarray:
     import nibabel
     from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
 
     try:
         volume = np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise ValueError(f"not NIfTI, or cut short or damaged ({error})") from error
     flat = volume.reshape(volume.shape[:2]) if volume.ndim > 2 and set(volume.shape[2:]) == {1} else volume
     if flat.ndim != 2:

@@ -188,7 +188,7 @@ def read_folds(path: str | Path) -> dict[str, int]:
         pairs = [(str(entry["subject"]), int(entry["fold"])) for entry in entries]
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: no datalist with 'training' entries of 'subject' and 'fold'") from error
     if not pairs:
         raise ValueError(f"{path}: the list 'training' is empty")
