@@ -653,3 +653,22 @@ class TestFoundByTrying:
             np.savez(file, a=np.zeros(3))
         with pytest.raises(LabelError, match="archive of NumPy"):
             convert(*arguments, classes=tmp_path / "c.json")
+
+    @pytest.mark.parametrize(
+        ("suffix", "place", "damage"),
+        [(".nii.gz", 12, b"\xff" * 20), (".nii", 70, b"\x07\x77"), (".nii", 40, b"\xff\xff")],
+    )
+    def test_damaged_nifti_is_one_line(
+        self, tmp_path: Path, labels: Labels, suffix: str, place: int, damage: bytes
+    ) -> None:
+        name = next(iter(labels))
+        (tmp_path / "maps").mkdir()
+        path = tmp_path / "maps" / f"{Path(name).stem}{suffix}"
+        nibabel.save(nibabel.nifti1.Nifti1Image(np.ones(SHAPE[::-1], np.uint8), np.eye(4)), path)
+        (tmp_path / "c.json").write_text('{"1": "Ulna"}')
+        content = bytearray(path.read_bytes())
+        content[place : place + len(damage)] = damage
+        path.write_bytes(content)
+        arguments = ("labelmap", tmp_path / "maps", tmp_path / "images", tmp_path / "out")
+        with pytest.raises(LabelError, match=r"hand0\.nii.*NIfTI"):
+            convert(*arguments, classes=tmp_path / "c.json", skip_unlabelled=True)

@@ -186,3 +186,10 @@ class TestFoldsFile:
         with pytest.raises(ValueError, match=rf"no label; looked for {re.escape(str(label))}"):
             write_folds(tmp_path / "folds.json", root, 2)
         assert not (tmp_path / "folds.json").exists()
+
+
+@pytest.mark.parametrize("text", ['{"training": [{"subject": "a", "fold": Infinity}]}', "[" * 100_000])
+def test_a_file_of_folds_that_python_chokes_on_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "folds.json").write_text(text)
+    with pytest.raises(ValueError, match="no datalist with 'training' entries"):
+        read_folds(tmp_path / "folds.json")
