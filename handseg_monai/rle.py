@@ -237,6 +237,16 @@ def decode_planes(texts: Iterable[str | float | None], shape: tuple[int, int]) -
     return np.bitwise_xor.accumulate(flips)[:-1].reshape(shape)
 
 
+def decode_image(
+    path: str | Path, name: str, texts: Iterable[str | float | None], shape: tuple[int, int]
+) -> np.ndarray:
+    """Decode one image of a submission by :func:`decode_planes`; an error names file and image."""
+    try:
+        return decode_planes(texts, shape)
+    except ValueError as error:
+        raise ValueError(f"{path}: image {name}: {error}") from error
+
+
 def read_csv(path: str | Path) -> dict[str, list[str | None]]:
     """Read a submission.
 

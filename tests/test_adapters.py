@@ -599,7 +599,7 @@ def test_the_command_says_what_is_known_and_stops_in_one_line(
     assert line == f"handseg: {out} holds notes.txt, which is no converted label; choose another folder (--out)"
 
 
-class TestFoundByTrying:
+class TestLinksAndDamagedFiles:
     def test_linked_folders_of_masks_are_read(self, tmp_path: Path, labels: Labels) -> None:
         write_masks(tmp_path / "source", labels)
         expected = convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "plain")

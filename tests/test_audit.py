@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,6 @@ from handseg_monai.metrics.hand_measures import measure_hand
 from handseg_monai.metrics.plausibility import disorder, judge_by_age, judge_hand
 from handseg_monai.metrics.plausible_ranges import load_ranges
 from handseg_monai.phantom import PRESETS, render_phantom
-from handseg_monai.phantom.ranges import replace
 from handseg_monai.report import Audit, Fault, audit, write_audit
 from handseg_monai.report.duplicates import find_duplicates, fingerprint
 from handseg_monai.report.label_faults import label_faults

@@ -12,7 +12,7 @@ from handseg_monai.data.images import image_size
 from handseg_monai.export.forms import FORMS, Masks
 from handseg_monai.files import atomic_folder
 from handseg_monai.metrics.image_sizes import image_paths
-from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.rle import decode_image, read_csv
 
 
 def export(
@@ -72,10 +72,7 @@ def export(
             given = np.array([text is not None for text in texts[name]])
             if not given.all():
                 missing[name] = int((~given).sum())
-            try:
-                planes = decode_planes(texts[name], image_size(path))
-            except ValueError as error:
-                raise ValueError(f"{prediction}: image {name}: {error}") from error
+            planes = decode_image(prediction, name, texts[name], image_size(path))
             writer.add(Masks(name, path, planes, given))
         writer.finish()
     return missing

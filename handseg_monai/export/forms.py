@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,11 +49,22 @@ class Masks:
         return self.planes.shape[0], self.planes.shape[1]
 
 
-class Png:
-    """``<image>/<bone>.png``: 0 and 255, for each bone that has a row; of one that is absent nothing but 0."""
+class Form(ABC):
+    """Takes a folder, then the masks of one image after another, and is finished."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
+
+    @abstractmethod
+    def add(self, masks: Masks) -> None:
+        """Write the masks of an image, or take them up."""
+
+    def finish(self) -> None:  # noqa: B027
+        """Write what belongs to all images."""
+
+
+class Png(Form):
+    """``<image>/<bone>.png``: 0 and 255, for each bone that has a row; of one that is absent nothing but 0."""
 
     def add(self, masks: Masks) -> None:
         """Write the masks of an image."""
@@ -61,15 +73,9 @@ class Png:
         for bone in np.flatnonzero(masks.given).tolist():
             _write_png(folder / f"{NAMES[bone]}.png", np.uint8(255) * _mask(masks.planes, bone))
 
-    def finish(self) -> None:
-        """Nothing is left to do."""
 
-
-class LabelMe:
+class LabelMe(Form):
     """``<image>.json`` of LabelMe: a polygon for each piece of a bone, a mask where a piece has holes or no area."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
 
     def add(self, masks: Masks) -> None:
         """Write the shapes of an image."""
@@ -91,15 +97,12 @@ class LabelMe:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content), encoding="utf-8")
 
-    def finish(self) -> None:
-        """Nothing is left to do."""
 
-
-class Coco:
+class Coco(Form):
     """``annotations.json`` of COCO: a run-length for each image and bone; category k + 1 is bone k."""
 
     def __init__(self, out: Path) -> None:
-        self._out = out
+        super().__init__(out)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
@@ -132,11 +135,8 @@ class Coco:
         (self._out / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-class Nifti:
+class Nifti(Form):
     """``<image>.nii.gz``: uint8 (W, H, 1, 29), channel k is bone k. No geometry is known: an identity affine."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
 
     def add(self, masks: Masks) -> None:
         """Write the masks of an image."""
@@ -154,9 +154,8 @@ class Nifti:
         (self._out / "channels.json").write_text(json.dumps(list(NAMES)), encoding="utf-8")
 
 
-Form = Png | LabelMe | Coco | Nifti
-FORMS: dict[str, Callable[[Path], Form]] = {"png": Png, "labelme": LabelMe, "coco": Coco, "nifti": Nifti}
-"""By name: what takes a folder, the masks of one image after another, and is finished then."""
+FORMS: dict[str, type[Form]] = {"png": Png, "labelme": LabelMe, "coco": Coco, "nifti": Nifti}
+"""By name."""
 
 
 def _mask(planes: np.ndarray, bone: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import bootstrap, wilcoxon
 
 ROUNDS = 1000
 
@@ -25,20 +26,27 @@ def interval(values: np.ndarray, subjects: Sequence[Hashable], rounds: int = ROU
     Returns
     -------
     low, high
-        NaN where nothing is finite.
+        NaN where fewer than two subjects have a finite value.
     """
     own = np.unique([str(subject) for subject in subjects], return_inverse=True)[1]
     rows = values.reshape(len(values), -1)
     count = own.max() + 1 if len(own) else 0
     sums = np.bincount(own, np.nansum(rows, axis=1), count)
     counts = np.bincount(own, np.isfinite(rows).sum(axis=1), count)
-    if not counts.sum():
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    if len(counts) < 2:
+        # One person tells nothing of others.
         return float("nan"), float("nan")
-    picks = np.random.default_rng(0).integers(count, size=(rounds, count))
-    drawn = counts[picks].sum(axis=1)
-    means = sums[picks].sum(axis=1)[drawn > 0] / drawn[drawn > 0]
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(low), float(high)
+    drawn = bootstrap(
+        (sums, counts),
+        lambda total, number, axis: total.sum(axis=axis) / number.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=rounds,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,6 @@ class Difference:
 
 def difference(first: np.ndarray, second: np.ndarray, subjects: Sequence[Hashable]) -> Difference:
     """Compare values, float (N, …), of the same images pair by pair; a pair with NaN is left out."""
-    from scipy.stats import wilcoxon
-
     change = (second - first).reshape(len(first), -1)
     own = np.unique([str(subject) for subject in subjects], return_inverse=True)[1]
     counts = np.bincount(own, np.isfinite(change).sum(axis=1))

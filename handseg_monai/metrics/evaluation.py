@@ -21,7 +21,7 @@ from handseg_monai.data.layouts import dataset_splits, items_of_split, read_trut
 from handseg_monai.data.wrist import hand_side, wrist_deviation
 from handseg_monai.metrics.planes_dice import dice_of_areas, known_bones
 from handseg_monai.metrics.surfaces import Surfaces, surfaces
-from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.rle import decode_image, read_csv
 
 Missing = Literal["error", "zero", "skip"]
 OVERLAP = 0.01
@@ -286,10 +286,7 @@ def _compare(
 ) -> _Compared:
     shape = image_size(item["image"])
     truth = read_truth(item["label"], shape)
-    try:
-        planes = decode_planes(texts, shape)
-    except ValueError as error:
-        raise ValueError(f"{prediction}: image {item['name']}: {error}") from error
+    planes = decode_image(prediction, item["name"], texts, shape)
     step = max(1, max(shape) // _LOOKED_AT)
     coarse = np.ascontiguousarray(truth[::step, ::step])
     return _Compared(

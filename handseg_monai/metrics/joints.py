@@ -19,7 +19,7 @@ from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.files import atomic_open
 from handseg_monai.metrics.image_sizes import image_sizes
 from handseg_monai.metrics.plausibility import Plausibility, plausibility
-from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.rle import decode_image, read_csv
 
 WITHIN = 12.0
 """Pixels within which both bones must come to the joint's point."""
@@ -246,10 +246,7 @@ def joints(
                     f"{points_file}: joint {point.joint} at ({point.x:g}, {point.y:g}) lies outside of image {name}, "
                     f"{height} x {width}"
                 )
-        try:
-            planes = decode_planes(texts[name], sizes[name])
-        except ValueError as error:
-            raise ValueError(f"{prediction}: image {name}: {error}") from error
+        planes = decode_image(prediction, name, texts[name], sizes[name])
         judgements[name] = plausibility(planes)
         found.update((point, _judge(point, planes, judgements[name], within)) for point in here)
     return Joints([found[point] for point in points], judgements)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from handseg_monai.files import atomic_open
 from handseg_monai.metrics.image_sizes import image_sizes
 from handseg_monai.metrics.plausibility import Plausibility, Severity, plausibility
-from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.rle import decode_image, read_csv
 
 _SHOWN = 5
 
@@ -49,11 +49,7 @@ def judge_submission(prediction: str | Path, images: str | Path, progress: bool 
     sizes = image_sizes(texts, images)
     judgements = {}
     for name in tqdm(texts, desc="plausibility", unit="image", disable=None if progress else True):
-        try:
-            planes = decode_planes(texts[name], sizes[name])
-        except ValueError as error:
-            raise ValueError(f"{prediction}: image {name}: {error}") from error
-        judgements[name] = plausibility(planes)
+        judgements[name] = plausibility(decode_image(prediction, name, texts[name], sizes[name]))
     return dict(sorted(judgements.items(), key=lambda item: (item[1].plausible, item[1].score, item[0])))
 
 

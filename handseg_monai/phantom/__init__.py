@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from handseg_monai.phantom.cache import write_components
     from handseg_monai.phantom.dataset import write_dataset
     from handseg_monai.phantom.phantom import Phantom, render_phantom
-    from handseg_monai.phantom.ranges import PRESETS, PhantomRanges
+    from handseg_monai.phantom.presets import PRESETS
+    from handseg_monai.phantom.ranges import PhantomRanges
 
 __all__ = ["PRESETS", "Phantom", "PhantomRanges", "render_phantom", "write_components", "write_dataset"]
 
 _HOME = {
-    "PRESETS": "ranges",
+    "PRESETS": "presets",
     "PhantomRanges": "ranges",
     "Phantom": "phantom",
     "render_phantom": "phantom",

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from handseg_monai.files import atomic_open, atomic_path
 from handseg_monai.phantom.components import MIN_SIZE, Components, render_components
+from handseg_monai.phantom.presets import preset as ranges_of
 from handseg_monai.phantom.processes import in_processes
-from handseg_monai.phantom.ranges import preset as ranges_of
 from handseg_monai.phantom.view import Side
 
 SIZE = 1024

@@ -17,8 +17,8 @@ from handseg_monai.phantom.mesh import Array, Mesh, ball
 
 _SIZE = 0.95
 """The outlines are those of a large hand; the MyoHand's is of middle size."""
-_SMALLER = {"Lunate": 0.93, "Trapezoid": 0.93}
-"""Bones drawn too large: radiographs show them smaller beside their neighbours."""
+
+
 _GROWN = 0.35
 """What the joint spaces of the drawing are too wide by, on each side, millimetres."""
 
@@ -45,6 +45,8 @@ class _Solid:
         Shift in x and y for each millimetre towards dorsal.
     cup
         How far (x, y) the dorsal and the palmar rim stand over the middle of a hollow joint surface, millimetres.
+    size
+        Of the whole bone about its middle, over that of its outline: radiographs show some smaller than drawn.
     """
 
     outline: tuple[tuple[float, float], ...]
@@ -56,6 +58,7 @@ class _Solid:
     box: float = 2.6
     lean: tuple[float, float] = (0.0, 0.0)
     cup: tuple[float, float] = (0.0, 0.0)
+    size: float = 1.0
 
 
 _SOLIDS = {
@@ -72,7 +75,7 @@ _SOLIDS = {
     "Lunate": _Solid(
         ((-4.1, -13.5), (0.0, -13.4), (4.2, -12.4), (7.0, -10.4), (9.6, -11.2), (11.5, -14.4), (10.6, -18.6),
          (6.9, -22.4), (1.5, -23.8), (-3.8, -22.7), (-6.2, -18.8), (-5.9, -15.0)),
-        (2.2, -17.6), -1.0, 8.6, box=2.4, lean=(0.0, 0.08), cup=(0.0, 1.8),
+        (2.2, -17.6), -1.0, 8.6, box=2.4, lean=(0.0, 0.08), cup=(0.0, 1.8), size=0.93,
     ),
     "Scaphoid": _Solid(
         ((-6.9, -16.6), (-6.2, -13.2), (-7.4, -9.6), (-8.4, -5.0), (-8.3, -0.6), (-9.8, 1.2), (-14.0, 1.5),
@@ -93,7 +96,7 @@ _SOLIDS = {
     "Trapezoid": _Solid(
         ((-9.6, 3.2), (-13.8, 2.9), (-18.6, 3.8), (-21.0, 7.2), (-20.4, 11.2), (-17.2, 13.4), (-14.0, 14.2),
          (-10.8, 13.0), (-9.2, 10.4), (-8.6, 6.4))[::-1],
-        (-14.6, 8.4), 1.0, 8.0, taper=0.13, box=3.2, lean=(0.0, 0.13),
+        (-14.6, 8.4), 1.0, 8.0, taper=0.13, box=3.2, lean=(0.0, 0.13), size=0.93,
     ),
     "Trapezium": _Solid(
         ((-17.6, 3.4), (-16.6, 7.4), (-18.0, 11.6), (-20.8, 14.4), (-24.0, 14.2), (-27.0, 12.0), (-30.6, 9.6),
@@ -137,4 +140,4 @@ def carpal(name: str) -> Mesh:
         far = np.hypot(points[:, 0] - _HOOK[0], (points[:, 1] - _HOOK[1]) / 1.3) / _HOOK[2]
         points[:, 2] -= (z < 0) * _HOOK[3] * np.clip(1.6 * (1.0 - far**2), 0.0, 1.0)
     pivot = np.array([*solid.middle, solid.level])
-    return Mesh(_SIZE * (pivot + _SMALLER.get(name, 1.0) * (points - pivot)), sphere.faces)
+    return Mesh(_SIZE * (pivot + solid.size * (points - pivot)), sphere.faces)

@@ -20,8 +20,8 @@ from handseg_monai.files import atomic_path
 from handseg_monai.phantom.components import MIN_SIZE
 from handseg_monai.phantom.metadata import new_workbook, write_metadata
 from handseg_monai.phantom.phantom import Phantom, render_phantom
+from handseg_monai.phantom.presets import preset as ranges_of
 from handseg_monai.phantom.processes import in_processes
-from handseg_monai.phantom.ranges import preset as ranges_of
 from handseg_monai.phantom.view import Side
 
 SIDES: tuple[Side, Side] = ("left", "right")

@@ -17,7 +17,8 @@ from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.cache import load_components
 from handseg_monai.phantom.components import Components
 from handseg_monai.phantom.placement import shortness
-from handseg_monai.phantom.ranges import Range, preset
+from handseg_monai.phantom.presets import preset
+from handseg_monai.phantom.ranges import Range
 from handseg_monai.phantom.resample import averaged
 from handseg_monai.phantom.second_hand import add_second_hand
 

@@ -39,13 +39,6 @@ def parser_of(overlay: Path | None, phantoms: str, size: int) -> ConfigParser:
     return parser
 
 
-def logits_of(output: Any) -> torch.Tensor:
-    """Return the finest logits of what a network returned."""
-    while not isinstance(output, torch.Tensor):
-        output = output[0]
-    return output[:, 0] if output.ndim == 5 else output
-
-
 def samples(transform: Any, items: list[dict[str, Any]], seed: int) -> Any:
     """Yield views without end, in an order drawn from the seed."""
     rng = np.random.default_rng(seed)
@@ -95,7 +88,7 @@ def judged(network: torch.nn.Module, parser: ConfigParser) -> float:
     for _ in range(HELD_OUT):
         item = next(source)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            logits = logits_of(network(item["image"][None]))[0].float()
+            logits = network(item["image"][None])[0].float()
         planes = to_planes({"pred": logits, "image_size": item["image_size"]})["pred"]
         dice = metric([planes], [item["label"]])[0]
         present = unpack(item["label"][0]).flatten(1).any(1)
