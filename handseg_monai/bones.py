@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 
 
 class Group(StrEnum):
@@ -167,3 +168,15 @@ OVERLAPS: frozenset[tuple[int, int]] = NEIGHBOURS | _pairs(
 )
 """Pairs (i, j), i < j, whose silhouettes naturally overlap on a PA radiograph: neighbours, and bones that lie over
 one another. Any other overlap of two labels deserves a look."""
+
+APART: frozenset[tuple[int, int]] = frozenset(
+    (i, j) for i, j in combinations([bone.index for bone in BONES if bone.group is Group.CARPAL], 2)
+) - _pairs(
+    """
+    Trapezium Trapezoid
+    Hamate Pisiform
+    Lunate Pisiform
+    Triquetrum Pisiform
+    """
+)
+"""Pairs (i, j), i < j, of carpal bones of which neither lies mostly over the other on a PA radiograph."""

@@ -186,6 +186,7 @@ def test_a_window_that_the_network_can_not_take(
         ("overlap", 1.5),
         ("threshold", 1.5),
         ("least_piece", 1.5),
+        ("most_covered", -0.1),
         ("cache_rate", 2),
     ],
 )

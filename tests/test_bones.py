@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import handseg_monai
-from handseg_monai.bones import ALL_KNOWN, BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS, Group
+from handseg_monai.bones import ALL_KNOWN, APART, BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS, Group
 
 CARPALS = ["Trapezium", "Trapezoid", "Capitate", "Hamate", "Scaphoid", "Lunate", "Triquetrum", "Pisiform"]
 FINGER_GROUPS = [Group.DISTAL_PHALANX, Group.MIDDLE_PHALANX, Group.PROXIMAL_PHALANX, Group.METACARPAL]
@@ -94,7 +94,7 @@ class TestAnatomy:
 
 
 class TestPairs:
-    @pytest.mark.parametrize("pairs", [NEIGHBOURS, OVERLAPS])
+    @pytest.mark.parametrize("pairs", [NEIGHBOURS, OVERLAPS, APART])
     def test_pairs_are_of_two_bones_in_order(self, pairs: frozenset[tuple[int, int]]) -> None:
         assert all(0 <= i < j < 29 for i, j in pairs)
 

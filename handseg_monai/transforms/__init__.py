@@ -1,5 +1,6 @@
 """MONAI dictionary transforms that MONAI lacks."""
 
+from handseg_monai.transforms.drop_covered import DropCoveredd, drop_covered
 from handseg_monai.transforms.drop_pieces import DropPiecesd, drop_pieces
 from handseg_monai.transforms.load_bone_planes import LoadBonePlanesd
 from handseg_monai.transforms.load_radiograph import LoadRadiographd, fitted_shape
@@ -7,11 +8,13 @@ from handseg_monai.transforms.logits_to_planes import LogitsToPlanesd, logits_to
 from handseg_monai.transforms.rand_albumentations import RandAlbumentationsd
 
 __all__ = [
+    "DropCoveredd",
     "DropPiecesd",
     "LoadBonePlanesd",
     "LoadRadiographd",
     "LogitsToPlanesd",
     "RandAlbumentationsd",
+    "drop_covered",
     "drop_pieces",
     "fitted_shape",
     "logits_to_planes",
