@@ -26,6 +26,7 @@ class Preset(StrEnum):
     EASY = "easy"
     STANDARD = "standard"
     HARD = "hard"
+    CHILDREN = "children"
 
 
 class MissingRows(StrEnum):

@@ -171,6 +171,19 @@ class TestDatalist:
         ]
         assert len(lists["training"]) == 16
 
+    def test_folders_of_phantoms_are_taken_together(self, tmp_path: Path) -> None:
+        for folder, count in (("adults", 10), ("children", 5)):
+            (tmp_path / folder).mkdir()
+            for number in range(count):
+                (tmp_path / folder / f"{number:05d}_left.npz").touch()
+        lists = phantom_datalist(tmp_path, held_out=0.2)
+        assert [item["name"] for item in lists["validation"]] == [
+            "adults/00008_left",
+            "adults/00009_left",
+            "children/00004_left",
+        ]
+        assert len(lists["training"]) == 12
+
     def test_too_few_are_refused_with_the_command_that_makes_them(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=r"0 subjects.*handseg phantom .* --components"):
             phantom_datalist(tmp_path)

@@ -16,6 +16,7 @@ from handseg_monai.data.folds import split_items
 from handseg_monai.data.images import IMAGE_SUFFIXES, UnreadableImageError, find_images, image_size, read_radiograph
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
+from handseg_monai.files import find_files
 
 logger = logging.getLogger(__name__)
 
@@ -108,29 +109,33 @@ def phantom_datalist(dataset_dir: str | Path, held_out: float = 0.03) -> dict[st
     Parameters
     ----------
     dataset_dir
-        Folder of ``<subject>_<side>.npz``.
+        Folder of ``<subject>_<side>.npz``, or of several such folders, say adults and children.
     held_out
-        Share of the subjects for validation, at least one: the last ones.
+        Share of the subjects of each folder for validation, at least one: the last ones.
 
     Raises
     ------
     DatasetError
-        No such folder, or fewer than two subjects in it.
+        No such folder, or fewer than two subjects in one.
     """
     root = Path(str(dataset_dir))
-    paths = sorted(root.glob("*.npz"))
-    subjects = sorted({path.stem.rpartition("_")[0] for path in paths})
-    if len(subjects) < 2:
-        raise DatasetError(
-            f"{root} holds phantoms of {len(subjects)} subjects, expected two or more; "
-            f"make them with: handseg phantom {root} --subjects 1000 --components"
-        )
-    last = set(subjects[-max(1, round(held_out * len(subjects))) :])
-    items = {path: Item(image=str(path), name=path.stem) for path in paths}
-    return {
-        "training": [item for path, item in items.items() if path.stem.rpartition("_")[0] not in last],
-        "validation": [item for path, item in items.items() if path.stem.rpartition("_")[0] in last],
-    }
+    folders: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in find_files(root, ".npz") if root.is_dir() else []:
+        folders[path.parent].append(path)
+    lists: dict[str, list[Item]] = {"training": [], "validation": []}
+    for folder, paths in (folders or {root: []}).items():
+        subject = {path: path.stem.rpartition("_")[0] for path in paths}
+        subjects = sorted(set(subject.values()))
+        if len(subjects) < 2:
+            raise DatasetError(
+                f"{folder} holds phantoms of {len(subjects)} subjects, expected two or more; "
+                f"make them with: handseg phantom {folder} --subjects 1000 --components"
+            )
+        last = set(subjects[-max(1, round(held_out * len(subjects))) :])
+        for path in paths:
+            item = Item(image=str(path), name=path.relative_to(root).with_suffix("").as_posix())
+            lists["validation" if subject[path] in last else "training"].append(item)
+    return lists
 
 
 def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tuple[list[Item], list[str]]:

@@ -137,10 +137,11 @@ _HARD = replace(
     finger_splint_share=0.06,
     second_hand_share=0.1,
 )
-PRESETS: dict[str, PhantomRanges] = {"easy": _EASY, "standard": _STANDARD, "hard": _HARD}
+_CHILDREN = replace(_HARD, child_share=1.0, child_age=(3.2, 9.0))
+PRESETS: dict[str, PhantomRanges] = {"easy": _EASY, "standard": _STANDARD, "hard": _HARD, "children": _CHILDREN}
 """``easy``: upright, centred, alike (a small network learns it within minutes). ``standard``: what clinics produce.
 ``hard``: more than that, for training: children, any turn and shape, part views, objects, and exposures beyond the
-real."""
+real. ``children``: the same of children below nine years alone, whose carpal bones are small, apart or missing."""
 
 
 def preset(name: str) -> PhantomRanges:
