@@ -189,6 +189,11 @@ class TestCleanData:
         mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
         assert find_duplicates(np.stack([fingerprint(image) for image in [*images, *mirrored]])) == []
 
+    def test_alike_is_not_the_same(self) -> None:
+        """People of the preset ``easy`` differ in little but their bones."""
+        images = [render_phantom(3, number, "left", PRESETS["easy"], 384).image for number in range(8)]
+        assert find_duplicates(np.stack([fingerprint(image) for image in images])) == []
+
     def test_a_copy_is_a_duplicate_after_encoding_resizing_and_toning(self, phantom_dataset: Path) -> None:
         for path in images_of(phantom_dataset)[:6]:
             image = read_radiograph(path)
