@@ -29,6 +29,7 @@ RADIOGRAPHS = {
 MISSING = "a DICOM file; reading it takes more packages: pip install 'handseg-monai[dicom]'"
 
 _NO_SUFFIX = re.compile(r"(\.\d*)?")
+_QUOTE = re.compile(r"\bb['\"]")
 _MARK, _MARK_AT = b"DICM", 128
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _LARGEST = 2**28
@@ -109,7 +110,7 @@ def pixel_spacing(path: str | Path) -> float | None:
     header = read_header(path)
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         try:
-            rows, columns = (float(value) for value in header.get(keyword) or ())
+            rows, columns = (float(value) for value in value_of(header, keyword) or ())
         except (TypeError, ValueError):
             continue
         if 0 < rows < 10 and abs(rows - columns) <= 0.01 * rows:
@@ -119,14 +120,14 @@ def pixel_spacing(path: str | Path) -> float | None:
 
 def body_part(dataset: Dataset) -> str:
     """What a file says to show: *Body Part Examined*, else its *Anatomic Region*; empty where it does not tell."""
-    if part := str(dataset.get("BodyPartExamined") or "").strip().upper():
+    if part := str(value_of(dataset, "BodyPartExamined") or "").strip().upper():
         return part
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
 
     regions = codes.cid4031
-    for item in dataset.get("AnatomicRegionSequence") or ():
-        said = Code(str(item.get("CodeValue")), str(item.get("CodingSchemeDesignator")), "")
+    for item in value_of(dataset, "AnatomicRegionSequence") or ():
+        said = Code(str(value_of(item, "CodeValue")), str(value_of(item, "CodingSchemeDesignator")), "")
         for keyword in regions.dir():
             if getattr(regions, keyword) == said:
                 return keyword.upper()
@@ -138,16 +139,32 @@ def is_hand(part: str) -> bool:
     return not part or (bool(_HAND.search(part)) and not _OTHER.search(part))
 
 
-def reason(error: Exception) -> str:
-    """Return an error's message on one line, cut to a length that can be read."""
-    return " ".join(str(error).split())[:250] or type(error).__name__
+def value_of(dataset: Dataset, keyword: str) -> Any:
+    """Value of an attribute, None where it is missing or empty; pydicom parses it only now.
+
+    Raises
+    ------
+    ValueError
+        It can't be parsed.
+    """
+    try:
+        value = dataset.get(keyword)
+    except Exception as error:  # whatever damaged bytes make of the parser
+        raise ValueError(f"{keyword} can't be read ({reason(error)})") from error
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's message on one line, cut to a length that can be read; its type where it quotes the file."""
+    message = " ".join(str(error).split())[:250]
+    return message if message and not _QUOTE.search(message) else type(error).__name__
 
 
 def _check(dataset: Dataset) -> None:
-    uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-    if uid not in RADIOGRAPHS:
-        name = getattr(uid, "name", uid) if uid else "no SOP class"
-        raise ValueError(f"{str(name)[:80]}: not a radiograph; expected CR, DX or SC")
+    uid = value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID")
+    if str(uid) not in RADIOGRAPHS:
+        name = getattr(uid, "name", "no SOP class that is known")
+        raise ValueError(f"{' '.join(name.split())[:80]}: not a radiograph; expected CR, DX or SC")
     if (frames := _whole(dataset, "NumberOfFrames", 1)) != 1:
         raise ValueError(f"holds {frames} frames; expected one")
     rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
@@ -157,13 +174,14 @@ def _check(dataset: Dataset) -> None:
     if bits not in (8, 16) or samples not in (1, 3):
         raise ValueError(f"pixels of {samples} samples of {bits} bits; expected 1 or 3 of 8 or 16")
     stored = _whole(dataset, "BitsStored", bits)
-    if not stored <= bits or _whole(dataset, "HighBit", stored - 1) != stored - 1:
-        raise ValueError(f"{stored} bits stored of {bits}, the highest is bit {dataset.get('HighBit')}")
+    highest = _whole(dataset, "HighBit", stored - 1)
+    if stored > bits or highest != stored - 1:
+        raise ValueError(f"{stored} bits stored of {bits}, the highest is bit {highest}")
 
 
 def _whole(dataset: Dataset, keyword: str, default: int | None = None) -> int:
-    value: Any = dataset.get(keyword)
-    if value is None or value == "":
+    value = value_of(dataset, keyword)
+    if value is None:
         value = default
     try:
         number = int(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from handseg_monai.data.dicom import RADIOGRAPHS, body_part, is_hand, read_header, reason
+from handseg_monai.data.dicom import RADIOGRAPHS, body_part, is_hand, read_header, reason, value_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -55,11 +55,13 @@ def read_dicom(path: str | Path, any_body_part: bool = True) -> np.ndarray:
         raise ValueError(f"damaged, or cut short ({reason(error)})") from error
     if "PixelData" not in dataset:
         raise ValueError("holds no pixel data, or is cut short before it")
-    if RADIOGRAPHS.get(dataset.get("SOPClassUID")) == "DX for processing":
+    if RADIOGRAPHS.get(str(value_of(dataset, "SOPClassUID"))) == "DX for processing":
         logger.warning("%s: for processing, values of the detector that are not meant to be looked at", path)
     try:
         return _shown(_stored(path, dataset), dataset)
-    except Exception as error:  # whatever damaged pixels make of a decoder
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # whatever damaged pixels make of a decoder; a panic of Rust is no Exception
         raise ValueError(f"pixels can't be decoded ({reason(error)})") from error
 
 
@@ -96,7 +98,7 @@ def _shown(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     from pydicom.pixels.processing import apply_color_lut
 
     for keyword in _MAY_BE_EMPTY:
-        if dataset.get(keyword) in (None, ""):
+        if value_of(dataset, keyword) is None:
             dataset.pop(keyword, None)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)
@@ -138,7 +140,7 @@ def _looked_up(values: np.ndarray, item: Dataset) -> np.ndarray:
     count, first = int(item.LUTDescriptor[0]) or 2**16, int(item.LUTDescriptor[1])
     entries = item.LUTData
     if isinstance(entries, bytes):
-        wide = len(entries) >= 2 * count
+        wide = int(item.LUTDescriptor[2]) > 8 or len(entries) >= 2 * count
         order = "<" if item.is_little_endian is not False else ">"
         entries = np.frombuffer(entries, f"{order}u2" if wide else np.uint8)
     table = np.atleast_1d(np.asarray(entries, np.uint16))[:count]

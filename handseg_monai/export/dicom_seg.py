@@ -77,6 +77,8 @@ def _source(path: Path) -> Dataset:
     for keyword in _MAY_BE_EMPTY:
         if keyword not in source:
             setattr(source, keyword, None)
+    # It becomes a geometry of slices without their thickness, which highdicom itself refuses to read.
+    source.pop("PixelSpacing", None)
     if bad := [keyword for keyword in _MAY_BE_EMPTY if not _is_valid(source[keyword])]:
         raise ValueError(f"{path}: {' and '.join(bad)}, which a SEG takes over, breaks the standard")
     return source
