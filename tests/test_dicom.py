@@ -170,6 +170,12 @@ def test_a_picture_as_dicom_is_the_picture_as_png(form: str, size: int | None, t
     )
 
 
+def test_values_of_the_detector_are_taken_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    FORMS["DX for processing"][1](tmp_path / "a.dcm")
+    np.testing.assert_array_equal(read_radiograph(tmp_path / "a.dcm"), picture())
+    assert "a.dcm: for processing" in caplog.text
+
+
 def test_bit_depth_does_not_matter(tmp_path: Path) -> None:
     write_dicom(tmp_path / "12.dcm", picture(), BitsStored=12, **NO_WINDOW)
     write_dicom(tmp_path / "16.dcm", picture() * np.uint16(16), **NO_WINDOW)
