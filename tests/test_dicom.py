@@ -74,6 +74,13 @@ def signed(path: Path) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
+def signed_of_all_16_bits(path: Path) -> None:
+    dataset = radiograph(picture(16), "CR", PhotometricInterpretation="MONOCHROME1")
+    dataset.PixelRepresentation = 1
+    dataset.PixelData = (32767 - picture(16).astype(np.int32)).astype(np.int16).tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+
+
 def palette(path: Path) -> None:
     grey = (np.arange(256) * 257).astype("<u2").tobytes()
     names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
@@ -151,6 +158,7 @@ FORMS: dict[str, tuple[int, Callable[[Path], Any]]] = {
     "grey RGB": (8, of(8, "SC", lambda x: np.dstack([x] * 3))),
     "palette": (8, palette),
     "signed": (12, signed),
+    "signed, of all 16 bits, turned round": (16, signed_of_all_16_bits),
     "overlay in the pixels": (12, embedded_overlay),
     "padding": (12, padded),
 }

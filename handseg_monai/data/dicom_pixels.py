@@ -106,7 +106,8 @@ def _shown(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
         return np.ascontiguousarray(stored[..., ::-1])
     shown = _windowed(_rescaled(stored, dataset), dataset)
     if _is_inverse(dataset):
-        shown = shown.max() - shown + shown.min()
+        wide = shown.astype(np.int32) if shown.dtype.kind == "i" else shown
+        shown = wide.max() - wide + wide.min()
     padding = _padding(stored, dataset)
     if padding.any() and not padding.all():
         shown = np.where(padding, shown[~padding].min(), shown)
