@@ -23,6 +23,23 @@ class Group(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Concept:
+    """A concept of SNOMED CT, from the part of it that DICOM may use freely.
+
+    Attributes
+    ----------
+    code, meaning
+        As DICOM writes them.
+    keyword
+        Where they come from: the name of the concept in ``pydicom.sr.codedict.codes.SCT``.
+    """
+
+    code: str
+    meaning: str
+    keyword: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bone:
     """One bone.
 
@@ -40,6 +57,9 @@ class Bone:
         1 (thumb) to 5 (little finger) for phalanges and metacarpals, None for carpals and forearm.
     colour
         (red, green, blue), 0 to 255. Each ray has a hue, so that neighbours along and across rays differ.
+    concept
+        The bone's own where DICOM has one, else that of a group which it belongs to: a metacarpal, or a bone of the
+        hand. DICOM has none of phalanges, and of the carpal bones only the scaphoid.
     """
 
     index: int
@@ -49,6 +69,7 @@ class Bone:
     group: Group
     ray: int | None
     colour: tuple[int, int, int]
+    concept: Concept
 
 
 _ROWS = (
@@ -89,8 +110,21 @@ def _colour(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
+_HAND_BONE = Concept("24097009", "Hand bone", "HandBone")
+_METACARPAL = Concept("36455000", "Metacarpal", "Metacarpal")
+_OWN_CONCEPTS = {
+    "Scaphoid": Concept("30518006", "Scaphoid", "Scaphoid"),
+    "Radius": Concept("62413002", "Radius", "RadiusBone"),
+    "Ulna": Concept("23416004", "Ulna", "Ulna"),
+}
+
+
+def _concept(name: str, group: Group) -> Concept:
+    return _OWN_CONCEPTS.get(name, _METACARPAL if group is Group.METACARPAL else _HAND_BONE)
+
+
 BONES: tuple[Bone, ...] = tuple(
-    Bone(i, name, english, korean, group, ray, _colour(colour))
+    Bone(i, name, english, korean, group, ray, _colour(colour), _concept(name, group))
     for i, (name, english, korean, group, ray, colour) in enumerate(_ROWS)
 )
 NUM_BONES = len(BONES)

@@ -54,6 +54,7 @@ class ExportForm(StrEnum):
     LABELME = "labelme"
     COCO = "coco"
     NIFTI = "nifti"
+    DICOM_SEG = "dicom-seg"
 
 
 class MissingBone(StrEnum):
@@ -215,7 +216,9 @@ def evaluate(
     detail: Annotated[
         bool, typer.Option("--detail", help="Outlines (NSD, HD95) and overlaps too, about half a second an image.")
     ] = False,
-    spacing: Annotated[float | None, typer.Option(help="Millimetres a pixel of all images, for NSD at 1 mm.")] = None,
+    spacing: Annotated[
+        float | None, typer.Option(help="Millimetres a pixel of all images, for NSD at 1 mm; DICOM tells its own.")
+    ] = None,
     against: Annotated[
         Path | None, typer.Option(metavar="OTHER.csv", help="Submission of the same images to compare with.")
     ] = None,

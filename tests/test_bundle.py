@@ -135,6 +135,7 @@ def test_training_and_inference_prepare_images_alike() -> None:
     train, infer = (json.loads((CONFIGS / name).read_text()) for name in ("train.json", "inference.json"))
     steps = infer["preprocessing"]["transforms"]
     assert train["train"]["preprocessing"]["transforms"][1] == steps[1]
+    assert steps[0].pop("any_body_part") == "$guard.flag(@any_body_part)"  # which labels have answered in training
     assert train["validate"]["preprocessing"]["transforms"][0] == steps[0]
     for key in (
         "network_name",

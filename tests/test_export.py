@@ -21,7 +21,6 @@ from handseg_monai.bones import ALL_KNOWN, NAMES, NUM_BONES
 from handseg_monai.data.adapters import convert
 from handseg_monai.data.layouts import items_of_split, read_truth
 from handseg_monai.export.export import export
-from handseg_monai.export.forms import FORMS
 from handseg_monai.rle import encode_planes, write_csv
 from tests.hands import hand
 
@@ -100,7 +99,7 @@ def from_nifti(out: Path, name: str) -> np.ndarray:
 READERS = {"png": from_png, "labelme": from_labelme, "coco": from_coco, "nifti": from_nifti}
 
 
-@pytest.mark.parametrize("form", list(FORMS))
+@pytest.mark.parametrize("form", list(READERS))
 def test_other_readers_find_the_masks_of_the_submission(form: str, submission, planes, tmp_path: Path) -> None:
     assert export(*submission, form, tmp_path / "out", progress=False) == {}
     for name, expected in planes.items():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from handseg_monai.bitplanes import Polygon
 from handseg_monai.bones import INDEX
-from handseg_monai.data.images import find_images
+from handseg_monai.data.images import find_images, without_suffix
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.json_file import read_json
 from handseg_monai.data.polygons import polygon
@@ -56,7 +56,7 @@ def labelled_items(split: str | Path, excluded: Collection[Path] = ()) -> tuple[
     items: list[Item] = []
     faults = []
     for image in find_images(images_dir):
-        key = image.relative_to(images_dir).with_suffix("")
+        key = Path(without_suffix(str(image.relative_to(images_dir))))
         label = labels.pop(key, None)
         if image in excluded:
             continue

@@ -11,9 +11,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from handseg_monai.data.converted import DATALIST
+from handseg_monai.data.dicom import is_dicom
 from handseg_monai.data.exclude import ExcludeError, excluding
 from handseg_monai.data.folds import split_items
-from handseg_monai.data.images import IMAGE_SUFFIXES, UnreadableImageError, find_images, image_size, read_radiograph
+from handseg_monai.data.images import (
+    IMAGE_SUFFIXES,
+    UnreadableImageError,
+    find_images,
+    image_size,
+    read_radiograph,
+    require_readers,
+)
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
 from handseg_monai.files import find_files
@@ -38,7 +46,7 @@ def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) ->
     Raises
     ------
     DatasetError
-        No such folder, no images in it, or two images of one name (both are named).
+        No such folder, no images in it, two images of one name (both are named), or DICOM where pydicom is missing.
     """
     root = Path(str(dataset_dir))
     if not root.exists():
@@ -46,6 +54,10 @@ def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) ->
     images = find_images(root)
     if not images:
         raise DatasetError(f"no images in {root} or below; looked for {', '.join(IMAGE_SUFFIXES)}")
+    try:
+        require_readers(images)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
     paths: dict[str, Path] = {}
     for image in images:
         name = image.relative_to(root).as_posix() if relative_names and image != root else image.name
@@ -206,6 +218,9 @@ def check_items(items: Sequence[Item]) -> list[str]:
 def _verified_size(path: str) -> tuple[int, int]:
     """Size of an image, its checksums compared where the format has them, which is quicker than decoding it."""
     try:
+        if is_dicom(path):
+            height, width = read_radiograph(path).shape
+            return height, width
         with Image.open(path) as image:
             image.verify()
             if image.format == "PNG":  # alone has checksums

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
+from handseg_monai.data.dicom import DICOM_SUFFIXES, dicom_size, is_dicom, may_be_dicom, require_dicom
+from handseg_monai.data.dicom_pixels import read_dicom
 from handseg_monai.files import find_files
 
 _PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
@@ -19,7 +22,8 @@ _RGB_8 = b"\x08\x02\0\0\0"
 """Bit depth, colours, compression, filter and interlacing of a PNG."""
 _LARGEST, _DEFLATED = 2**28, 1100
 """Bytes of pixels that are decoded at most, and as many for one byte of the file: deflate can't give more."""
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (*_PICTURES, *DICOM_SUFFIXES)
 
 
 class UnreadableImageError(ValueError):
@@ -30,7 +34,7 @@ def find_images(folder: str | Path) -> list[Path]:
     """List the image files below a folder, sorted by path; a path of one file is that file.
 
     Links are followed, each folder once. Hidden files and folders are passed over; what is an image is told by the
-    suffix (:data:`IMAGE_SUFFIXES`).
+    suffix (:data:`IMAGE_SUFFIXES`), and of files without one, or with a number for it, by the mark of DICOM.
 
     Raises
     ------
@@ -38,7 +42,35 @@ def find_images(folder: str | Path) -> list[Path]:
         A folder can't be read.
     """
     folder = Path(folder)
-    return [folder] if folder.is_file() else find_files(folder, IMAGE_SUFFIXES)
+    return [folder] if folder.is_file() else [path for path in find_files(folder) if _is_image(path)]
+
+
+def _is_image(path: Path) -> bool:
+    if path.name.lower().endswith(IMAGE_SUFFIXES):
+        return True
+    return may_be_dicom(path) and path.is_file() and is_dicom(path)
+
+
+def without_suffix(name: str) -> str:
+    """Drop the suffix of an image from its name; one that is none, as the last number of a UID, stays."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
+
+
+def require_readers(paths: Iterable[Path]) -> None:
+    """Refuse images whose readers are not installed.
+
+    Raises
+    ------
+    ValueError
+        One of them is DICOM, and pydicom is missing; the message says how to install it.
+    """
+    first = next((path for path in paths if may_be_dicom(path) and is_dicom(path)), None)
+    if first is not None:
+        try:
+            require_dicom()
+        except ValueError as error:
+            raise ValueError(f"{first}: {error}") from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -49,6 +81,11 @@ def image_size(path: str | Path) -> tuple[int, int]:
     UnreadableImageError
         The file is not an image.
     """
+    if is_dicom(path):
+        try:
+            return dicom_size(path)
+        except ValueError as error:
+            raise UnreadableImageError(f"{path}: {error}") from error
     try:
         with Image.open(path) as image:
             if isinstance(image, TiffImageFile):  # its width and height are those after rotation
@@ -59,19 +96,22 @@ def image_size(path: str | Path) -> tuple[int, int]:
         return height, width
 
 
-def read_radiograph(path: str | Path) -> np.ndarray:
+def read_radiograph(path: str | Path, any_body_part: bool = True) -> np.ndarray:
     """Read a radiograph as one grey channel.
 
     Parameters
     ----------
     path
-        PNG, JPEG, BMP or TIFF; grey, RGB or RGBA, with 8 or 16 bits a channel.
+        PNG, JPEG, BMP or TIFF; grey, RGB or RGBA, with 8 or 16 bits a channel. Or DICOM, see
+        :func:`~handseg_monai.data.dicom_pixels.read_dicom`.
+    any_body_part
+        Whether DICOM that says to show another part of the body than the hand is taken.
 
     Returns
     -------
     radiograph
-        uint8 or uint16 (float32 where a TIFF holds it), (H, W), the stored pixel grid: an EXIF rotation is ignored.
-        Three equal channels give that channel, colours their luminance; alpha is dropped.
+        uint8 or uint16 (float32 where a TIFF or DICOM holds it), (H, W), the stored pixel grid: an EXIF rotation is
+        ignored. Three equal channels give that channel, colours their luminance; alpha is dropped.
 
     Raises
     ------
@@ -85,7 +125,7 @@ def read_radiograph(path: str | Path) -> np.ndarray:
     if path.stat().st_size == 0:
         raise UnreadableImageError(f"{path}: the file is empty")
     try:
-        pixels = _read(path)
+        pixels = read_dicom(path, any_body_part) if is_dicom(path) or _is_named_dicom(path) else _read(path)
     except (
         cv2.error,
         struct.error,
@@ -103,6 +143,10 @@ def read_radiograph(path: str | Path) -> np.ndarray:
     if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
         raise UnreadableImageError(f"{path}: pixels hold NaN or infinity")
     return _grey(pixels)
+
+
+def _is_named_dicom(path: Path) -> bool:
+    return path.suffix.lower() in DICOM_SUFFIXES
 
 
 def _read(path: Path) -> np.ndarray | None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from handseg_monai.data.images import image_size
-from handseg_monai.export.forms import FORMS, Masks
+from handseg_monai.data.images import image_size, without_suffix
+from handseg_monai.export.form import Masks
+from handseg_monai.export.forms import FORMS
 from handseg_monai.files import atomic_folder
 from handseg_monai.metrics.image_sizes import image_paths
 from handseg_monai.rle import decode_image, read_csv
@@ -27,6 +28,7 @@ def export(
     labelme   ``<image>.json``                                                   is absent
     coco      ``annotations.json``, run-lengths                                  is absent
     nifti     ``<image>.nii.gz``, (W, H, 1, 29)                                  is empty
+    dicom-seg ``<image>.dcm``, 29 segments; of DICOM images alone                is empty
     ========= ================================================================== =======================
 
     Parameters
@@ -50,8 +52,8 @@ def export(
     Raises
     ------
     ValueError
-        No such form, a folder that holds something, a submission that breaks the contract or holds no image, or an
-        image that is not there.
+        No such form, a folder that holds something, a submission that breaks the contract or holds no image, an
+        image that is not there, or one of which the form can't be written.
     OSError
         A file can't be read or written.
     """
@@ -65,6 +67,7 @@ def export(
         raise ValueError(f"{prediction}: no images")
     paths = image_paths(texts, images)
     _refuse_one_stem(texts)
+    FORMS[form].check(paths.values())
     missing = {}
     with atomic_folder(out) as part:
         writer = FORMS[form](part)
@@ -85,7 +88,7 @@ def _refuse_one_stem(names: Collection[str]) -> None:
         parts = Path(name).parts
         if Path(name).is_absolute() or ".." in parts:
             raise ValueError(f"image {name!r}: a name that leads out of the folder")
-        stem = str(Path(name).with_suffix("")).lower()
+        stem = without_suffix(name).lower()
         if stem in seen:
             raise ValueError(f"images {seen[stem]} and {name}: their files would have one name")
         seen[stem] = name

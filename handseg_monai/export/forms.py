@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,52 +13,8 @@ import numpy as np
 
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES, NAMES, NUM_BONES
-
-
-@dataclass(frozen=True)
-class Masks:
-    """The masks of one image.
-
-    Attributes
-    ----------
-    name
-        Of the image in the submission.
-    path
-        Of the image.
-    planes
-        Bit planes, int32 (H, W).
-    given
-        Bool (29,): the submission has a row of the bone.
-    """
-
-    name: str
-    path: Path
-    planes: np.ndarray
-    given: np.ndarray
-
-    @property
-    def stem(self) -> PurePosixPath:
-        """The name without its suffix, which may hold folders."""
-        return PurePosixPath(self.name).with_suffix("")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.planes.shape[0], self.planes.shape[1]
-
-
-class Form(ABC):
-    """Takes a folder, then the masks of one image after another, and is finished."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-
-    @abstractmethod
-    def add(self, masks: Masks) -> None:
-        """Write the masks of an image, or take them up."""
-
-    def finish(self) -> None:  # noqa: B027
-        """Write what belongs to all images."""
+from handseg_monai.export.dicom_seg import DicomSeg
+from handseg_monai.export.form import Form, Masks, mask_of
 
 
 class Png(Form):
@@ -71,7 +25,7 @@ class Png(Form):
         folder = self._out / masks.stem
         folder.mkdir(parents=True, exist_ok=True)
         for bone in np.flatnonzero(masks.given).tolist():
-            _write_png(folder / f"{NAMES[bone]}.png", np.uint8(255) * _mask(masks.planes, bone))
+            _write_png(folder / f"{NAMES[bone]}.png", np.uint8(255) * mask_of(masks.planes, bone))
 
 
 class LabelMe(Form):
@@ -81,7 +35,7 @@ class LabelMe(Form):
         """Write the shapes of an image."""
         shapes = []
         for bone, (rows, columns) in boxes(masks.planes):
-            inside = _mask(masks.planes[rows, columns], bone)
+            inside = mask_of(masks.planes[rows, columns], bone)
             shapes += _shapes(NAMES[bone], inside, columns.start, rows.start)
         height, width = masks.shape
         content: dict[str, Any] = {
@@ -112,7 +66,7 @@ class Coco(Form):
         number = len(self._images) + 1
         self._images.append({"id": number, "file_name": masks.name, "height": height, "width": width})
         for bone, (rows, columns) in boxes(masks.planes):
-            inside = _mask(masks.planes[rows, columns], bone)
+            inside = mask_of(masks.planes[rows, columns], bone)
             self._annotations.append(
                 {
                     "id": len(self._annotations) + 1,
@@ -142,7 +96,7 @@ class Nifti(Form):
         """Write the masks of an image."""
         import nibabel
 
-        stack = np.stack([_mask(masks.planes, bone).T for bone in range(NUM_BONES)], axis=-1)[:, :, None]
+        stack = np.stack([mask_of(masks.planes, bone).T for bone in range(NUM_BONES)], axis=-1)[:, :, None]
         image = nibabel.nifti1.Nifti1Image(stack, np.eye(4))
         image.header.set_xyzt_units("unknown")
         path = self._out / f"{masks.stem}.nii.gz"
@@ -154,13 +108,14 @@ class Nifti(Form):
         (self._out / "channels.json").write_text(json.dumps(list(NAMES)), encoding="utf-8")
 
 
-FORMS: dict[str, type[Form]] = {"png": Png, "labelme": LabelMe, "coco": Coco, "nifti": Nifti}
+FORMS: dict[str, type[Form]] = {
+    "png": Png,
+    "labelme": LabelMe,
+    "coco": Coco,
+    "nifti": Nifti,
+    "dicom-seg": DicomSeg,
+}
 """By name."""
-
-
-def _mask(planes: np.ndarray, bone: int) -> np.ndarray:
-    """Return the mask of a bone, uint8, 0 and 1."""
-    return (planes >> np.int32(bone) & np.int32(1)).astype(np.uint8)
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from handseg_monai.bitplanes import areas, shared_areas
 from handseg_monai.bones import ALL_KNOWN, BONES, NAMES, NUM_BONES
 from handseg_monai.data.converted import DATALIST
+from handseg_monai.data.dicom import pixel_spacing
 from handseg_monai.data.images import image_size
 from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import dataset_splits, items_of_split, read_truth
@@ -161,7 +162,7 @@ def evaluate(
     detail
         Compare outlines and overlaps too.
     spacing
-        Millimetres a pixel, of all images, if known.
+        Millimetres a pixel, of all images; by default what each image tells, which DICOM alone does.
 
     Raises
     ------
@@ -286,6 +287,8 @@ def _compare(
 ) -> _Compared:
     shape = image_size(item["image"])
     truth = read_truth(item["label"], shape)
+    if detail and spacing is None:
+        spacing = pixel_spacing(item["image"])
     planes = decode_image(prediction, item["name"], texts, shape)
     step = max(1, max(shape) // _LOOKED_AT)
     coarse = np.ascontiguousarray(truth[::step, ::step])

@@ -151,9 +151,16 @@ def print_evaluation(result: Evaluation) -> None:
     )
     print(f"mean Dice {result.mean_dice_present:.6f} of the bones present")
     if detail is not None:
-        millimetres = _mean(detail.nsd_mm)
-        mm = "not known without --spacing" if np.isnan(millimetres) else f"{millimetres:.4f}"
+        mm = _in_millimetres(detail.nsd_mm)
         print(f"NSD at 2 px {_mean(detail.nsd_pixels):.4f}, at 1 mm {mm}; HD95 {_mean(detail.hd95):.2f} px")
+
+
+def _in_millimetres(nsd: np.ndarray) -> str:
+    known = int(np.isfinite(nsd).any(axis=1).sum())
+    if not known:
+        return "not known without --spacing"
+    some = f" (of {known} images; the spacing of the others is not known)" if known < len(nsd) else ""
+    return f"{_mean(nsd):.4f}{some}"
 
 
 def _group_table(result: Evaluation) -> Table:

@@ -12,7 +12,7 @@ from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.competition import find_splits, read_polygons
 from handseg_monai.data.converted import DATALIST, converted_items, read_planes
 from handseg_monai.data.exclude import converted_name
-from handseg_monai.data.images import IMAGE_SUFFIXES, find_images
+from handseg_monai.data.images import IMAGE_SUFFIXES, find_images, without_suffix
 from handseg_monai.data.items import LabelError
 from handseg_monai.data.layouts import is_converted
 from handseg_monai.files import find_files
@@ -123,7 +123,7 @@ def dataset_radiographs(dataset_dir: str | Path) -> tuple[list[Radiograph], list
         held = find_files(labels, ".json") if labels.is_dir() else []
         waiting = {path.relative_to(labels).with_suffix(""): path for path in held}
         for image in find_images(images):
-            key = image.relative_to(images).with_suffix("")
+            key = Path(without_suffix(str(image.relative_to(images))))
             name, label = image.relative_to(root).as_posix(), waiting.pop(key, None)
             if label is None and labels.is_dir():
                 expected = (labels / key).relative_to(root).as_posix()

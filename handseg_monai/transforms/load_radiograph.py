@@ -38,6 +38,8 @@ class LoadRadiographd(MapTransform):
         Keys of paths. The result is float32 (1, H, W), grey values as stored.
     size
         Long side in pixels; None keeps the stored size.
+    any_body_part
+        Whether DICOM that says to show another part of the body than the hand is taken.
 
     Raises
     ------
@@ -45,14 +47,17 @@ class LoadRadiographd(MapTransform):
         See :func:`handseg_monai.data.images.read_radiograph`.
     """
 
-    def __init__(self, keys: KeysCollection, size: int | None = None) -> None:
+    def __init__(self, keys: KeysCollection, size: int | None = None, any_body_part: bool = True) -> None:
         super().__init__(keys)
         self.size = size
+        self.any_body_part = any_body_part
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.keys:
-            stored = read_radiograph(result[key])
+            stored = read_radiograph(result[key], self.any_body_part)
+            if stored.dtype != np.uint8:  # 12 bits and 16 are averaged alike
+                stored = stored.astype(np.float32)
             height, width = fitted_shape((stored.shape[0], stored.shape[1]), self.size)
             image = stored
             if (height, width) != stored.shape:

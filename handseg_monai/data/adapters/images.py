@@ -7,12 +7,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from handseg_monai.data.images import IMAGE_SUFFIXES, find_images
-
-
-def _without_suffix(name: str) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
+from handseg_monai.data.images import IMAGE_SUFFIXES, find_images, without_suffix
 
 
 class Images:
@@ -41,7 +36,7 @@ class Images:
             parts = self.relative(path).split("/")
             for i in range(len(parts)):
                 tail = "/".join(parts[i:])
-                for name in {tail, _without_suffix(tail)}:
+                for name in {tail, without_suffix(tail)}:
                     self._by_name[name].append(path)
 
     def relative(self, path: Path) -> str:
@@ -70,13 +65,13 @@ class Images:
     def _matches(self, name: str) -> list[Path]:
         """Images of the longest match: of a name with a suffix before one without."""
         whole = name.replace("\\", "/")
-        for form in dict.fromkeys([whole, _without_suffix(whole)]):
+        for form in dict.fromkeys([whole, without_suffix(whole)]):
             parts = form.split("/")
             for i in range(len(parts)):
                 tail = "/".join(parts[i:])
                 found = self._by_name.get(tail, [])
                 if i:  # folders of the name were dropped: the image's own path must be used up
-                    found = [p for p in found if tail in (self.relative(p), _without_suffix(self.relative(p)))]
+                    found = [p for p in found if tail in (self.relative(p), without_suffix(self.relative(p)))]
                 if found:
                     return found
         return []
@@ -134,7 +129,7 @@ class Subjects:
             if not subject:
                 raise ValueError(f"{image}: --subject {self._pattern.pattern!r} finds no subject in {name!r}")
             return subject
-        return name.rpartition("/")[0] or _without_suffix(name)
+        return name.rpartition("/")[0] or without_suffix(name)
 
 
 def _read_table(path: Path, images: Images) -> dict[Path, str]:

@@ -1,0 +1,207 @@
+"""Radiographs in DICOM files: which are taken, and their size and spacing from the header.
+
+A message never quotes what a file says of its patient.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+RADIOGRAPHS = {
+    "1.2.840.10008.5.1.4.1.1.1": "CR",
+    "1.2.840.10008.5.1.4.1.1.1.1": "DX",
+    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX for processing",
+    "1.2.840.10008.5.1.4.1.1.7": "SC",
+    "1.2.840.10008.5.1.4.1.1.7.2": "SC of bytes",
+    "1.2.840.10008.5.1.4.1.1.7.3": "SC of words",
+    "1.2.840.10008.5.1.4.1.1.7.4": "SC of colours",
+}
+"""Storage classes that are taken, by UID."""
+MISSING = "a DICOM file; reading it takes more packages: pip install 'handseg-monai[dicom]'"
+
+_NO_SUFFIX = re.compile(r"(\.\d*)?")
+_QUOTE = re.compile(r"\bb['\"]")
+_MARK, _MARK_AT = b"DICM", 128
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_LARGEST = 2**28
+"""Bytes of pixels, and of a deflated file, that are decoded at most."""
+_HAND = re.compile(r"HAND|WRIST|FINGER|THUMB|CARP|PHALAN|EXTREMIT|UPPER.?LIMB|UP_?EX")
+_OTHER = re.compile(r"LOW|FOOT|TOE|LEG|PELVI")
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Whether a file carries the mark of DICOM files."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_MARK_AT + len(_MARK))[_MARK_AT:] == _MARK
+    except OSError:
+        return False
+
+
+def may_be_dicom(path: Path) -> bool:
+    """Whether a name has a suffix of DICOM, or none, as files of archives have that are named by number or UID."""
+    suffix = path.suffix.lower()
+    return suffix in DICOM_SUFFIXES or (bool(_NO_SUFFIX.fullmatch(suffix)) and path.name.upper() != "DICOMDIR")
+
+
+def require_dicom() -> None:
+    """Refuse to go on where the packages that read DICOM are not installed.
+
+    Raises
+    ------
+    ValueError
+        Naming the extra that installs them.
+    """
+    try:
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise ValueError(MISSING) from error
+    # pydicom quotes values that break the standard, which may be a patient's.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="pydicom")
+
+
+def read_header(path: str | Path) -> Dataset:
+    """Read all of a file but its pixels, and make sure that it is one radiograph.
+
+    Raises
+    ------
+    ValueError
+        pydicom is not installed; or the file is not DICOM, is damaged, is no CR, DX or SC, holds several frames, or
+        pixels in a form or number that is not read.
+    """
+    require_dicom()
+    from pydicom import dcmread
+
+    if not is_dicom(path):
+        raise ValueError("not a DICOM file: no DICM after the first 128 bytes")
+    try:
+        _refuse_bomb(Path(path))
+        dataset = dcmread(path, stop_before_pixels=True)
+    except Exception as error:  # whatever a damaged file makes of the parser
+        raise ValueError(f"damaged, or cut short ({reason(error)})") from error
+    _check(dataset)
+    return dataset
+
+
+def dicom_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of a radiograph in pixels; raises as :func:`read_header`."""
+    header = read_header(path)
+    return int(header.Rows), int(header.Columns)
+
+
+def pixel_spacing(path: str | Path) -> float | None:
+    """Millimetres a pixel: *Pixel Spacing*, which may be calibrated, else *Imager Pixel Spacing*, at the detector.
+
+    None where neither is stated, where pixels are not square, and of files that are not DICOM. Raises as
+    :func:`read_header`.
+    """
+    if not is_dicom(path):
+        return None
+    header = read_header(path)
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        try:
+            rows, columns = (float(value) for value in value_of(header, keyword) or ())
+        except (TypeError, ValueError):
+            continue
+        if 0 < rows < 10 and abs(rows - columns) <= 0.01 * rows:
+            return (rows + columns) / 2
+    return None
+
+
+def body_part(dataset: Dataset) -> str:
+    """What a file says to show: *Body Part Examined*, else its *Anatomic Region*; empty where it does not tell."""
+    if part := str(value_of(dataset, "BodyPartExamined") or "").strip().upper():
+        return part
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    regions = codes.cid4031
+    for item in value_of(dataset, "AnatomicRegionSequence") or ():
+        said = Code(str(value_of(item, "CodeValue")), str(value_of(item, "CodingSchemeDesignator")), "")
+        for keyword in regions.dir():
+            if getattr(regions, keyword) == said:
+                return keyword.upper()
+    return ""
+
+
+def is_hand(part: str) -> bool:
+    """Whether a body part is the hand, a part of it, or one that may hold it; also where it is empty."""
+    return not part or (bool(_HAND.search(part)) and not _OTHER.search(part))
+
+
+def value_of(dataset: Dataset, keyword: str) -> Any:
+    """Value of an attribute, None where it is missing or empty; pydicom parses it only now.
+
+    Raises
+    ------
+    ValueError
+        It can't be parsed.
+    """
+    try:
+        value = dataset.get(keyword)
+    except Exception as error:  # whatever damaged bytes make of the parser
+        raise ValueError(f"{keyword} can't be read ({reason(error)})") from error
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's message on one line, cut to a length that can be read; its type where it quotes the file."""
+    message = " ".join(str(error).split())[:250]
+    return message if message and not _QUOTE.search(message) else type(error).__name__
+
+
+def _check(dataset: Dataset) -> None:
+    uid = value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID")
+    if str(uid) not in RADIOGRAPHS:
+        name = getattr(uid, "name", "no SOP class that is known")
+        raise ValueError(f"{' '.join(name.split())[:80]}: not a radiograph; expected CR, DX or SC")
+    if (frames := _whole(dataset, "NumberOfFrames", 1)) != 1:
+        raise ValueError(f"holds {frames} frames; expected one")
+    rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
+    samples, bits = _whole(dataset, "SamplesPerPixel", 1), _whole(dataset, "BitsAllocated", 16)
+    if rows * columns * samples * bits // 8 > _LARGEST:
+        raise ValueError(f"{rows} x {columns} pixels of {samples * bits} bits; expected at most {_LARGEST >> 20} MiB")
+    if bits not in (8, 16) or samples not in (1, 3):
+        raise ValueError(f"pixels of {samples} samples of {bits} bits; expected 1 or 3 of 8 or 16")
+    stored = _whole(dataset, "BitsStored", bits)
+    highest = _whole(dataset, "HighBit", stored - 1)
+    if stored > bits or highest != stored - 1:
+        raise ValueError(f"{stored} bits stored of {bits}, the highest is bit {highest}")
+
+
+def _whole(dataset: Dataset, keyword: str, default: int | None = None) -> int:
+    value = value_of(dataset, keyword)
+    if value is None:
+        value = default
+    try:
+        number = int(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{keyword} is {'missing' if value is None else 'not a number'}") from error
+    if number < (0 if keyword == "HighBit" else 1):
+        raise ValueError(f"{keyword} is {number}")
+    return number
+
+
+def _refuse_bomb(path: Path) -> None:
+    """A deflated file is inflated in one go; look first how large it becomes."""
+    from pydicom.filereader import read_file_meta_info
+
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != _DEFLATED:
+        return
+    with path.open("rb") as file:
+        file.seek(_MARK_AT + len(_MARK) + 12 + int(meta.FileMetaInformationGroupLength))
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater.decompress(file.read(), _LARGEST)
+    if inflater.unconsumed_tail:
+        raise ValueError(f"inflates to more than {_LARGEST >> 20} MiB")

@@ -1,0 +1,144 @@
+"""Masks as DICOM SEG: 29 binary segments that refer to the DICOM radiograph they were drawn on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import handseg_monai
+from handseg_monai.bitplanes import unpack
+from handseg_monai.bones import BONES, Bone
+from handseg_monai.data.dicom import is_dicom, read_header, require_dicom
+from handseg_monai.export.form import Form, Masks
+
+if TYPE_CHECKING:
+    from highdicom.seg import SegmentDescription
+    from pydicom import DataElement, Dataset
+
+_NAME = "handseg-monai"
+_SERIES_NUMBER = 29
+_REFERENCE = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+_MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "ReferringPhysicianName", "StudyDate", "StudyID", "StudyTime"),
+)
+"""What a SEG must hold of its source, empty where the source, as one without names, has not got it."""
+_SIDES = {"R": "Right", "L": "Left"}
+
+
+class DicomSeg(Form):
+    """``<image>.dcm``: a SEG of type BINARY, segment k + 1 is bone k, in a series of its own in the image's study.
+
+    Patient and study are the source's. It gets no geometry that the source lacks: a radiograph has no frame of
+    reference. An absent bone is a segment without a frame.
+    """
+
+    @classmethod
+    def check(cls, paths: Collection[Path]) -> None:
+        """Refuse images that are not DICOM, or lack what a reference names."""
+        require_dicom()
+        _require_highdicom()
+        for path in paths:
+            if not is_dicom(path):
+                raise ValueError(
+                    f"{path}: not a DICOM file; a DICOM SEG belongs to the patient and study of its source, and refers "
+                    "to it, so that it takes the DICOM files that were segmented"
+                )
+            _source(path)
+
+    def add(self, masks: Masks) -> None:
+        """Write the segments of an image."""
+        source = _source(masks.path)
+        path = self._out / f"{masks.stem}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            segmentation = _segmentation(source, masks)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # Its message may quote a patient.
+            raise ValueError(f"{masks.path}: a SEG can't take over its header ({type(error).__name__})") from None
+        segmentation.save_as(path)
+
+
+def _require_highdicom() -> None:
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise ValueError("DICOM SEG takes more packages: pip install 'handseg-monai[dicom]'") from error
+
+
+def _source(path: Path) -> Dataset:
+    try:
+        source = read_header(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if lacks := [keyword for keyword in _REFERENCE if not source.get(keyword)]:
+        raise ValueError(f"{path}: no {' and '.join(lacks)}, by which a SEG refers to it")
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in source:
+            setattr(source, keyword, None)
+    # It becomes a geometry of slices without their thickness, which highdicom itself refuses to read.
+    source.pop("PixelSpacing", None)
+    if bad := [keyword for keyword in _MAY_BE_EMPTY if not _is_valid(source[keyword])]:
+        raise ValueError(f"{path}: {' and '.join(bad)}, which a SEG takes over, breaks the standard")
+    return source
+
+
+def _is_valid(element: DataElement) -> bool:
+    from pydicom.valuerep import DA, TM
+
+    reader = {"DA": DA, "TM": TM}.get(element.VR)
+    try:
+        return reader is None or not element.value or reader(element.value) is not None
+    except ValueError:
+        return False
+
+
+def _segmentation(source: Dataset, masks: Masks) -> Any:
+    from highdicom import UID
+    from highdicom.seg import Segmentation
+
+    segmentation = Segmentation(
+        source_images=[source],
+        pixel_array=unpack(masks.planes).transpose(1, 2, 0)[None],
+        segmentation_type="BINARY",
+        segment_descriptions=[_segment(bone, source) for bone in BONES],
+        series_instance_uid=UID(),
+        series_number=_SERIES_NUMBER,
+        sop_instance_uid=UID(),
+        instance_number=1,
+        manufacturer=_NAME,
+        manufacturer_model_name=_NAME,
+        software_versions=handseg_monai.__version__,
+        device_serial_number="0",
+        content_label="HAND_BONES",
+        content_description="Bones of the hand and wrist",
+        series_description="Bones of the hand and wrist",
+        omit_empty_frames=bool(masks.planes.any()),
+    )
+    segmentation.PatientOrientation = source.get("PatientOrientation")
+    return segmentation
+
+
+def _segment(bone: Bone, source: Dataset) -> SegmentDescription:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+    from highdicom.sr import CodedConcept
+    from pydicom.sr.codedict import codes
+
+    segment = SegmentDescription(
+        segment_number=bone.index + 1,
+        segment_label=bone.english,
+        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_type=CodedConcept(bone.concept.code, "SCT", bone.concept.meaning),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=_NAME, version=handseg_monai.__version__, family=codes.DCM.ArtificialIntelligence
+        ),
+        display_color=CIELabColor.from_rgb(*bone.colour),
+    )
+    if side := _SIDES.get(str(source.get("ImageLaterality") or source.get("Laterality") or "")):
+        concept = segment.SegmentedPropertyTypeCodeSequence[0]
+        concept.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept.from_code(getattr(codes.SCT, side))]
+    return segment

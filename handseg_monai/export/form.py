@@ -1,0 +1,68 @@
+"""What all forms of export share: the masks of one image, and how they are handed over."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from handseg_monai.data.images import without_suffix
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of one image.
+
+    Attributes
+    ----------
+    name
+        Of the image in the submission.
+    path
+        Of the image.
+    planes
+        Bit planes, int32 (H, W).
+    given
+        Bool (29,): the submission has a row of the bone.
+    """
+
+    name: str
+    path: Path
+    planes: np.ndarray
+    given: np.ndarray
+
+    @property
+    def stem(self) -> PurePosixPath:
+        """The name without its suffix, which may hold folders."""
+        return PurePosixPath(without_suffix(self.name))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.planes.shape[0], self.planes.shape[1]
+
+
+class Form(ABC):
+    """Takes a folder, then the masks of one image after another, and is finished."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    @classmethod
+    def check(cls, paths: Collection[Path]) -> None:
+        """Refuse images of which this form can't be written, before any is; raises ``ValueError``."""
+        return
+
+    @abstractmethod
+    def add(self, masks: Masks) -> None:
+        """Write the masks of an image, or take them up."""
+
+    def finish(self) -> None:  # noqa: B027
+        """Write what belongs to all images."""
+
+
+def mask_of(planes: np.ndarray, bone: int) -> np.ndarray:
+    """Return the mask of a bone, uint8, 0 and 1."""
+    return (planes >> np.int32(bone) & np.int32(1)).astype(np.uint8)
