@@ -9,7 +9,8 @@ import torch
 
 from handseg_monai.bones import INDEX, NUM_BONES
 from handseg_monai.inferers import AutocastInferer
-from handseg_monai.inferers.hand import HandInferer, closer_view, sample, stretched
+from handseg_monai.inferers.hand import HandInferer, closer_view, stretched
+from handseg_monai.inferers.looks import sample
 
 WINDOW = 256
 # Bone, place across and up, radius: in units of the hand's length.

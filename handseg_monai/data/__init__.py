@@ -8,7 +8,13 @@ from handseg_monai.data.datalists import (
     phantom_datalist,
     training_datalist,
 )
-from handseg_monai.data.dataset import EpochSampler, RadiographDataset, prepare_packed, prepare_planes
+from handseg_monai.data.dataset import (
+    EpochSampler,
+    RadiographDataset,
+    prepare_packed,
+    prepare_planes,
+    prepare_sized,
+)
 from handseg_monai.data.exclude import ExcludeError, read_exclude, write_exclude
 from handseg_monai.data.folds import assign_folds, dataset_traits, split_items, write_folds
 from handseg_monai.data.images import UnreadableImageError, find_images, read_radiograph
@@ -31,6 +37,7 @@ __all__ = [
     "phantom_datalist",
     "prepare_packed",
     "prepare_planes",
+    "prepare_sized",
     "read_exclude",
     "read_polygons",
     "read_radiograph",

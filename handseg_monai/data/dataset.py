@@ -221,3 +221,27 @@ def prepare_planes(
         unknown = (known[:, None] >> bones) & 1 == 0
         target.masked_fill_(unknown[..., None, None].to(device), torch.nan)
     return image, target
+
+
+def prepare_sized(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+) -> tuple[torch.Tensor, torch.Tensor | None, tuple[()], dict[str, torch.Tensor]]:
+    """Bring a batch to the device for :class:`~handseg_monai.inferers.PlanesInferer`.
+
+    Parameters
+    ----------
+    batch
+        ``image`` float32 (1, 1, h, w); ``image_size`` int64 (1, 2), of images that could be read; ``label``, bit planes
+        int32 (1, 1, H, W), where there is a truth.
+    device, non_blocking, kwargs
+        As for ``Tensor.to``.
+
+    Returns
+    -------
+    image, label, (), size
+        The size as a keyword argument of the inferer: height and width of the radiograph, int64 (1, 2).
+    """
+    image = batch["image"].to(device, non_blocking=non_blocking, **kwargs)
+    label = batch["label"].to(device, non_blocking=non_blocking) if "label" in batch else None
+    size = batch.get("image_size", torch.tensor([image.shape[-2:]]))
+    return image, label, (), {"image_size": size}

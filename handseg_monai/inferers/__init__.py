@@ -2,5 +2,6 @@
 
 from handseg_monai.inferers.autocast import AutocastInferer
 from handseg_monai.inferers.hand import HandInferer
+from handseg_monai.inferers.planes import PlanesInferer
 
-__all__ = ["AutocastInferer", "HandInferer"]
+__all__ = ["AutocastInferer", "HandInferer", "PlanesInferer"]

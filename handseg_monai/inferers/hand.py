@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from monai.inferers import Inferer
-from torch.nn.functional import avg_pool2d, grid_sample, interpolate
+from torch.nn.functional import avg_pool2d
 
 from handseg_monai.bones import BONES, Group
+from handseg_monai.inferers.looks import Look, merged, sample
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -69,7 +70,15 @@ class HandInferer(Inferer):
         self.percentiles = tuple(percentiles)
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
-        """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1].
+        """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1], whole.
+
+        :class:`~handseg_monai.inferers.PlanesInferer` needs no more than the looks.
+        """
+        shape = (inputs.shape[-2], inputs.shape[-1])
+        return torch.stack([merged(looks, shape) for looks in self.looks(inputs, network)])
+
+    def looks(self, inputs: torch.Tensor, network: Network) -> list[list[Look]]:
+        """Looks at each of ``inputs``, (B, 1, H, W), float32: what the network saw in them, and where.
 
         The network runs under the autocast that is in force; places and resampling never do.
         """
@@ -81,24 +90,23 @@ class HandInferer(Inferer):
                 return network(view).float()
 
         with torch.autocast(kind, enabled=False):
-            return torch.stack([self._infer(image, see) for image in inputs.float()])
+            return [self._look(image, see) for image in inputs.float()]
 
-    def _infer(self, image: torch.Tensor, network: Network) -> torch.Tensor:
-        first, logits = self._first_look(image, network)
-        looks = [(first, logits)]
+    def _look(self, image: torch.Tensor, network: Network) -> list[Look]:
+        looks = [self._first_look(image, network)]
         for _ in range(self.closer):
             shape = (image.shape[-2], image.shape[-1])
-            matrix = closer_view(logits, looks[-1][0], shape, self.window, self.margin)
+            matrix = closer_view(looks[-1].logits, looks[-1].matrix, shape, self.window, self.margin)
             if matrix is None:
                 break
             view = stretched(sample(image, matrix, (self.window, self.window)), *self.percentiles)
             logits = network(view[None])[0]
             if self.flip:
                 logits = 0.5 * (logits + network(view[None].flip(-1))[0].flip(-1))
-            looks.append((matrix, logits))
-        return _merged(looks, (image.shape[-2], image.shape[-1]))
+            looks.append(Look(matrix, logits, _ramp(self.window, logits.device)))
+        return looks
 
-    def _first_look(self, image: torch.Tensor, network: Network) -> tuple[torch.Tensor, torch.Tensor]:
+    def _first_look(self, image: torch.Tensor, network: Network) -> Look:
         height, width = image.shape[-2:]
         step = max(height, width) / self.window
         matrix = _matrix(step, 0.0, 0.5 * (width - 1), 0.5 * (height - 1), self.window).to(image.device)
@@ -106,7 +114,13 @@ class HandInferer(Inferer):
         turned = torch.stack([view.rot90(turn, (-2, -1)) for turn in range(self.turns)])
         logits = torch.cat([network(turned[[turn]]) for turn in range(self.turns)])
         best = int(torch.stack([_certainty(one) for one in logits]).argmax())
-        return matrix, logits[best].rot90(-best, (-2, -1))
+        return Look(matrix, logits[best].rot90(-best, (-2, -1)).contiguous())
+
+
+def _ramp(window: int, device: torch.device) -> torch.Tensor:
+    """Return how far each pixel of a further look counts: less towards its border."""
+    edge = torch.minimum(torch.arange(window), torch.arange(window).flip(0)).float().to(device)
+    return (torch.minimum(edge[:, None], edge[None, :]) / (0.06 * window)).clamp(0, 1)
 
 
 def _matrix(step: float, angle: float, x: float, y: float, window: int) -> torch.Tensor:
@@ -120,41 +134,6 @@ def _matrix(step: float, angle: float, x: float, y: float, window: int) -> torch
             [sine, cosine, y - half * (sine + cosine)],
         ]
     )
-
-
-def sample(
-    image: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], padding_mode: str = "zeros"
-) -> torch.Tensor:
-    """Resample an image by an affine map, averaged first where the map reduces.
-
-    Parameters
-    ----------
-    image
-        float (C, H, W).
-    matrix
-        (2, 3): pixel (x, y) of the output to pixel of the image; the centre of the first pixel is (0, 0).
-    shape
-        (height, width) of the output.
-    padding_mode
-        What lies beyond the image: ``"zeros"``, or ``"border"``, its outermost pixels.
-    """
-    height, width = image.shape[-2:]
-    reduction = float(torch.linalg.det(matrix[:, :2]).abs().sqrt())
-    if reduction > 1.3:
-        inner = max(round(height / reduction), 1), max(round(width / reduction), 1)
-        image = interpolate(image[None], inner, mode="bilinear", antialias=True, align_corners=False)[0]
-    rows = torch.arange(shape[0], device=image.device, dtype=torch.float32)
-    columns = torch.arange(shape[1], device=image.device, dtype=torch.float32)
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    matrix = matrix.to(image.device, torch.float32)
-    grid = torch.stack(
-        [
-            (2 * (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]) + 1) / width - 1,
-            (2 * (matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]) + 1) / height - 1,
-        ],
-        dim=-1,
-    )
-    return grid_sample(image[None], grid[None], mode="bilinear", padding_mode=padding_mode, align_corners=False)[0]
 
 
 def stretched(image: torch.Tensor, lower: float = 0.5, upper: float = 99.5) -> torch.Tensor:
@@ -223,25 +202,3 @@ def closer_view(
         for place, side in ((middle[0], width), (middle[1], height))
     )
     return _matrix(extent / window, angle, at_x, at_y, window).to(logits.device)
-
-
-def _merged(looks: list[tuple[torch.Tensor, torch.Tensor]], shape: tuple[int, int]) -> torch.Tensor:
-    """Return the logits (29, H, W) of the image: each look over those before it."""
-    out: torch.Tensor | None = None
-    for matrix, logits in looks:
-        inverse = torch.linalg.inv(torch.cat([matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()]))[
-            :2
-        ].float()
-        # The first look shows the whole image, and a later one counts inside of its frame alone.
-        drawn = sample(logits, inverse, shape, "border")
-        if out is None:
-            out = drawn
-            continue
-        window = logits.shape[-1]
-        edge = torch.minimum(torch.arange(window), torch.arange(window).flip(0)).float().to(logits.device)
-        ramp = (torch.minimum(edge[:, None], edge[None, :]) / (0.06 * window)).clamp(0, 1)
-        weight = sample(ramp[None], inverse, shape)
-        out = out + weight * (drawn - out)
-    if out is None:
-        raise ValueError("expected at least one look")
-    return out

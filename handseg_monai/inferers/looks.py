@@ -1,0 +1,197 @@
+"""What a network saw in views of an image, and the masks of the whole image that follow from it.
+
+Whole logits of 29 bones take 116 bytes a pixel, 487 MB of a radiograph of 2048 x 2048. Looks are kept at the size at
+which the network gave them instead, and each bone is drawn straight at the image's size, inside of its own box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import grid_sample, interpolate
+
+from handseg_monai.bones import NUM_BONES
+
+Box = tuple[int, int, int, int]
+_REDUCED = 1.3
+"""From this reduction on images are averaged before they are sampled."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A view of an image.
+
+    Attributes
+    ----------
+    matrix
+        float32 (2, 3): pixel (x, y) of the view to pixel of the image; the centre of the first pixel is (0, 0).
+    logits
+        float32 (29, h, w): what the network saw in the view.
+    weight
+        float32 (h, w), 0 to 1: how far the view counts over those before it; beyond it they count alone. None: all
+        over, as of the first one, which shows the whole image.
+    """
+
+    matrix: torch.Tensor
+    logits: torch.Tensor
+    weight: torch.Tensor | None = None
+
+
+def sample(
+    image: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], padding_mode: str = "zeros"
+) -> torch.Tensor:
+    """Resample an image by an affine map, averaged first where the map reduces.
+
+    Parameters
+    ----------
+    image
+        float (C, H, W).
+    matrix
+        (2, 3): pixel (x, y) of the output to pixel of the image; the centre of the first pixel is (0, 0).
+    shape
+        (height, width) of the output.
+    padding_mode
+        What lies beyond the image: ``"zeros"``, or ``"border"``, its outermost pixels.
+    """
+    matrix = matrix.cpu().double()
+    reduction = float(torch.linalg.det(matrix[:, :2]).abs().sqrt())
+    grid = _grid(matrix, (0, 0, *shape), image.shape[-2], image.shape[-1], image.device)[None]
+    return grid_sample(
+        _reduced(image, reduction)[None], grid, mode="bilinear", padding_mode=padding_mode, align_corners=False
+    )[0]
+
+
+def _reduced(image: torch.Tensor, reduction: float) -> torch.Tensor:
+    if reduction <= _REDUCED:
+        return image
+    inner = max(round(image.shape[-2] / reduction), 1), max(round(image.shape[-1] / reduction), 1)
+    return interpolate(image[None], inner, mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def _grid(matrix: torch.Tensor, box: Box, height: int, width: int, device: torch.device) -> torch.Tensor:
+    """Return where the pixels of a box (top, left, bottom, right) lie in a view, in units of grid_sample."""
+    rows = torch.arange(box[0], box[2], device=device, dtype=torch.float32)[:, None]
+    columns = torch.arange(box[1], box[3], device=device, dtype=torch.float32)[None, :]
+    m = [float(value) for value in matrix.flatten()]
+    x = m[0] * columns + (m[1] * rows + m[2])
+    y = m[3] * columns + (m[4] * rows + m[5])
+    return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+
+
+class _Drawn:
+    """A look to be drawn into an image."""
+
+    def __init__(self, look: Look, scale: tuple[float, float]) -> None:
+        self.height, self.width = look.logits.shape[-2:]
+        onto = torch.tensor([[scale[1], 0, 0.5 * scale[1] - 0.5], [0, scale[0], 0.5 * scale[0] - 0.5], [0, 0, 1]])
+        view = torch.cat([look.matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()])
+        self.forward = onto.double() @ view
+        self.matrix = torch.linalg.inv(self.forward)[:2]
+        reduction = float(torch.linalg.det(self.matrix[:, :2]).abs().sqrt())
+        self.logits = _reduced(look.logits, reduction)
+        self.weight = None if look.weight is None else _reduced(look.weight[None], reduction)
+
+    def boxes(self, limits: torch.Tensor) -> list[Box | None]:
+        """Of each bone, where in the image it may be: wherever the logits may come to its limit."""
+        inside = self.logits > limits[:, None, None]
+        rows, columns = inside.any(dim=2).cpu(), inside.any(dim=1).cpu()
+        step_y, step_x = self.height / inside.shape[1], self.width / inside.shape[2]
+        found: list[Box | None] = []
+        for bone in range(NUM_BONES):
+            y, x = rows[bone].nonzero().flatten(), columns[bone].nonzero().flatten()
+            if not len(y):
+                found.append(None)
+                continue
+            # A pixel further, where bilinear interpolation still comes to it; at the view's border it goes on.
+            low_y, high_y = (int(y[0]) - 1) * step_y, (int(y[-1]) + 2) * step_y
+            low_x, high_x = (int(x[0]) - 1) * step_x, (int(x[-1]) + 2) * step_x
+            corners = [(low_x, low_y, 1.0), (high_x, low_y, 1.0), (low_x, high_y, 1.0), (high_x, high_y, 1.0)]
+            places = torch.tensor(corners).double() @ self.forward.T
+            low, high = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+            top, left, bottom, right = math.floor(low[1]), math.floor(low[0]), math.ceil(high[1]), math.ceil(high[0])
+            found.append((top - 1, left - 1, bottom + 2, right + 2))
+        return found
+
+    def over(self, below: torch.Tensor | None, bones: list[int], box: Box) -> torch.Tensor:
+        """Logits (N, h, w) of some bones in a box, over what looks before this one give there."""
+        grid = _grid(self.matrix, box, self.height, self.width, self.logits.device)[None]
+        drawn = _sampled(self.logits[bones], grid, "border")
+        if below is None or self.weight is None:
+            return drawn
+        return below + _sampled(self.weight, grid, "zeros") * (drawn - below)
+
+
+def _sampled(image: torch.Tensor, grid: torch.Tensor, padding_mode: str) -> torch.Tensor:
+    return grid_sample(image[None], grid, mode="bilinear", padding_mode=padding_mode, align_corners=False)[0]
+
+
+def merged(looks: Sequence[Look], shape: tuple[int, int]) -> torch.Tensor:
+    """Return the logits of the whole image, float32 (29, H, W): each look over those before it."""
+    if not looks:
+        raise ValueError("expected at least one look")
+    bones = list(range(NUM_BONES))
+    out: torch.Tensor | None = None
+    for look in looks:
+        out = _Drawn(look, (1.0, 1.0)).over(out, bones, (0, 0, *shape))
+    assert out is not None
+    return out
+
+
+def planes_of_looks(
+    members: Sequence[Sequence[Look]], shape: tuple[int, int], size: tuple[int, int], thresholds: Sequence[float]
+) -> torch.Tensor:
+    """Draw the masks of an image from what networks saw in it, bone by bone.
+
+    Parameters
+    ----------
+    members
+        Looks of each network of an ensemble, or of the only one. Of several the mean of the probabilities counts.
+    shape
+        (height, width) of the image that the looks refer to.
+    size
+        (height, width) to draw at.
+    thresholds
+        29 probabilities: a pixel belongs to a bone where its probability is above.
+
+    Returns
+    -------
+    planes
+        int32 ``size``. Equal to whole logits of that size, sigmoid, mean and threshold, but for rounding.
+    """
+    device = members[0][0].logits.device
+    limits = torch.tensor([math.log(t / (1 - t)) for t in thresholds], dtype=torch.float32, device=device)
+    drawn = [[_Drawn(look, (size[0] / shape[0], size[1] / shape[1])) for look in looks] for looks in members]
+    # A mean above the threshold takes a member, and in it a look, above it.
+    found = [look.boxes(limits) for looks in drawn for look in looks]
+    planes = torch.zeros(size, dtype=torch.int32, device=device)
+    for bone in range(NUM_BONES):
+        box = _union([boxes[bone] for boxes in found], size)
+        if box is None:
+            continue
+        logits = [_of_bone(looks, bone, box) for looks in drawn]
+        if len(logits) == 1:
+            inside = logits[0] > limits[bone]
+        else:
+            inside = torch.stack(logits).sigmoid().mean(dim=0) > thresholds[bone]
+        planes[box[0] : box[2], box[1] : box[3]] |= inside.to(torch.int32) << bone
+    return planes
+
+
+def _of_bone(looks: Sequence[_Drawn], bone: int, box: Box) -> torch.Tensor:
+    logits: torch.Tensor | None = None
+    for look in looks:
+        logits = look.over(logits, [bone], box)
+    assert logits is not None
+    return logits[0]
+
+
+def _union(boxes: Sequence[Box | None], size: tuple[int, int]) -> Box | None:
+    there = [box for box in boxes if box is not None]
+    if not there:
+        return None
+    top, left = max(min(b[0] for b in there), 0), max(min(b[1] for b in there), 0)
+    bottom, right = min(max(b[2] for b in there), size[0]), min(max(b[3] for b in there), size[1])
+    return (top, left, bottom, right) if top < bottom and left < right else None

@@ -1,0 +1,151 @@
+"""Masks drawn from what networks saw, bone by bone: equal to whole logits, sigmoid, mean and threshold."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from monai.inferers import SimpleInferer, SlidingWindowInferer
+from torch.nn.functional import interpolate
+
+from handseg_monai.bitplanes import unpack
+from handseg_monai.bones import NUM_BONES
+from handseg_monai.inferers import HandInferer, PlanesInferer
+from handseg_monai.inferers.looks import Look, merged, planes_of_looks
+from handseg_monai.inferers.planes import thresholds_of
+from tests.test_hand_inferer import SeeingNetwork, drawn
+
+HALF = (0.5,) * NUM_BONES
+
+
+def blobs(seed: int, height: int, width: int, share: float = 0.3) -> torch.Tensor:
+    """Smooth logits (29, H, W), each bone positive in some places, a few of them at the border, and one nowhere."""
+    rng = np.random.default_rng(seed)
+    noise = np.stack([cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), 4) for _ in range(NUM_BONES)])
+    logits = 6 * (noise - np.quantile(noise, 1 - share, axis=(1, 2), keepdims=True)) / noise.std()
+    logits[7] = -4.0
+    return torch.from_numpy(logits.astype(np.float32))
+
+
+def view(step: float, angle: float, x: float, y: float) -> torch.Tensor:
+    cosine, sine = step * math.cos(angle), step * math.sin(angle)
+    return torch.tensor([[cosine, -sine, x], [sine, cosine, y]])
+
+
+def looks_at(seed: int, shape: tuple[int, int]) -> list[Look]:
+    """A look at the whole image and a turned one at a part of it."""
+    height, width = shape
+    whole = Look(
+        torch.tensor([[width / 64, 0, 0.5 * width / 64 - 0.5], [0, height / 64, 0.5 * height / 64 - 0.5]]),
+        blobs(seed, 64, 64),
+    )
+    ramp = torch.outer(torch.hann_window(72, periodic=False), torch.hann_window(72, periodic=False))
+    return [whole, Look(view(0.9, 0.6, 0.4 * width, 0.1 * height), blobs(seed + 1, 72, 72), ramp)]
+
+
+def plainly(
+    members: list[list[Look]], size: tuple[int, int], shape: tuple[int, int], at: tuple[float, ...]
+) -> np.ndarray:
+    """Whole probabilities of all bones, averaged and compared."""
+    scale = torch.tensor(
+        [
+            [size[1] / shape[1], 0, 0.5 * size[1] / shape[1] - 0.5],
+            [0, size[0] / shape[0], 0.5 * size[0] / shape[0] - 0.5],
+            [0, 0, 1.0],
+        ]
+    ).double()
+    probabilities = []
+    for looks in members:
+        moved = [
+            Look(
+                (scale @ torch.cat([look.matrix.double(), torch.tensor([[0.0, 0, 1]]).double()]))[:2].float(),
+                look.logits,
+                look.weight,
+            )
+            for look in looks
+        ]
+        probabilities.append(merged(moved, size).sigmoid())
+    mean = torch.stack(probabilities).mean(dim=0)
+    return (mean > torch.tensor(at)[:, None, None]).numpy()
+
+
+@pytest.mark.parametrize("size", [(90, 120), (270, 360), (61, 47), (30, 40)])
+@pytest.mark.parametrize("members", [1, 3])
+def test_masks_are_those_of_whole_probabilities(size: tuple[int, int], members: int) -> None:
+    shape = (90, 120)
+    at = tuple(np.linspace(0.2, 0.8, NUM_BONES).tolist())
+    seen = [looks_at(10 * member, shape) for member in range(members)]
+    planes = planes_of_looks(seen, shape, size, at)
+    assert planes.dtype == torch.int32
+    found, expected = unpack(planes.numpy()), plainly(seen, size, shape, at)
+    assert expected.sum() > 0.1 * expected.size
+    # Rounding of a place decides where a probability equals the threshold.
+    assert (found != expected).mean() < 1e-4
+
+
+def test_a_look_at_all_of_it_is_bilinear_interpolation() -> None:
+    logits = blobs(3, 64, 48)
+    matrix = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
+    planes = planes_of_looks([[Look(matrix, logits)]], (64, 48), (256, 192), HALF)
+    expected = interpolate(logits[None], (256, 192), mode="bilinear", align_corners=False)[0] > 0
+    assert (unpack(planes.numpy()) != expected.numpy()).mean() < 1e-5
+
+
+def test_bones_that_no_look_shows_are_absent() -> None:
+    shape = (40, 50)
+    nothing = Look(torch.eye(3)[:2], torch.full((NUM_BONES, *shape), -3.0))
+    assert not planes_of_looks([[nothing]], shape, (80, 100), HALF).any()
+
+
+class TestPlanesInferer:
+    @pytest.mark.parametrize("shape", [(300, 400), (420, 260)])
+    def test_a_hand_is_drawn_at_the_radiograph_s_own_size(self, shape: tuple[int, int]) -> None:
+        image, _ = drawn(*shape, 150.0, 0.55 * shape[1], 0.5 * shape[0], 0.7)
+        hand = HandInferer(256)
+        size = torch.tensor([shape])
+        planes = PlanesInferer(hand, enabled=False)(image[None], SeeingNetwork(), image_size=size)
+        assert planes.shape == (1, 1, *shape)
+        whole = hand(image[None], SeeingNetwork())[0].sigmoid() > 0.5
+        assert (unpack(planes[0, 0].numpy()) != whole.numpy()).mean() < 1e-5
+        double = PlanesInferer(hand, enabled=False)(image[None], SeeingNetwork(), image_size=2 * size)
+        halved = unpack(double[0, 0].numpy())[:, ::2, ::2]
+        assert 2 * (halved & whole.numpy()).sum() / (halved.sum() + whole.numpy().sum()) > 0.97
+
+    @pytest.mark.parametrize("inferer", [SimpleInferer(), SlidingWindowInferer((64, 64), overlap=0.5, mode="gaussian")])
+    def test_logits_of_monai_s_inferers_are_drawn_alike(self, inferer: SimpleInferer) -> None:
+        torch.manual_seed(0)
+        network = torch.nn.Conv2d(1, NUM_BONES, 7, padding=3)
+        image = torch.rand(1, 1, 90, 120)
+        with torch.no_grad():
+            logits = inferer(image, network)
+            planes = PlanesInferer(inferer, 0.4, enabled=False)(image, network, image_size=torch.tensor([[180, 240]]))
+        whole = interpolate(logits, (180, 240), mode="bilinear", align_corners=False)[0].sigmoid() > 0.4
+        assert (unpack(planes[0, 0].numpy()) != whole.numpy()).mean() < 1e-5
+
+    def test_the_network_alone_runs_in_the_lower_precision(self) -> None:
+        image, _ = drawn(300, 300, 150.0, 150.0, 150.0, 0.0)
+        network = SeeingNetwork()
+        PlanesInferer(HandInferer(256), dtype="bfloat16")(image[None], network, image_size=torch.tensor([[300, 300]]))
+        assert network.autocast == [True] * len(network.seen)
+
+    def test_an_image_that_could_not_be_read_is_not_shown(self) -> None:
+        network = SeeingNetwork()
+        planes = PlanesInferer(HandInferer(256))(torch.empty(1, 1, 0, 0), network, image_size=torch.tensor([[0, 0]]))
+        assert planes.shape == (1, 1, 0, 0)
+        assert planes.dtype == torch.int32
+        assert network.seen == []
+
+    def test_several_images_at_once_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"one image at a time.*got 2"):
+            PlanesInferer(HandInferer(64))(torch.zeros(2, 1, 64, 64), SeeingNetwork(), image_size=torch.ones(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"), [(0, "between 0 and 1, got 0"), ([0.5] * 28, "got 28"), ([0.5] * 28 + [1.5], r"got 1\.5")]
+)
+def test_thresholds_that_are_none_are_refused(threshold: float | list[float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        thresholds_of(threshold)
