@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,3 +123,105 @@ def test_a_kill_while_the_csv_is_written_leaves_the_old_file(tmp_path: Path) -> 
     process = subprocess.run([sys.executable, "-c", script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)})
     assert process.returncode == -signal.SIGKILL
     assert (tmp_path / "submission.csv").read_text() == "old"
+
+
+JOB = {"checkpoint": "a", "threshold": 0.5}
+
+
+def _started(folder: Path, names: list[str], job: dict[str, object] | None = JOB) -> SubmissionWriter:
+    writer = SubmissionWriter(folder, _items(*names), job=job)
+    writer.start()
+    return writer
+
+
+class TestGoingOn:
+    NAMES = ('odd, "na,Ulna,\nme".png', "b", "c", "d", "e")
+
+    def left(self, folder: Path, count: int = 3) -> list[str]:
+        """A run that was killed after some images."""
+        writer = _started(folder, list(self.NAMES))
+        assert [item["name"] for item in writer.remaining()] == list(self.NAMES)
+        for seed, name in enumerate(self.NAMES[:count]):
+            writer.append(_step(name, _planes(seed)))
+        return list(self.NAMES)
+
+    def finished(self, folder: Path) -> None:
+        writer = _started(folder, list(self.NAMES))
+        for item in writer.remaining():
+            writer.append(_step(item["name"], _planes(self.NAMES.index(item["name"]))))
+        writer.finish()
+        texts = read_csv(folder / "submission.csv")
+        assert list(texts) == list(self.NAMES)
+        for seed, name in enumerate(self.NAMES):
+            assert np.array_equal(decode_planes(texts[name], SHAPE), _planes(seed)), name
+        assert sorted(p.name for p in folder.iterdir()) == ["submission.csv"]
+
+    def test_the_same_job_goes_on_where_it_was(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        names = self.left(tmp_path)
+        assert [item["name"] for item in _started(tmp_path, names).remaining()] == names[3:]
+        assert "3 of 5 images are done already" in capsys.readouterr().out
+        self.finished(tmp_path)
+
+    @pytest.mark.parametrize("job", [None, {"checkpoint": "b", "threshold": 0.5}])
+    def test_another_job_begins_anew(self, tmp_path: Path, job: dict[str, object] | None) -> None:
+        names = self.left(tmp_path)
+        assert len(_started(tmp_path, names, job).remaining()) == 5
+
+    def test_wherever_a_part_is_torn_what_is_whole_counts(self, tmp_path: Path) -> None:
+        self.left(tmp_path)
+        (part,) = (tmp_path / ".submission.parts").glob("masks.*")
+        content = part.read_bytes()
+        steps = {len(content) // 3, len(content) // 2, len(content) - 1, len(content) - 5, 1, 0}
+        after_first = content.index(b",Ulna,", content.index(b",Radius,"))
+        for cut in sorted(steps | set(range(after_first - 3, after_first + 60, 7))):
+            part.write_bytes(content[:cut])
+            self.finished(tmp_path)
+            self.left(tmp_path)
+
+    def test_a_finished_job_runs_again_from_the_start(self, tmp_path: Path) -> None:
+        self.finished(tmp_path)
+        assert len(_started(tmp_path, list(self.NAMES)).remaining()) == 5
+
+    def test_images_that_failed_are_tried_again_and_those_no_longer_there_are_left(self, tmp_path: Path) -> None:
+        writer = _started(tmp_path, ["gone", "bad", "good"])
+        writer.append(_step("gone", _planes(0)))
+        writer.append(_step("bad", failure="cut short"))
+        again = _started(tmp_path, ["bad", "good"])
+        assert [item["name"] for item in again.remaining()] == ["bad", "good"]
+        for seed, name in enumerate(("bad", "good")):
+            again.append(_step(name, _planes(seed)))
+        again.finish()
+        assert list(read_csv(tmp_path / "submission.csv")) == ["bad", "good"]
+
+    def test_killed_fifty_times_at_random_nothing_is_lost_and_nothing_comes_twice(self, tmp_path: Path) -> None:
+        """Each process appends slowly, in pieces, so that kills fall into the middle of an image."""
+        rng = np.random.default_rng(0)
+        names = [f"image{n}.png" for n in range(1500)]
+        kills = 0
+        while True:
+            process = os.fork()
+            if process == 0:
+                try:
+                    writer = _started(tmp_path, names)
+                    for item in writer.remaining():
+                        writer.append(_step(item["name"], _planes(names.index(item["name"]))))
+                        time.sleep(0.001)
+                    writer.finish()
+                finally:
+                    os._exit(0)
+            if kills < 50:
+                time.sleep(float(rng.uniform(0.0, 0.06)))
+                os.kill(process, signal.SIGKILL)
+                kills += 1
+            os.waitpid(process, 0)
+            if (tmp_path / "submission.csv").exists():
+                break
+        assert kills == 50
+        texts = read_csv(tmp_path / "submission.csv")
+        assert list(texts) == names
+        for seed in (0, 57, 1499):
+            assert np.array_equal(decode_planes(texts[names[seed]], SHAPE), _planes(seed))
+
+    def test_what_remains_is_known_only_after_the_start(self, tmp_path: Path) -> None:
+        with pytest.raises(RuntimeError, match="comes before"):
+            SubmissionWriter(tmp_path, _items("a")).remaining()

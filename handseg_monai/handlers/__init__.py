@@ -8,6 +8,7 @@ from handseg_monai.handlers.submission import SubmissionWriter
 from handseg_monai.handlers.weights import (
     CheckpointError,
     begin_from,
+    fingerprint,
     first_checkpoint,
     load_weights,
     publish_weights,
@@ -24,6 +25,7 @@ __all__ = [
     "TensorBoardOverlays",
     "TrainingCheckpoint",
     "begin_from",
+    "fingerprint",
     "first_checkpoint",
     "load_weights",
     "prepare_run",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import heapq
+import json
 import logging
+import os
+import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -16,12 +19,15 @@ import numpy as np
 from ignite.engine import Events
 from monai.engines import Workflow
 
-from handseg_monai.bones import NUM_BONES
+from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_open
 from handseg_monai.rle import HEADER, encode_planes, rows
 
 logger = logging.getLogger(__name__)
+
+_BONES = [[name] for name in NAMES]
+_LAST_ROW = re.compile(rb",%b,[0-9 ]*\n$" % NAMES[-1].encode())
 
 
 class SubmissionWriter:
@@ -32,21 +38,35 @@ class SubmissionWriter:
     kill leaves the old file or the new one. Images that failed get no rows; they are listed in ``failures.csv`` and
     by :meth:`finish`.
 
+    A run that was killed leaves its parts, and the next one of the same job goes on from there, on any number of ranks:
+    :meth:`remaining` are the images that it still has to do.
+
     Parameters
     ----------
     output_dir
-        Where to write.
+        Where to write. One run at a time.
     data
         The whole datalist, of all ranks; names are unique in it.
     key
         Key of the bit planes in the engine's output, int32 (1, H, W).
+    job
+        What the masks depend on beside the images, plain values: parts of another job are thrown away. None: all are.
     """
 
-    def __init__(self, output_dir: str | Path, data: Sequence[Item], key: str = "pred") -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        data: Sequence[Item],
+        key: str = "pred",
+        job: Mapping[str, object] | None = None,
+    ) -> None:
         self.output_dir = Path(output_dir)
         self.data = data
         self.key = key
+        self.job = None if job is None else json.dumps(dict(job), sort_keys=True)
         self.failures: dict[str, str] = {}
+        self._done: frozenset[str] | None = None
+        self._run = 0
 
     @property
     def path(self) -> Path:
@@ -58,16 +78,45 @@ class SubmissionWriter:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.append)
 
     def start(self) -> None:
-        """Remove what an earlier run left and open this rank's parts; every rank calls it before the run.
+        """Look what an earlier run of the same job left and open this rank's parts; every rank calls it before the run.
 
         Not an event handler, because an engine without images fires no events and other ranks would wait for it.
         """
         if idist.get_rank() == 0:
-            shutil.rmtree(self._parts, ignore_errors=True)
-            self._parts.mkdir(parents=True)
+            note = self._parts / "job.json"
+            if self.job is None or not note.exists() or note.read_text(encoding="utf-8") != self.job:
+                shutil.rmtree(self._parts, ignore_errors=True)
+                self._parts.mkdir(parents=True)
+                if self.job is not None:
+                    with atomic_open(note) as file:
+                        file.write(self.job)
+            for path in self._parts.glob("failures.*"):
+                path.unlink()
+            for path in self._parts.glob("masks.*"):
+                _cut_torn(path)
+        idist.barrier()
+        parts = list(self._parts.glob("masks.*"))
+        self._done = frozenset(image[0][0] for path in parts for image in _images(path))
+        self._run = 1 + max((int(path.name.split(".")[1]) for path in parts), default=0)
+        # No rank may write before all of them have read.
         idist.barrier()
         for kind in ("masks", "failures"):
             self._part(kind).touch()
+        done = len(self.data) - len(self.remaining())
+        if done and idist.get_rank() == 0:
+            print(f"{done} of {len(self.data)} images are done already: {self._parts}")
+
+    def remaining(self) -> list[Item]:
+        """Images of the datalist that no earlier run has done.
+
+        Raises
+        ------
+        RuntimeError
+            Before :meth:`start`.
+        """
+        if self._done is None:
+            raise RuntimeError("SubmissionWriter.start() comes before remaining()")
+        return [item for item in self.data if item["name"] not in self._done]
 
     def append(self, engine: Workflow) -> None:
         """Encode the images of one iteration and append them to this rank's part."""
@@ -114,7 +163,7 @@ class SubmissionWriter:
         return self.output_dir / ".submission.parts"
 
     def _part(self, kind: str) -> Path:
-        return self._parts / f"{kind}.{idist.get_rank()}.csv"
+        return self._parts / f"{kind}.{self._run}.{idist.get_rank()}.csv"
 
     def _append(self, kind: str, lines: Iterable[Sequence[str]]) -> None:
         with self._part(kind).open("a", newline="", encoding="utf-8") as file:
@@ -123,7 +172,9 @@ class SubmissionWriter:
     def _write_submission(self) -> None:
         order = {item["name"]: i for i, item in enumerate(self.data)}
         expected = iter([name for name in order if name not in self.failures])
-        parts = [_images(path) for path in self._parts.glob("masks.*")]
+        parts = [
+            filter(lambda image_rows: image_rows[0][0] in order, _images(path)) for path in self._parts.glob("masks.*")
+        ]
         with atomic_open(self.path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(HEADER)
@@ -158,3 +209,15 @@ def _images(path: Path) -> Iterator[list[list[str]]]:
     lines = _read(path)
     while image_rows := list(islice(lines, NUM_BONES)):
         yield image_rows
+
+
+def _cut_torn(path: Path) -> None:
+    """Cut off the image at the end of a part that a kill has left unfinished."""
+    whole = 0
+    with path.open("rb") as file:
+        for line in iter(file.readline, b""):
+            if _LAST_ROW.search(line):
+                whole = file.tell()
+    os.truncate(path, whole)
+    if any([row[1:2] for row in image] != _BONES or len({row[0] for row in image}) > 1 for image in _images(path)):
+        os.truncate(path, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,3 +181,9 @@ def first_checkpoint(*paths: str | Path) -> str:
         if Path(path).is_file():
             return str(path)
     raise CheckpointError(f"no checkpoint: looked for {', '.join(map(str, paths))}; train one, or give --checkpoint")
+
+
+def fingerprint(path: str | Path) -> str:
+    """Return the SHA-256 of a checkpoint's file: two of one fingerprint hold the same weights."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
