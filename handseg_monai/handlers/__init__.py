@@ -3,6 +3,7 @@
 from handseg_monai.handlers.checkpoint import EarlyStopState, TrainingCheckpoint, prepare_run
 from handseg_monai.handlers.epoch_seed import EpochSeed
 from handseg_monai.handlers.known_metric import KnownMetricHandler
+from handseg_monai.handlers.members import Member, load_members
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
 from handseg_monai.handlers.submission import SubmissionWriter
 from handseg_monai.handlers.weights import (
@@ -20,6 +21,7 @@ __all__ = [
     "EarlyStopState",
     "EpochSeed",
     "KnownMetricHandler",
+    "Member",
     "OverlayWriter",
     "SubmissionWriter",
     "TensorBoardOverlays",
@@ -27,6 +29,7 @@ __all__ = [
     "begin_from",
     "fingerprint",
     "first_checkpoint",
+    "load_members",
     "load_weights",
     "prepare_run",
     "publish_weights",

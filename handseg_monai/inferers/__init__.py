@@ -1,7 +1,8 @@
 """Inferers that MONAI lacks."""
 
 from handseg_monai.inferers.autocast import AutocastInferer
+from handseg_monai.inferers.ensemble import EnsembleInferer
 from handseg_monai.inferers.hand import HandInferer
 from handseg_monai.inferers.planes import PlanesInferer
 
-__all__ = ["AutocastInferer", "HandInferer", "PlanesInferer"]
+__all__ = ["AutocastInferer", "EnsembleInferer", "HandInferer", "PlanesInferer"]

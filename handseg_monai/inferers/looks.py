@@ -27,7 +27,7 @@ class Look:
     Attributes
     ----------
     matrix
-        float32 (2, 3): pixel (x, y) of the view to pixel of the image; the centre of the first pixel is (0, 0).
+        float (2, 3): pixel (x, y) of the view to pixel of the image; the centre of the first pixel is (0, 0).
     logits
         float32 (29, h, w): what the network saw in the view.
     weight
@@ -81,14 +81,28 @@ def _grid(matrix: torch.Tensor, box: Box, height: int, width: int, device: torch
     return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
 
 
+def whole_view(view: tuple[int, int], shape: tuple[int, int]) -> torch.Tensor:
+    """Return the matrix (2, 3) of a view (height, width) that shows the whole of an image (height, width)."""
+    y, x = shape[0] / view[0], shape[1] / view[1]
+    return torch.tensor([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5]], dtype=torch.float64)
+
+
+def moved(look: Look, shape: tuple[int, int], onto: tuple[int, int]) -> Look:
+    """Return a look at an image of ``shape`` as one at the same image brought to the size ``onto``."""
+    matrix = whole_view(shape, onto) @ _squared(look.matrix)
+    return Look(matrix, look.logits, look.weight)
+
+
+def _squared(matrix: torch.Tensor) -> torch.Tensor:
+    return torch.cat([matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()])
+
+
 class _Drawn:
     """A look to be drawn into an image."""
 
-    def __init__(self, look: Look, scale: tuple[float, float]) -> None:
+    def __init__(self, look: Look) -> None:
         self.height, self.width = look.logits.shape[-2:]
-        onto = torch.tensor([[scale[1], 0, 0.5 * scale[1] - 0.5], [0, scale[0], 0.5 * scale[0] - 0.5], [0, 0, 1]])
-        view = torch.cat([look.matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()])
-        self.forward = onto.double() @ view
+        self.forward = _squared(look.matrix)
         self.matrix = torch.linalg.inv(self.forward)[:2]
         reduction = float(torch.linalg.det(self.matrix[:, :2]).abs().sqrt())
         self.logits = _reduced(look.logits, reduction)
@@ -135,7 +149,7 @@ def merged(looks: Sequence[Look], shape: tuple[int, int]) -> torch.Tensor:
     bones = list(range(NUM_BONES))
     out: torch.Tensor | None = None
     for look in looks:
-        out = _Drawn(look, (1.0, 1.0)).over(out, bones, (0, 0, *shape))
+        out = _Drawn(look).over(out, bones, (0, 0, *shape))
     assert out is not None
     return out
 
@@ -163,7 +177,7 @@ def planes_of_looks(
     """
     device = members[0][0].logits.device
     limits = torch.tensor([math.log(t / (1 - t)) for t in thresholds], dtype=torch.float32, device=device)
-    drawn = [[_Drawn(look, (size[0] / shape[0], size[1] / shape[1])) for look in looks] for looks in members]
+    drawn = [[_Drawn(moved(look, shape, size)) for look in looks] for looks in members]
     # A mean above the threshold takes a member, and in it a look, above it.
     found = [look.boxes(limits) for looks in drawn for look in looks]
     planes = torch.zeros(size, dtype=torch.int32, device=device)

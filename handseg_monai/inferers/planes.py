@@ -9,7 +9,7 @@ import torch
 from monai.inferers import Inferer
 
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.inferers.looks import Look, planes_of_looks
+from handseg_monai.inferers.looks import Look, planes_of_looks, whole_view
 
 
 class Looking(Protocol):
@@ -70,8 +70,11 @@ class PlanesInferer(Inferer):
             raise ValueError(f"expected one image at a time, as their sizes differ; got {len(inputs)}")
         shape = (inputs.shape[-2], inputs.shape[-1])
         height, width = (int(n) for n in image_size[0])
-        looks = self.looks(inputs, network)
-        return planes_of_looks([looks], shape, (height, width), self.thresholds)[None, None]
+        return planes_of_looks(self.members(inputs, network), shape, (height, width), self.thresholds)[None, None]
+
+    def members(self, inputs: torch.Tensor, network: Any) -> list[list[Look]]:
+        """What each network of an ensemble saw, here the only one, in the one image of ``inputs``."""
+        return [self.looks(inputs, network)]
 
     def looks(self, inputs: torch.Tensor, network: Any) -> list[Look]:
         """What a network saw in the one image of ``inputs``."""
@@ -79,9 +82,8 @@ class PlanesInferer(Inferer):
             if not isinstance(self.inferer, Inferer) or hasattr(self.inferer, "looks"):
                 return self.inferer.looks(inputs, network)[0]
             logits = self.inferer(inputs, network)[0].float()
-        step_y, step_x = inputs.shape[-2] / logits.shape[-2], inputs.shape[-1] / logits.shape[-1]
-        matrix = torch.tensor([[step_x, 0, 0.5 * step_x - 0.5], [0, step_y, 0.5 * step_y - 0.5]])
-        return [Look(matrix, logits)]
+        view, shape = (logits.shape[-2], logits.shape[-1]), (inputs.shape[-2], inputs.shape[-1])
+        return [Look(whole_view(view, shape), logits)]
 
 
 def thresholds_of(threshold: float | Sequence[float]) -> tuple[float, ...]:

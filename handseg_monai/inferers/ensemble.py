@@ -1,0 +1,95 @@
+"""An inferer for several networks: the mean of their probabilities, image by image."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import torch
+from monai.inferers import SlidingWindowInferer
+from torch.nn.functional import interpolate
+
+from handseg_monai.inferers.hand import HandInferer
+from handseg_monai.inferers.looks import Look, moved
+from handseg_monai.inferers.planes import PlanesInferer
+from handseg_monai.transforms import fitted_shape
+
+
+class Viewer(Protocol):
+    """How a network sees its images: see :func:`handseg_monai.handlers.trained_with`."""
+
+    @property
+    def views(self) -> str:
+        """``"hand"`` or ``"image"``."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Long side of the whole image in pixels, with views of it."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Side of the network's input in pixels."""
+        ...
+
+
+class EnsembleInferer(PlanesInferer):
+    """Infer with several networks, each as it was trained, and draw the masks of their mean probability.
+
+    Nothing of one image is kept once its masks are drawn, and what the networks saw is averaged bone by bone: an
+    ensemble takes one pass over the data, and no disk.
+
+    Parameters
+    ----------
+    viewers
+        How each of the networks sees its images.
+    hand_inferer, window_inferer
+        What those see through that see hands, or windows of the whole image; each at its own window.
+    threshold, enabled, dtype
+        See :class:`PlanesInferer`.
+    """
+
+    def __init__(
+        self,
+        viewers: Sequence[Viewer],
+        hand_inferer: HandInferer,
+        window_inferer: SlidingWindowInferer,
+        threshold: float | Sequence[float] = 0.5,
+        enabled: bool = True,
+        dtype: str = "bfloat16",
+    ) -> None:
+        super().__init__(hand_inferer, threshold, enabled, dtype)
+        self._viewers = [
+            (viewer, PlanesInferer(_at_window(viewer, hand_inferer, window_inferer), threshold, enabled, dtype))
+            for viewer in viewers
+        ]
+
+    def members(self, inputs: torch.Tensor, network: Any) -> list[list[Look]]:
+        """What each of the networks saw in the one image of ``inputs``, (1, 1, h, w); ``network`` lists them."""
+        networks: Iterable[Any] = network
+        return [
+            _seen(inputs, one, viewer, inferer) for one, (viewer, inferer) in zip(networks, self._viewers, strict=True)
+        ]
+
+
+def _at_window(
+    viewer: Viewer, hand_inferer: HandInferer, window_inferer: SlidingWindowInferer
+) -> HandInferer | SlidingWindowInferer:
+    if viewer.views == "hand":
+        hand = copy.copy(hand_inferer)
+        hand.window = viewer.window
+        return hand
+    windows = copy.copy(window_inferer)
+    windows.roi_size = (viewer.window, viewer.window)
+    return windows
+
+
+def _seen(inputs: torch.Tensor, network: Any, viewer: Viewer, inferer: PlanesInferer) -> list[Look]:
+    shape = (inputs.shape[-2], inputs.shape[-1])
+    own = fitted_shape(shape, viewer.size) if viewer.views == "image" else shape
+    if own == shape:
+        return inferer.looks(inputs, network)
+    image = interpolate(inputs, own, mode="bilinear", antialias=True, align_corners=False)
+    return [moved(look, own, shape) for look in inferer.looks(image, network)]
