@@ -8,16 +8,30 @@ const cards = IMAGES.map((image, index) => {
   return element("li", { class: "card", "data-index": index, "data-name": image.name }, picture, open, figures);
 });
 
+const BUDGET = 6; // milliseconds of a frame that drawing may take, so that scrolling stays smooth
+const waiting = new Set();
+
 const watcher = new IntersectionObserver(
   (entries) => {
+    if (!waiting.size) requestAnimationFrame(drawWaiting);
     for (const { target, isIntersecting } of entries) {
-      const picture = target.firstChild;
-      if (!isIntersecting) picture.replaceChildren();
-      else if (!picture.firstChild) picture.append(draw(Number(target.dataset.index), load(target.dataset.index)));
+      if (isIntersecting) waiting.add(target);
+      else if (!waiting.delete(target)) target.firstChild.replaceChildren();
     }
   },
   { rootMargin: "80% 0px" },
 );
+
+function drawWaiting() {
+  const end = performance.now() + BUDGET;
+  for (const card of waiting) {
+    waiting.delete(card);
+    const index = Number(card.dataset.index);
+    if (!card.firstChild.firstChild) card.firstChild.append(draw(index, load(index)));
+    if (performance.now() > end) break;
+  }
+  if (waiting.size) requestAnimationFrame(drawWaiting);
+}
 
 const ORDERS = {
   byDice: (image) => [image.mean ?? Infinity],
@@ -96,6 +110,7 @@ function focusCard(index) {
 }
 
 function prepareGallery() {
+  byId("cards").classList.toggle("brief", !REPORT.scored);
   arrange();
   for (const card of cards) watcher.observe(card);
   byId("cards").addEventListener("keydown", walkCards);
