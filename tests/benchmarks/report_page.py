@@ -43,13 +43,17 @@ requestAnimationFrame(frame);
 
 
 def frayed(planes: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Masks whose edges waver by some pixels, as those of a network do."""
+    """Masks whose edges waver by ``strength`` pixels, as those of a network do."""
     result = np.zeros_like(planes)
     for bone, (rows, columns) in boxes(planes):
-        mask = np.pad((planes[rows, columns] >> bone & 1).astype(np.float32), 12)
-        waves = cv2.GaussianBlur(rng.standard_normal(mask.shape).astype(np.float32), (0, 0), 6)
-        changed = cv2.GaussianBlur(mask, (0, 0), 2) + strength * waves > 0.5
-        result[rows, columns] |= changed[12:-12, 12:-12].astype(np.int32) << np.int32(bone)
+        mask = (planes[rows, columns] >> bone & 1).astype(np.uint8)
+        depth = [
+            cv2.distanceTransform(np.pad(side, 20, constant_values=k), cv2.DIST_L2, 5)
+            for k, side in enumerate((mask, 1 - mask))
+        ]
+        waves = cv2.GaussianBlur(rng.standard_normal(depth[0].shape).astype(np.float32), (0, 0), 12)
+        changed = depth[0] - depth[1] + strength * waves / waves.std() > 0
+        result[rows, columns] |= changed[20:-20, 20:-20].astype(np.int32) << np.int32(bone)
     return result
 
 
@@ -58,7 +62,7 @@ def copies(root: Path, images: int, preset: Literal["standard", "hard"]) -> Path
     write_dataset(root / "phantoms", subjects=6, size=SHAPE[0], seed=7, workers=2, preset=preset)
     items = labelled_items(root / "phantoms" / "train")[0]
     rng = np.random.default_rng(0)
-    strengths = rng.uniform(0.5, 4, len(items))
+    strengths = rng.uniform(0.5, 5, len(items))
     texts = [
         encode_planes(frayed(read_truth(item["label"], SHAPE), strength, rng))
         for item, strength in zip(items, strengths, strict=True)
