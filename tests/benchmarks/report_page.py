@@ -1,4 +1,4 @@
-"""Size and speed of a report of 288 radiographs of 2048 pixels in Chromium: ``python -m tests.benchmarks.report_page``.
+"""Size and speed of a report of 288 radiographs in Chromium: ``python -m tests.benchmarks.report_page``.
 
 With a page, ``report.html``, as argument that page is measured; with a picture, ``report.jpg``, one of a smaller report
 is taken.
@@ -10,20 +10,20 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import boxes
 from handseg_monai.data.competition import labelled_items
+from handseg_monai.data.images import image_size
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.phantom import write_dataset
 from handseg_monai.report import write_report
 from handseg_monai.rle import encode_planes, write_csv
 from tests.browser import chromium, resize, settle
 
-IMAGES, SHAPE = 288, (2048, 2048)
+IMAGES, SIZE = 288, 2048
 SCROLL = """
 const [speed, done] = arguments;
 const deltas = [], end = document.documentElement.scrollHeight - innerHeight;
@@ -57,14 +57,14 @@ def frayed(planes: np.ndarray, strength: float, rng: np.random.Generator) -> np.
     return result
 
 
-def copies(root: Path, images: int, preset: Literal["standard", "hard"]) -> Path:
+def copies(root: Path, images: int) -> Path:
     """Make a dataset of twelve phantoms, under many names, and a submission of it."""
-    write_dataset(root / "phantoms", subjects=6, size=SHAPE[0], seed=7, workers=2, preset=preset)
+    write_dataset(root / "phantoms", subjects=6, size=SIZE, seed=7, workers=2)
     items = labelled_items(root / "phantoms" / "train")[0]
     rng = np.random.default_rng(0)
     strengths = rng.uniform(0.5, 5, len(items))
     texts = [
-        encode_planes(frayed(read_truth(item["label"], SHAPE), strength, rng))
+        encode_planes(frayed(read_truth(item["label"], image_size(item["image"])), strength, rng))
         for item, strength in zip(items, strengths, strict=True)
     ]
     rows = []
@@ -120,7 +120,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         page, prediction = Path(folder, "report.html"), Path(folder, "prediction.csv")
-        data = copies(Path(folder), 12 if given else IMAGES, "standard" if given else "hard")
+        data = copies(Path(folder), 12 if given else IMAGES)
         start = time.perf_counter()
         write_report(prediction, data, page, data)
         print(f"written in {time.perf_counter() - start:.0f} s")
