@@ -21,6 +21,21 @@ class Group(StrEnum):
     CARPAL = "carpal"
     FOREARM = "forearm"
 
+    @property
+    def korean(self) -> str:
+        """Korean name of the group's bones."""
+        return _KOREAN_GROUPS[self]
+
+
+_KOREAN_GROUPS = {
+    Group.DISTAL_PHALANX: "끝마디뼈",
+    Group.MIDDLE_PHALANX: "중간마디뼈",
+    Group.PROXIMAL_PHALANX: "첫마디뼈",
+    Group.METACARPAL: "손허리뼈",
+    Group.CARPAL: "손목뼈",
+    Group.FOREARM: "아래팔뼈",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Concept:

@@ -284,6 +284,32 @@ def plausibility(
 
 
 @app.command()
+def report(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    images: Annotated[Path, typer.Option(help="Folder of its images.")],
+    truth: Annotated[
+        Path | None, typer.Option(help="Dataset in the competition's layout, one of its splits, or converted.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    missing: Annotated[
+        MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")
+    ] = MissingRows.ERROR,
+    size: Annotated[int, typer.Option(help="Longer side of the pictures in pixels, at most.")] = 1024,
+) -> None:
+    """Write a page that shows each image with its bones' outlines, the worst first; it works without a network."""
+    from handseg_monai.report import write_report
+
+    result = write_report(prediction, images, out, truth, missing.value, long_side=size)
+    done = "taken as empty" if missing is MissingRows.ZERO else "left out"
+    for lacking, what in ((result.missing_images, "images"), (result.missing_rows, "rows")):
+        if lacking:
+            print(f"{len(lacking)} {what} that {prediction} lacks: {done}")
+    if result.evaluation is not None:
+        print(f"mean Dice {result.evaluation.mean_dice:.6f} of {len(result.names)} images")
+    print(f"{out}: {len(result.names)} images, {result.size / 1e6:.1f} MB")
+
+
+@app.command()
 def vote(
     submissions: Annotated[list[Path], typer.Argument(metavar="A.csv B.csv …", help="Submissions of the same images.")],
     out: Annotated[Path, typer.Option(help="Submission to write.")],

@@ -53,13 +53,19 @@ def overlay(radiograph: np.ndarray, planes: np.ndarray, fill: float = 0.25) -> n
     return picture
 
 
+def shrink(radiograph: np.ndarray, long_side: int) -> np.ndarray:
+    """Bring a radiograph of any dtype, (H, W), to at most ``long_side`` pixels for showing."""
+    height, width = radiograph.shape
+    scale = min(1.0, long_side / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    return radiograph if size == (height, width) else cv2.resize(radiograph, size[::-1], interpolation=cv2.INTER_AREA)
+
+
 def fit(radiograph: np.ndarray, planes: np.ndarray, long_side: int) -> tuple[np.ndarray, np.ndarray]:
     """Bring a radiograph, (H, W), and its bit planes, int32 (H, W), to at most ``long_side`` pixels for showing."""
-    scale = min(1.0, long_side / max(planes.shape))
-    size = max(1, round(planes.shape[0] * scale)), max(1, round(planes.shape[1] * scale))
-    if size == planes.shape:
-        return radiograph, planes
-    return cv2.resize(radiograph, size[::-1], interpolation=cv2.INTER_AREA), reduce(planes, size)
+    small = shrink(radiograph, long_side)
+    size = small.shape[0], small.shape[1]
+    return small, planes if size == planes.shape else reduce(planes, size)
 
 
 def sheet(pictures: Sequence[np.ndarray], columns: int, gap: int = 6) -> np.ndarray:

@@ -92,6 +92,11 @@ class TestAnatomy:
         assert korean.startswith(digit)
         assert place in korean.removeprefix(digit)
 
+    def test_korean_names_of_phalanges_and_metacarpals_end_with_that_of_their_group(self) -> None:
+        for bone in BONES:
+            assert bone.korean.endswith(bone.group.korean) == (bone.ray is not None)
+        assert len({group.korean for group in Group}) == len(Group)
+
 
 class TestPairs:
     @pytest.mark.parametrize("pairs", [NEIGHBOURS, OVERLAPS, APART])

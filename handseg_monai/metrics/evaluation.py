@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,22 +172,16 @@ def evaluate(
     if spacing is not None and not 0 < spacing < 10:
         raise ValueError(f"--spacing: expected millimetres a pixel, above 0 and below 10, got {spacing}")
     texts = read_csv(prediction)
-    truth = _expected(texts.keys(), truth_dir)
+    truth = expected_items(texts.keys(), truth_dir)
     missing_images = sorted(truth.keys() - texts.keys())
     without_truth = sorted(texts.keys() - truth.keys())
-    missing_rows = [
-        (name, NAMES[k]) for name in texts if name in truth for k, text in enumerate(texts[name]) if text is None
-    ]
+    missing_rows = rows_lacking({name: of_image for name, of_image in texts.items() if name in truth})
     if without_truth and missing != "skip":
         raise ValueError(
             f"{prediction}: no label in {truth_dir} for {_some(without_truth)}; --missing skip passes over"
         )
-    if (missing_images or missing_rows) and missing == "error":
-        lacks = [_some(missing_images, "image")] if missing_images else []
-        lacks += [_some([f"{name} {bone}" for name, bone in missing_rows], "row")] if missing_rows else []
-        raise ValueError(
-            f"{prediction}: lacks {' and '.join(lacks)}; --missing zero takes empty masks, skip leaves out"
-        )
+    if missing == "error":
+        refuse_missing(prediction, missing_images, missing_rows)
     names = [name for name in sorted(truth) if name in texts or missing == "zero"]
 
     def compare(name: str) -> _Compared:
@@ -258,8 +252,29 @@ def _detail(compared: list[_Compared], counted: np.ndarray) -> Detail:
     )
 
 
-def _expected(predicted: Collection[str], truth_dir: str | Path) -> dict[str, Item]:
-    """Labelled items by name, of those splits whose images are predicted."""
+def rows_lacking(texts: Mapping[str, Sequence[str | None]]) -> list[tuple[str, str]]:
+    """List the rows, (image, bone), that images of a submission lack."""
+    return [(name, NAMES[k]) for name, of_image in texts.items() for k, text in enumerate(of_image) if text is None]
+
+
+def refuse_missing(prediction: str | Path, images: list[str], rows: list[tuple[str, str]]) -> None:
+    """Raise a ValueError that names the images and rows that a submission lacks, if there are any."""
+    lacks = [_some(images, "image")] if images else []
+    lacks += [_some([f"{name} {bone}" for name, bone in rows], "row")] if rows else []
+    if lacks:
+        raise ValueError(
+            f"{prediction}: lacks {' and '.join(lacks)}; --missing zero takes empty masks, skip leaves out"
+        )
+
+
+def expected_items(predicted: Collection[str], truth_dir: str | Path) -> dict[str, Item]:
+    """Labelled items by name, of those splits of a dataset whose images are predicted.
+
+    Raises
+    ------
+    ValueError
+        No dataset, an image or a label without the other, two images of one name, or no image predicted has a label.
+    """
     splits = dataset_splits(truth_dir)
     if not splits:
         raise ValueError(f"{truth_dir}: no dataset; looked for train/DCM, test/DCM, DCM and {DATALIST}")

@@ -1,0 +1,61 @@
+"""The page of a report: template, style, scripts and data in one HTML file that asks for nothing outside of itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib.resources import files
+from typing import IO
+
+_SCRIPTS = ("elements.js", "strings.js", "state.js", "drawing.js", "charts.js", "viewer.js", "gallery.js", "page.js")
+"""In the order in which they need one another."""
+
+
+class Document:
+    """Writes the page: first the images, one after another, then what all of them need.
+
+    Every text of others goes into the page as data, never as markup: JSON in which no ``<`` is left. The page's policy
+    forbids every script and style but its own, and every request.
+
+    Parameters
+    ----------
+    file
+        Opened for writing text.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._count = 0
+        self._script = "".join(_read(name) for name in _SCRIPTS)
+        style = _read("page.css")
+        policy = (
+            f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(self._script)}'; "
+            "base-uri 'none'; form-action 'none'"
+        )
+        head, self._tail = (
+            _read("page.html").replace("{{policy}}", policy).replace("{{style}}", style).split("{{data}}")
+        )
+        file.write(head)
+
+    def add(self, image: object) -> None:
+        """Write what one image needs once it is looked at."""
+        self._write_data(f"image-{self._count}", image)
+        self._count += 1
+
+    def finish(self, summary: object) -> None:
+        """Write what is needed at once, and the rest of the page."""
+        self._write_data("summary", summary)
+        self._file.write(self._tail.replace("{{script}}", self._script))
+
+    def _write_data(self, name: str, content: object) -> None:
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+        self._file.write(f'<script type="application/json" id="{name}">{text}</script>\n')
+
+
+def _read(name: str) -> str:
+    return (files("handseg_monai.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
