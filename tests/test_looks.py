@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.inferers import HandInferer, PlanesInferer
+from handseg_monai.inferers import EnsembleInferer, HandInferer, PlanesInferer
 from handseg_monai.inferers.looks import Look, merged, planes_of_looks
 from handseg_monai.inferers.planes import thresholds_of
 from tests.test_hand_inferer import SeeingNetwork, drawn
@@ -149,3 +150,61 @@ class TestPlanesInferer:
 def test_thresholds_that_are_none_are_refused(threshold: float | list[float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         thresholds_of(threshold)
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """How a network sees its images."""
+
+    views: str
+    size: int | None
+    window: int
+
+
+class Tinted(SeeingNetwork):
+    """Less certain than it could be, by so many logits."""
+
+    def __init__(self, less: float) -> None:
+        super().__init__()
+        self.less = less
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image) - self.less
+
+
+class TestEnsembleInferer:
+    SIZE = torch.tensor([[300, 400]])
+    WINDOWS = SlidingWindowInferer((64, 64), overlap=0.5, mode="gaussian")
+
+    def ensemble(self, viewers: list[Viewer]) -> EnsembleInferer:
+        return EnsembleInferer(viewers, HandInferer(64), self.WINDOWS, enabled=False)
+
+    def test_of_one_network_twice_it_is_that_network(self) -> None:
+        image, _ = drawn(300, 400, 150.0, 220.0, 150.0, 0.4)
+        networks = torch.nn.ModuleList([SeeingNetwork(), SeeingNetwork()])
+        both = self.ensemble([Viewer("hand", 256, 256)] * 2)(image[None], networks, image_size=self.SIZE)
+        one = PlanesInferer(HandInferer(256), enabled=False)(image[None], SeeingNetwork(), image_size=self.SIZE)
+        assert torch.equal(both, one)
+        assert networks[0].seen[0].shape[-2:] == (256, 256)
+
+    def test_it_is_the_mean_of_the_probabilities_of_networks_that_see_differently(self) -> None:
+        image, _ = drawn(300, 400, 150.0, 220.0, 150.0, 0.4)
+        viewers = [Viewer("hand", 256, 256), Viewer("image", 200, 128)]
+        networks = torch.nn.ModuleList([Tinted(1.0), Tinted(5.0)])
+        planes = self.ensemble(viewers)(image[None], networks, image_size=self.SIZE)
+        small = interpolate(image[None], (150, 200), mode="bilinear", antialias=True, align_corners=False)
+        windows = SlidingWindowInferer((128, 128), overlap=0.5, mode="gaussian")
+        seen = [
+            HandInferer(256)(image[None], Tinted(1.0))[0],
+            interpolate(windows(small, Tinted(5.0)), (300, 400), mode="bilinear", align_corners=False)[0],
+        ]
+        mean = torch.stack(seen).sigmoid().mean(dim=0) > 0.5
+        assert (unpack(planes[0, 0].numpy()) != mean.numpy()).mean() < 1e-4
+        # Both count: neither alone gives it.
+        assert all((unpack(planes[0, 0].numpy()) != (one > 0).numpy()).sum() > 100 for one in seen)
+
+    def test_networks_without_a_viewer_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="argument"):
+            self.ensemble([Viewer("hand", 64, 64)])(
+                torch.zeros(1, 30, 64, 64), [SeeingNetwork()] * 2, image_size=torch.tensor([[64, 64]])
+            )

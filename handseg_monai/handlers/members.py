@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from monai.bundle import ConfigParser
 from torch import nn
@@ -24,7 +23,7 @@ class Member:
 
 
 def load_members(
-    checkpoints: Sequence[str | Path], configs: str | Path, definitions: Mapping[str, Mapping[str, Any]] | None = None
+    checkpoints: Sequence[str | Path], configs: str | Path, network_files: Sequence[str | Path] = ()
 ) -> list[Member]:
     """Make the network of each checkpoint, by the name that it carries, and load its weights.
 
@@ -33,10 +32,10 @@ def load_members(
     checkpoints
         Of any folds and networks, at least one.
     configs
-        Folder of the bundle's configurations: the network ``name`` is declared by ``network_<name>.json`` laid over
-        ``inference.json``, or by the latter itself.
-    definitions
-        ``network_def`` of other networks, by name.
+        Folder of the bundle's configurations. A network is declared by that ``network_*.json`` which has its
+        ``network_name``, laid over ``inference.json``, or by the latter alone.
+    network_files
+        Further overlays that declare networks; they come first.
 
     Raises
     ------
@@ -45,22 +44,30 @@ def load_members(
     """
     if isinstance(checkpoints, str | Path) or not checkpoints:
         raise CheckpointError(f"--checkpoints {checkpoints!r}: expected a list of files, such as \"['a.pt','b.pt']\"")
+    files = [*map(Path, network_files), *sorted(Path(configs).glob("network_*.json"))]
+    declared = {
+        parser["network_name"]: parser for parser in reversed(_parsers(Path(configs) / "inference.json", files))
+    }
     members = []
     for path in checkpoints:
-        name = str(read_checkpoint(path).get("network_name", "of unknown name"))
-        network = _declared(name, Path(configs), definitions or {}, path)
+        name = read_checkpoint(path).get("network_name", "of unknown name")
+        if name not in declared:
+            raise CheckpointError(
+                f"checkpoint {path} holds network {name}; declared are {', '.join(sorted(declared))}: "
+                "name the file that declares it in --network_files"
+            )
+        declared[name].parse(reset=True)  # a network of its own for each checkpoint
+        network = declared[name].get_parsed_content("network_def")
         load_weights(path, network, name)
         members.append(Member(network, **trained_with(path)))
     return members
 
 
-def _declared(name: str, configs: Path, definitions: Mapping[str, Mapping[str, Any]], path: str | Path) -> nn.Module:
-    base, overlay = configs / "inference.json", configs / f"network_{name}.json"
-    parser = ConfigParser()
-    parser.read_config([str(file) for file in (base, overlay) if file.exists()])
-    if name in definitions:
-        parser.update({"network_def": dict(definitions[name])})
-    elif parser["network_name"] != name:
-        raise CheckpointError(f"checkpoint {path} holds network {name}; no {overlay} declares it")
-    network: nn.Module = parser.get_parsed_content("network_def")
-    return network
+def _parsers(base: Path, overlays: Sequence[Path]) -> list[ConfigParser]:
+    """Return the configuration of inference with each of the networks, the base's own last."""
+    parsers = []
+    for overlay in (*overlays, None):
+        parser = ConfigParser()
+        parser.read_config([str(base), *([str(overlay)] if overlay else [])])
+        parsers.append(parser)
+    return parsers
