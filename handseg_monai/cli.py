@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -307,6 +308,34 @@ def report(
     if result.evaluation is not None:
         print(f"mean Dice {result.evaluation.mean_dice:.6f} of {len(result.names)} images")
     print(f"{out}: {len(result.names)} images, {result.size / 1e6:.1f} MB")
+
+
+@app.command()
+def thresholds(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled radiographs.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write, for inference's --threshold.")] = Path(
+        "thresholds.json"
+    ),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights; runs/train/model.pt, or else the shipped ones.")
+    ] = None,
+    fold: Annotated[int, typer.Option(help="Fold to choose on: the one that the weights have not seen.")] = 0,
+    folds_file: Annotated[Path | None, typer.Option(help="Folds that handseg folds wrote.")] = None,
+) -> None:
+    """Find the threshold of each bone's probability on a validation fold."""
+    import monai.bundle
+
+    from handseg_monai import bundle_root
+    from handseg_monai.handlers import first_checkpoint
+
+    root = bundle_root()
+    weights = checkpoint or first_checkpoint("runs/train/model.pt", root / "models" / "model.pt")
+    options: dict[str, Any] = {"dataset_dir": str(data), "fold": fold, "thresholds_file": str(out)}
+    options |= {"checkpoint": str(weights)} | ({"folds_file": str(folds_file)} if folds_file else {})
+    files = [str(root / "configs" / f"{name}.json") for name in ("train", "evaluate", "thresholds")]
+    # MONAI warns of configurations that can run code: these are the package's own.
+    warnings.filterwarnings("ignore", message="parsing config_file", category=UserWarning)
+    monai.bundle.run(run_id="run", config_file=files, bundle_root=str(root), **options)
 
 
 @app.command()

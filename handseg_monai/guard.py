@@ -125,7 +125,6 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "num_workers": (int, 0, math.inf),
     "size": (int, 32, math.inf),
     "overlap": (float, 0, 0.99),
-    "threshold": (float, 1e-6, 1 - 1e-6),
     "least_piece": (float, 0.0, 1.0),
     "most_covered": (float, 0.0, 1.0),
     "cache_rate": (float, 0, 1),

@@ -119,6 +119,7 @@ def test_audit_lists_findings_with_code_0_and_refuses_bad_input_with_code_2(
         ["plausibility", "nowhere.csv", "--images", "."],
         ["phantom", "out", "--subjects", "0"],
         ["phantom", "out", "--subjects", "1", "--preset", "impossible"],
+        ["thresholds", "nowhere"],
         ["demo", "--nonsense"],
         ["no-such-command"],
     ],

@@ -16,7 +16,6 @@ from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.inferers import EnsembleInferer, HandInferer, PlanesInferer
 from handseg_monai.inferers.looks import Look, merged, planes_of_looks
-from handseg_monai.inferers.planes import thresholds_of
 from tests.test_hand_inferer import SeeingNetwork, drawn
 
 HALF = (0.5,) * NUM_BONES
@@ -142,14 +141,6 @@ class TestPlanesInferer:
     def test_several_images_at_once_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"one image at a time.*got 2"):
             PlanesInferer(HandInferer(64))(torch.zeros(2, 1, 64, 64), SeeingNetwork(), image_size=torch.ones(2, 2))
-
-
-@pytest.mark.parametrize(
-    ("threshold", "said"), [(0, "between 0 and 1, got 0"), ([0.5] * 28, "got 28"), ([0.5] * 28 + [1.5], r"got 1\.5")]
-)
-def test_thresholds_that_are_none_are_refused(threshold: float | list[float], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        thresholds_of(threshold)
 
 
 @dataclass(frozen=True)

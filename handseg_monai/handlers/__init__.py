@@ -6,6 +6,7 @@ from handseg_monai.handlers.known_metric import KnownMetricHandler
 from handseg_monai.handlers.members import Member, load_members
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
 from handseg_monai.handlers.submission import SubmissionWriter
+from handseg_monai.handlers.threshold_search import ThresholdSearch
 from handseg_monai.handlers.weights import (
     CheckpointError,
     begin_from,
@@ -25,6 +26,7 @@ __all__ = [
     "OverlayWriter",
     "SubmissionWriter",
     "TensorBoardOverlays",
+    "ThresholdSearch",
     "TrainingCheckpoint",
     "begin_from",
     "fingerprint",

@@ -3,6 +3,14 @@
 from handseg_monai.inferers.autocast import AutocastInferer
 from handseg_monai.inferers.ensemble import EnsembleInferer
 from handseg_monai.inferers.hand import HandInferer
-from handseg_monai.inferers.planes import PlanesInferer
+from handseg_monai.inferers.planes import PlanesInferer, SweepInferer
+from handseg_monai.inferers.thresholds import thresholds_of
 
-__all__ = ["AutocastInferer", "EnsembleInferer", "HandInferer", "PlanesInferer"]
+__all__ = [
+    "AutocastInferer",
+    "EnsembleInferer",
+    "HandInferer",
+    "PlanesInferer",
+    "SweepInferer",
+    "thresholds_of",
+]

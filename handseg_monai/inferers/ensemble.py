@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from handseg_monai.inferers.hand import HandInferer
 from handseg_monai.inferers.looks import Look, moved
 from handseg_monai.inferers.planes import PlanesInferer
+from handseg_monai.inferers.thresholds import Threshold
 from handseg_monai.transforms import fitted_shape
 
 
@@ -56,7 +57,7 @@ class EnsembleInferer(PlanesInferer):
         viewers: Sequence[Viewer],
         hand_inferer: HandInferer,
         window_inferer: SlidingWindowInferer,
-        threshold: float | Sequence[float] = 0.5,
+        threshold: Threshold = 0.5,
         enabled: bool = True,
         dtype: str = "bfloat16",
     ) -> None:

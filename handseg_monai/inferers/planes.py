@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from monai.inferers import Inferer
 
-from handseg_monai.bones import NUM_BONES
 from handseg_monai.inferers.looks import Look, planes_of_looks, whole_view
+from handseg_monai.inferers.thresholds import Threshold, thresholds_of
 
 
 class Looking(Protocol):
@@ -31,7 +31,8 @@ class PlanesInferer(Inferer):
         :class:`~handseg_monai.inferers.HandInferer`, or any inferer that returns logits (B, 29, h, w) of the whole
         image, as MONAI's do.
     threshold
-        Of the probability, one for all bones or 29: a pixel belongs to a bone where it is above.
+        Of the probability, see :func:`~handseg_monai.inferers.thresholds_of`: a pixel belongs to a bone where it is
+        above.
     enabled, dtype
         Autocast of the network, see :class:`~handseg_monai.inferers.AutocastInferer`.
     """
@@ -39,7 +40,7 @@ class PlanesInferer(Inferer):
     def __init__(
         self,
         inferer: Inferer | Looking,
-        threshold: float | Sequence[float] = 0.5,
+        threshold: Threshold = 0.5,
         enabled: bool = True,
         dtype: str = "bfloat16",
     ) -> None:
@@ -70,7 +71,12 @@ class PlanesInferer(Inferer):
             raise ValueError(f"expected one image at a time, as their sizes differ; got {len(inputs)}")
         shape = (inputs.shape[-2], inputs.shape[-1])
         height, width = (int(n) for n in image_size[0])
-        return planes_of_looks(self.members(inputs, network), shape, (height, width), self.thresholds)[None, None]
+        members = self.members(inputs, network)
+        drawn = [planes_of_looks(members, shape, (height, width), each) for each in self._drawn_at()]
+        return torch.stack(drawn)[None]
+
+    def _drawn_at(self) -> Sequence[tuple[float, ...]]:
+        return [self.thresholds]
 
     def members(self, inputs: torch.Tensor, network: Any) -> list[list[Look]]:
         """What each network of an ensemble saw, here the only one, in the one image of ``inputs``."""
@@ -86,17 +92,22 @@ class PlanesInferer(Inferer):
         return [Look(whole_view(view, shape), logits)]
 
 
-def thresholds_of(threshold: float | Sequence[float]) -> tuple[float, ...]:
-    """Return the threshold of each bone.
+class SweepInferer(PlanesInferer):
+    """Draw the masks of each image at several thresholds, to find the best ones.
 
-    Raises
-    ------
-    ValueError
-        Not one or 29, or one that is no probability strictly between 0 and 1.
+    Parameters
+    ----------
+    inferer, enabled, dtype
+        See :class:`PlanesInferer`.
+    sweep
+        Probabilities, T of them, each the threshold of all bones. Calls give int32 (1, T, H, W).
     """
-    values = tuple(float(t) for t in threshold) if isinstance(threshold, Sequence) else (float(threshold),) * NUM_BONES
-    if len(values) != NUM_BONES:
-        raise ValueError(f"expected one threshold or {NUM_BONES}, got {len(values)}")
-    if wrong := [value for value in values if not 0 < value < 1]:
-        raise ValueError(f"expected a threshold between 0 and 1, got {wrong[0]:g}")
-    return values
+
+    def __init__(
+        self, inferer: Inferer | Looking, sweep: Sequence[float], enabled: bool = True, dtype: str = "bfloat16"
+    ) -> None:
+        super().__init__(inferer, 0.5, enabled, dtype)
+        self.sweep = [thresholds_of(threshold) for threshold in sweep]
+
+    def _drawn_at(self) -> Sequence[tuple[float, ...]]:
+        return self.sweep
