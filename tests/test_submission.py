@@ -89,6 +89,7 @@ def test_parts_of_an_earlier_run_do_not_reach_the_next(tmp_path: Path) -> None:
     killed = SubmissionWriter(tmp_path, _items("a", "b"))
     killed.start()
     killed.append(_step("a", _planes(0)))
+    del killed
     writer = SubmissionWriter(tmp_path, _items("b"))
     writer.start()
     writer.append(_step("b", _planes(1)))
@@ -186,6 +187,7 @@ class TestGoingOn:
         writer = _started(tmp_path, ["gone", "bad", "good"])
         writer.append(_step("gone", _planes(0)))
         writer.append(_step("bad", failure="cut short"))
+        del writer
         again = _started(tmp_path, ["bad", "good"])
         assert [item["name"] for item in again.remaining()] == ["bad", "good"]
         for seed, name in enumerate(("bad", "good")):
@@ -221,6 +223,26 @@ class TestGoingOn:
         assert list(texts) == names
         for seed in (0, 57, 1499):
             assert np.array_equal(decode_planes(texts[names[seed]], SHAPE), _planes(seed))
+
+    def test_while_a_rank_of_another_run_lives_on_no_run_begins(self, tmp_path: Path) -> None:
+        """As when the launcher alone was killed."""
+        reading, writing = os.pipe()
+        process = os.fork()
+        if process == 0:
+            writer = _started(tmp_path, list(self.NAMES))
+            writer.append(_step(self.NAMES[0], _planes(0)))
+            os.write(writing, b".")
+            time.sleep(60)
+            os._exit(0)
+        os.read(reading, 1)
+        try:
+            for job in (JOB, None):
+                with pytest.raises(ValueError, match="another run still writes to it"):
+                    _started(tmp_path, list(self.NAMES), job)
+        finally:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+        assert len(_started(tmp_path, list(self.NAMES)).remaining()) == 4
 
     def test_what_remains_is_known_only_after_the_start(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="comes before"):

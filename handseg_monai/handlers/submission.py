@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import IO, Any
 
 import ignite.distributed as idist
 import numpy as np
@@ -23,6 +24,11 @@ from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_open
 from handseg_monai.rle import HEADER, encode_planes, rows
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +73,7 @@ class SubmissionWriter:
         self.failures: dict[str, str] = {}
         self._done: frozenset[str] | None = None
         self._run = 0
+        self._masks: IO[str] | None = None
 
     @property
     def path(self) -> Path:
@@ -81,8 +88,16 @@ class SubmissionWriter:
         """Look what an earlier run of the same job left and open this rank's parts; every rank calls it before the run.
 
         Not an event handler, because an engine without images fires no events and other ranks would wait for it.
+
+        Raises
+        ------
+        ValueError
+            Another run still writes there.
         """
         if idist.get_rank() == 0:
+            for path in self._parts.glob("masks.*"):
+                with path.open("rb") as file:
+                    self._lock(file)
             note = self._parts / "job.json"
             if self.job is None or not note.exists() or note.read_text(encoding="utf-8") != self.job:
                 shutil.rmtree(self._parts, ignore_errors=True)
@@ -100,11 +115,23 @@ class SubmissionWriter:
         self._run = 1 + max((int(path.name.split(".")[1]) for path in parts), default=0)
         # No rank may write before all of them have read.
         idist.barrier()
-        for kind in ("masks", "failures"):
-            self._part(kind).touch()
+        self._masks = self._part("masks").open("a", newline="", encoding="utf-8")
+        self._lock(self._masks)
+        self._part("failures").touch()
         done = len(self.data) - len(self.remaining())
         if done and idist.get_rank() == 0:
             print(f"{done} of {len(self.data)} images are done already: {self._parts}")
+
+    def _lock(self, file: IO[Any]) -> None:
+        """Hold a part for as long as its file is open: a killed run's ranks may live on without their launcher."""
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"--output_dir {self.output_dir}: another run still writes to it; end all of its processes first"
+            ) from error
 
     def remaining(self) -> list[Item]:
         """Images of the datalist that no earlier run has done.
@@ -122,10 +149,11 @@ class SubmissionWriter:
         """Encode the images of one iteration and append them to this rank's part."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             if "failure" in batch:
-                self._append("failures", [(batch["name"], batch["failure"])])
+                with self._part("failures").open("a", newline="", encoding="utf-8") as file:
+                    csv.writer(file, lineterminator="\n").writerow((batch["name"], batch["failure"]))
             else:
                 planes = output[self.key][0].cpu().numpy().astype(np.int32, copy=False)
-                self._append("masks", rows(batch["name"], encode_planes(planes)))
+                self._append(rows(batch["name"], encode_planes(planes)))
 
     def finish(self) -> None:
         """Merge the parts of all ranks, on rank 0, and print where the result is; every rank calls it after the run.
@@ -137,6 +165,8 @@ class SubmissionWriter:
         RuntimeError
             An image of the datalist is missing from the parts, or comes twice.
         """
+        if self._masks is not None:
+            self._masks.close()
         idist.barrier()
         self.failures = {name: reason for path in self._parts.glob("failures.*") for name, reason in _read(path)}
         idist.barrier()
@@ -165,9 +195,11 @@ class SubmissionWriter:
     def _part(self, kind: str) -> Path:
         return self._parts / f"{kind}.{self._run}.{idist.get_rank()}.csv"
 
-    def _append(self, kind: str, lines: Iterable[Sequence[str]]) -> None:
-        with self._part(kind).open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(lines)
+    def _append(self, lines: Iterable[Sequence[str]]) -> None:
+        if self._masks is None:
+            raise RuntimeError("SubmissionWriter.start() comes before the run")
+        csv.writer(self._masks, lineterminator="\n").writerows(lines)
+        self._masks.flush()
 
     def _write_submission(self) -> None:
         order = {item["name"]: i for i, item in enumerate(self.data)}
