@@ -150,6 +150,21 @@ def test_flipping_averages_the_mirror_image() -> None:
     assert torch.equal(network.seen[-1], network.seen[-2].flip(-1))
 
 
+def test_scales_average_views_of_several_sizes_in_one_frame() -> None:
+    image, masks = drawn(300, 400, 140.0, 200.0, 150.0, 0.5)
+    network = SeeingNetwork()
+    logits = HandInferer(WINDOW, flip=False, scales=(1.0, 1.2))(image[None], network)
+    sizes = [float((view[0, BASE] > 0.5).sum()) for view in network.seen[-2:]]
+    assert sizes[0] / sizes[1] == pytest.approx(1.2**2, rel=0.05)
+    one = HandInferer(WINDOW, flip=False)(image[None], SeeingNetwork())
+    for name, *_ in SPOTS:
+        bone = INDEX[name]
+        assert dice(logits[0, bone] > 0, masks[bone] > 0) > 0.93, name
+        # The border is softer, and in the same place.
+        assert dice(logits[0, bone] > 0, one[0, bone] > 0) > 0.97, name
+    assert not torch.equal(logits, one)
+
+
 def test_sampling_by_the_identity_gives_the_image_back() -> None:
     image = torch.rand(3, 20, 31)
     same = sample(image, torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), (20, 31))
@@ -183,6 +198,8 @@ def test_three_bones_of_one_kind_don_t_say_which_way_a_hand_points() -> None:
         ({"turns": 0}, "1 to 4"),
         ({"closer": -1}, "0 or more"),
         ({"margin": 0.5}, "at least 1"),
+        ({"scales": (1.0, 0.8)}, "at least 1"),
+        ({"scales": ()}, "one or more"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], said: str) -> None:

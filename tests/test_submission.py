@@ -89,6 +89,7 @@ def test_parts_of_an_earlier_run_do_not_reach_the_next(tmp_path: Path) -> None:
     killed = SubmissionWriter(tmp_path, _items("a", "b"))
     killed.start()
     killed.append(_step("a", _planes(0)))
+    killed.flush()
     del killed
     writer = SubmissionWriter(tmp_path, _items("b"))
     writer.start()
@@ -144,6 +145,7 @@ class TestGoingOn:
         assert [item["name"] for item in writer.remaining()] == list(self.NAMES)
         for seed, name in enumerate(self.NAMES[:count]):
             writer.append(_step(name, _planes(seed)))
+        writer.flush()
         return list(self.NAMES)
 
     def finished(self, folder: Path) -> None:
@@ -187,6 +189,7 @@ class TestGoingOn:
         writer = _started(tmp_path, ["gone", "bad", "good"])
         writer.append(_step("gone", _planes(0)))
         writer.append(_step("bad", failure="cut short"))
+        writer.flush()
         del writer
         again = _started(tmp_path, ["bad", "good"])
         assert [item["name"] for item in again.remaining()] == ["bad", "good"]
@@ -231,6 +234,7 @@ class TestGoingOn:
         if process == 0:
             writer = _started(tmp_path, list(self.NAMES))
             writer.append(_step(self.NAMES[0], _planes(0)))
+            writer.flush()
             os.write(writing, b".")
             time.sleep(60)
             os._exit(0)
@@ -243,6 +247,12 @@ class TestGoingOn:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
         assert len(_started(tmp_path, list(self.NAMES)).remaining()) == 4
+
+    def test_what_goes_wrong_while_an_image_is_encoded_is_raised(self, tmp_path: Path) -> None:
+        writer = _started(tmp_path, ["a"])
+        writer.append(SimpleNamespace(state=SimpleNamespace(batch=[{"name": "a"}], output=[{"pred": None}])))
+        with pytest.raises(TypeError):
+            writer.finish()
 
     def test_what_remains_is_known_only_after_the_start(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="comes before"):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import heapq
 import json
-import logging
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import ignite.distributed as idist
 import numpy as np
+import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 
@@ -30,7 +32,8 @@ try:
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
-logger = logging.getLogger(__name__)
+_MOST_WAITING = 2
+"""Images whose masks wait for being encoded, so that memory does not grow where that is slower than the network."""
 
 _BONES = [[name] for name in NAMES]
 _LAST_ROW = re.compile(rb",%b,[0-9 ]*\n$" % NAMES[-1].encode())
@@ -74,6 +77,8 @@ class SubmissionWriter:
         self._done: frozenset[str] | None = None
         self._run = 0
         self._masks: IO[str] | None = None
+        self._encoder = ThreadPoolExecutor(max_workers=1)
+        self._waiting: deque[Future[None]] = deque()
 
     @property
     def path(self) -> Path:
@@ -146,14 +151,23 @@ class SubmissionWriter:
         return [item for item in self.data if item["name"] not in self._done]
 
     def append(self, engine: Workflow) -> None:
-        """Encode the images of one iteration and append them to this rank's part."""
+        """Have the images of one iteration encoded and appended to this rank's part, while the network goes on.
+
+        What goes wrong there is raised by a later call, or by :meth:`finish`.
+        """
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             if "failure" in batch:
                 with self._part("failures").open("a", newline="", encoding="utf-8") as file:
                     csv.writer(file, lineterminator="\n").writerow((batch["name"], batch["failure"]))
             else:
-                planes = output[self.key][0].cpu().numpy().astype(np.int32, copy=False)
-                self._append(rows(batch["name"], encode_planes(planes)))
+                while len(self._waiting) >= _MOST_WAITING:
+                    self._waiting.popleft().result()
+                self._waiting.append(self._encoder.submit(self._append, batch["name"], output[self.key]))
+
+    def flush(self) -> None:
+        """Wait until all images that were given are in this rank's part."""
+        while self._waiting:
+            self._waiting.popleft().result()
 
     def finish(self) -> None:
         """Merge the parts of all ranks, on rank 0, and print where the result is; every rank calls it after the run.
@@ -165,6 +179,7 @@ class SubmissionWriter:
         RuntimeError
             An image of the datalist is missing from the parts, or comes twice.
         """
+        self.flush()
         if self._masks is not None:
             self._masks.close()
         idist.barrier()
@@ -195,10 +210,11 @@ class SubmissionWriter:
     def _part(self, kind: str) -> Path:
         return self._parts / f"{kind}.{self._run}.{idist.get_rank()}.csv"
 
-    def _append(self, lines: Iterable[Sequence[str]]) -> None:
+    def _append(self, name: str, planes: torch.Tensor) -> None:
         if self._masks is None:
             raise RuntimeError("SubmissionWriter.start() comes before the run")
-        csv.writer(self._masks, lineterminator="\n").writerows(lines)
+        texts = encode_planes(planes[0].cpu().numpy().astype(np.int32, copy=False))
+        csv.writer(self._masks, lineterminator="\n").writerows(rows(name, texts))
         self._masks.flush()
 
     def _write_submission(self) -> None:

@@ -9,7 +9,7 @@ from monai.inferers import Inferer
 from torch.nn.functional import avg_pool2d
 
 from handseg_monai.bones import BONES, Group
-from handseg_monai.inferers.looks import Look, merged, sample
+from handseg_monai.inferers.looks import Look, between, merged, sample
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -48,6 +48,8 @@ class HandInferer(Inferer):
         Of the grey values of a further look, between which they are stretched.
     flip
         Average each further look with that at its mirror image.
+    scales
+        Average each further look over views whose side is `margin` times these, at least 1, in the frame of the first.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class HandInferer(Inferer):
         margin: float = 1.25,
         percentiles: Sequence[float] = (0.5, 99.5),
         flip: bool = True,
+        scales: Sequence[float] = (1.0,),
     ) -> None:
         super().__init__()
         if not 1 <= turns <= 4:
@@ -67,7 +70,9 @@ class HandInferer(Inferer):
         if margin < 1:
             raise ValueError(f"margin: expected at least 1, got {margin}")
         self.window, self.turns, self.closer, self.margin, self.flip = window, turns, closer, margin, flip
-        self.percentiles = tuple(percentiles)
+        if not scales or min(scales) < 1:
+            raise ValueError(f"scales: expected one or more, at least 1, got {tuple(scales)}")
+        self.percentiles, self.scales = tuple(percentiles), tuple(scales)
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
         """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1], whole.
@@ -95,16 +100,31 @@ class HandInferer(Inferer):
     def _look(self, image: torch.Tensor, network: Network) -> list[Look]:
         looks = [self._first_look(image, network)]
         for _ in range(self.closer):
-            shape = (image.shape[-2], image.shape[-1])
-            matrix = closer_view(looks[-1].logits, looks[-1].matrix, shape, self.window, self.margin)
-            if matrix is None:
+            look = self._closer_look(image, looks[-1], network)
+            if look is None:
                 break
-            view = stretched(sample(image, matrix, (self.window, self.window)), *self.percentiles)
+            looks.append(look)
+        return looks
+
+    def _closer_look(self, image: torch.Tensor, last: Look, network: Network) -> Look | None:
+        shape, window = (image.shape[-2], image.shape[-1]), (self.window, self.window)
+        frame: torch.Tensor | None = None
+        seen = []
+        for scale in self.scales:
+            matrix = closer_view(last.logits, last.matrix, shape, self.window, self.margin * scale)
+            if matrix is None:
+                return None
+            view = stretched(sample(image, matrix, window), *self.percentiles)
             logits = network(view[None])[0]
             if self.flip:
                 logits = 0.5 * (logits + network(view[None].flip(-1))[0].flip(-1))
-            looks.append(Look(matrix, logits, _ramp(self.window, logits.device)))
-        return looks
+            if frame is None:
+                frame = matrix
+            else:
+                logits = sample(logits, between(frame, matrix), window, "border")
+            seen.append(logits)
+        assert frame is not None
+        return Look(frame, torch.stack(seen).mean(dim=0), _ramp(self.window, image.device))
 
     def _first_look(self, image: torch.Tensor, network: Network) -> Look:
         height, width = image.shape[-2:]

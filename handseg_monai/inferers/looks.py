@@ -93,6 +93,11 @@ def moved(look: Look, shape: tuple[int, int], onto: tuple[int, int]) -> Look:
     return Look(matrix, look.logits, look.weight)
 
 
+def between(view: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return the matrix (2, 3) from pixels of one view of an image to those of another one, both given as in a look."""
+    return (torch.linalg.inv(_squared(other)) @ _squared(view))[:2]
+
+
 def _squared(matrix: torch.Tensor) -> torch.Tensor:
     return torch.cat([matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()])
 
