@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 
 from handseg_monai.handlers import CheckpointError, first_checkpoint
 from handseg_monai.rle import read_csv
@@ -299,3 +300,24 @@ def test_bad_images_among_good_ones(drawn_dataset: Path, tmp_path: Path, checkpo
         assert any(name in line and reason in line for line in failures.splitlines())
         assert name in result.stderr
     assert len(list((tmp_path / "out" / "overlays").glob("*.jpg"))) == 3
+
+
+def test_an_image_that_vanishes_while_it_runs_is_listed(
+    drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    paths = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[:3]
+    for path in paths:
+        shutil.copy(path, images)
+    options = {"dataset_dir": str(images), "output_dir": str(tmp_path / "out"), "checkpoint": str(checkpoint)}
+    bundle = ConfigWorkflow(INFER, workflow_type="infer", **options, **tiny(inference=True))
+    bundle.initialize()
+    (images / paths[1].name).unlink()
+    bundle.run()
+    with pytest.raises(SystemExit) as exit_:
+        bundle.finalize()
+    assert exit_.value.code == 1
+    assert list(read_csv(tmp_path / "out" / "submission.csv")) == [paths[0].name, paths[2].name]
+    assert "no such file" in (tmp_path / "out" / "failures.csv").read_text()
+    assert "1 of 3 images failed" in capsys.readouterr().err
