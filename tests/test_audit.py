@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from handseg_monai.metrics.hand_measures import measure_hand
 from handseg_monai.metrics.plausibility import disorder, judge_by_age, judge_hand
 from handseg_monai.metrics.plausible_ranges import load_ranges
 from handseg_monai.phantom import PRESETS, render_phantom
-from handseg_monai.report import Audit, Fault, audit, write_audit
+from handseg_monai.report import Audit, Fault, audit, print_audit, write_audit
 from handseg_monai.report.duplicates import find_duplicates, fingerprint
 from handseg_monai.report.label_faults import label_faults
 from handseg_monai.report.label_fit import EdgeDirections, outline_points
@@ -170,10 +171,64 @@ class TestPlantedFaults:
         assert float(text.split("multiplied by ")[1].split(";")[0]) == pytest.approx(factor, rel=0.02)
 
 
+def points(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    """Change all points of a label."""
+    return lambda annotations: [
+        {**a, "points": change(np.array(a["points"], np.float64)).tolist()} for a in annotations
+    ]
+
+
+class TestMostLabelsWrong:
+    """Where most labels are wrong the others' agreement can't say what is usual."""
+
+    def wrong(self, phantom_dataset: Path, root: Path, images: int, change: Change | None) -> Audit:
+        subjects = sorted(path.name for path in (phantom_dataset / "train" / "DCM").iterdir())[: max(1, images // 2)]
+        for part in ("DCM", "outputs_json"):
+            for subject in subjects:
+                shutil.copytree(phantom_dataset / "train" / part / subject, root / "train" / part / subject)
+        files = images_of(root)
+        for image in files[images:]:
+            label_of(image).unlink()
+            image.unlink()
+        if change is not None:
+            for image in files[:images]:
+                plant(image, change)
+            return audit(root, progress=False)
+        labels = [label_of(image).read_bytes() for image in files]
+        for image, content in zip(files, labels[1:] + labels[:1], strict=True):
+            label_of(image).write_bytes(content)
+        return audit(root, progress=False)
+
+    @pytest.mark.parametrize("images", [1, 8])
+    @pytest.mark.parametrize(
+        ("fault", "change"),
+        [
+            (Fault.MISFIT, points(lambda p: p[:, ::-1])),
+            (Fault.MISFIT, points(lambda p: np.stack([255 - p[:, 0], p[:, 1]], axis=1))),
+            (Fault.SCALE, rescale(0.5)),
+        ],
+    )
+    def test_labels_that_are_all_wrong_in_one_way(
+        self, phantom_dataset: Path, tmp_path: Path, fault: Fault, change: Change, images: int
+    ) -> None:
+        result = self.wrong(phantom_dataset, tmp_path / "data", images, change)
+        assert len(result.radiographs) == images
+        assert {f.image for f in result.findings if f.fault is fault} == {r.name for r in result.radiographs}
+
+    def test_labels_that_all_belong_to_the_next_image(
+        self, phantom_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        result = self.wrong(phantom_dataset, tmp_path / "data", 8, None)
+        assert {f.image for f in result.findings if f.fault is Fault.MISFIT} == {r.name for r in result.radiographs}
+        print_audit(result)
+        assert "do these labels belong to these images?" in capsys.readouterr().out
+
+
 class TestCleanData:
     def test_phantoms_raise_no_alarm(self, clean: Audit) -> None:
         assert len(clean.radiographs) == 40
         assert clean.excluded == {}
+        assert clean.agreement == pytest.approx(0.8, abs=0.1)
 
     def test_false_alarms_of_labels_are_under_2_percent_of_images(self, phantom_dataset: Path) -> None:
         ranges = load_ranges()

@@ -33,7 +33,11 @@ from handseg_monai.report.rings import BRIGHT, ring_brightness
 
 FIT = 0.4
 """Agreement of outlines and edges below which a label does not lie on its image's bones: true labels of phantoms have
-0.7 to 0.9, those of another hand up to 0.3. In a dataset of rough outlines half of their median, if that is less."""
+0.7 to 0.9, those of another hand up to 0.3. In a dataset of rough outlines half of their median, if that is less, but
+no less than :data:`NOISE`: where most labels are wrong their median is no measure."""
+NOISE = 0.3
+_BETTER = 2.0
+"""Factor by which a label must lie better once it is scaled."""
 _RESCALED = 0.02
 _CONSTANT = 0.02
 """Share of the range of grey below which percentiles 0.5 and 99.5 are one."""
@@ -65,11 +69,14 @@ class Audit:
         Those that exclude an image first, then by kind and path.
     own_ranges
         Whether hands were judged by the dataset's own ranges rather than by the frozen ones.
+    agreement
+        Median agreement of outlines and edges, 0 to 1; None where there are no labels to measure.
     """
 
     radiographs: tuple[Radiograph, ...]
     findings: tuple[AuditFinding, ...]
     own_ranges: bool
+    agreement: float | None = None
 
     @property
     def excluded(self) -> dict[str, str]:
@@ -142,7 +149,9 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
             for fault, bones, text in one.faults
         ]
     findings += _duplicates(seen, {f.image for f in findings if f.exclude})
-    return Audit(tuple(radiographs), tuple(sorted(findings, key=lambda f: f.rank)), own_ranges)
+    fits = [one.agreement for one in seen if one.agreement is not None]
+    agreement = float(np.median(fits)) if fits else None
+    return Audit(tuple(radiographs), tuple(sorted(findings, key=lambda f: f.rank)), own_ranges, agreement)
 
 
 def _look(radiograph: Radiograph) -> _Seen:
@@ -225,16 +234,16 @@ def _judge(seen: Sequence[_Seen]) -> bool:
     """Judge labels by the population; returns whether the dataset's own ranges were used."""
     own = population_ranges([one.hands[0][0] for one in seen if one.hands], load_ranges())
     fits = [one.agreement for one in seen if one.agreement is not None]
-    limit = min(FIT, 0.5 * float(np.median(fits))) if fits else 0.0
+    limit = min(FIT, max(NOISE, 0.5 * float(np.median(fits)))) if fits else 0.0
     labelled = [(one.found, known_bones(one.radiograph.known)) for one in seen if one.found is not None]
     found_in, known_in = np.array(labelled, np.int64).reshape(-1, 2, NUM_BONES).sum(axis=0)
     common = (known_in >= POPULATION) & (found_in >= _COMMON * known_in)
     for one in seen:
-        if one.agreement is not None and one.agreement < limit:
+        if one.agreement is not None and one.agreement < FIT:
             scale, agreement = one.rescaled
-            if agreement >= FIT and abs(scale - 1) > _RESCALED:
+            if agreement >= max(FIT, _BETTER * one.agreement) and abs(scale - 1) > _RESCALED:
                 one.faults.append((Fault.SCALE, (), _scale_text(scale)))
-            else:
+            elif one.agreement < limit:
                 text = f"the label does not lie on the bones: outlines and edges agree by {one.agreement:.2f} of 1"
                 one.faults.append((Fault.MISFIT, (), text))
         doubled = {bones for fault, bones, _ in one.faults if fault is Fault.DOUBLED}
