@@ -214,6 +214,7 @@ class TestMostLabelsWrong:
         result = self.wrong(phantom_dataset, tmp_path / "data", images, change)
         assert len(result.radiographs) == images
         assert {f.image for f in result.findings if f.fault is fault} == {r.name for r in result.radiographs}
+        assert not [f for f in result.findings if f.fault is Fault.RING], "no rings on what are no fingers"
 
     def test_labels_that_all_belong_to_the_next_image(
         self, phantom_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -221,7 +222,7 @@ class TestMostLabelsWrong:
         result = self.wrong(phantom_dataset, tmp_path / "data", 8, None)
         assert {f.image for f in result.findings if f.fault is Fault.MISFIT} == {r.name for r in result.radiographs}
         print_audit(result)
-        assert "do these labels belong to these images?" in capsys.readouterr().out
+        assert "do they belong to these images?" in capsys.readouterr().out
 
 
 class TestCleanData:
@@ -262,6 +263,39 @@ class TestCleanData:
 
 
 class TestParts:
+    @pytest.mark.parametrize("largest", [255, 1023, 4095, 65535])
+    def test_an_image_of_few_bits_in_a_file_of_many_is_not_constant(
+        self, phantom_dataset: Path, tmp_path: Path, largest: int
+    ) -> None:
+        pixels = read_radiograph(images_of(phantom_dataset)[0]).astype(np.float64)
+        for name, grey in (("bones", pixels / 255), ("none", np.ones_like(pixels) - 0.004 * (pixels > 99))):
+            path = tmp_path / "DCM" / "ID001" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), (largest * grey).astype(np.uint16))
+        findings = audit(tmp_path, progress=False).findings
+        assert [(Path(f.image).stem, f.fault) for f in findings] == [("none", Fault.CONSTANT)]
+
+    @pytest.mark.parametrize("bones", [("Radius",), ("Radius", "Ulna", "Lunate", "finger-7")])
+    def test_a_label_of_a_few_bones_of_all_is_missing_the_others(
+        self, phantom_dataset: Path, tmp_path: Path, bones: tuple[str, ...]
+    ) -> None:
+        image = images_of(phantom_dataset)[0]
+        copy = tmp_path / "train" / "DCM" / "ID001" / image.name
+        for source, target in ((image, copy), (label_of(image), label_of(copy))):
+            target.parent.mkdir(parents=True)
+            shutil.copy(source, target)
+        plant(copy, lambda annotations: [a for a in annotations if a["label"] in bones])
+        (finding,) = audit(tmp_path, progress=False).findings
+        assert finding.fault is Fault.MISSING
+        assert finding.exclude
+        assert finding.text.startswith("of 29 bones only ")
+        assert all(bone in finding.text for bone in bones)
+
+    def test_a_bone_as_bright_as_the_flesh_beside_it_tells_no_ring(self, recwarn: pytest.WarningsRecorder) -> None:
+        planes = hand(0)
+        assert ring_brightness(np.full(planes.shape, 90, np.uint8), planes, 0.4) == {}
+        assert not recwarn.list
+
     def test_true_labels_lie_on_their_bones_and_others_do_not(self, phantom_dataset: Path) -> None:
         previous = None
         for item in labelled_items(phantom_dataset / "train")[0][:10]:

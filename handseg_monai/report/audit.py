@@ -191,12 +191,16 @@ def _look(radiograph: Radiograph) -> _Seen:
         for bone, brightness in ring_brightness(image, label.planes, millimetres).items():
             if brightness >= BRIGHT:
                 seen.faults.append((Fault.RING, (NAMES[bone],), f"a ring on {NAMES[bone]}"))
+    elif 2 * seen.found.sum() < (expected := int(known_bones(radiograph.known).sum())):
+        bones = ", ".join(NAMES[k] for k in np.flatnonzero(seen.found))
+        seen.faults.append((Fault.MISSING, (), f"of {expected} bones only {bones} labelled"))
     return seen
 
 
 def _is_constant(image: np.ndarray) -> bool:
     low, high = np.percentile(image, (0.5, 99.5))
-    whole = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else float(np.abs(image).max())
+    # Files of 16 bits may hold data of 10.
+    whole = max(high, 255) if np.issubdtype(image.dtype, np.integer) else np.abs(image).max()
     return bool(high - low <= _CONSTANT * whole)
 
 
@@ -246,6 +250,8 @@ def _judge(seen: Sequence[_Seen]) -> bool:
             elif one.agreement < limit:
                 text = f"the label does not lie on the bones: outlines and edges agree by {one.agreement:.2f} of 1"
                 one.faults.append((Fault.MISFIT, (), text))
+        if any(fault in (Fault.SCALE, Fault.MISFIT) for fault, _, _ in one.faults):
+            one.faults = [fault for fault in one.faults if fault[0] is not Fault.RING]
         doubled = {bones for fault, bones, _ in one.faults if fault is Fault.DOUBLED}
         unknown = {NAMES[k] for k in np.flatnonzero(~known_bones(one.radiograph.known))}
         found, late = _suited(one.hands, own, unknown)

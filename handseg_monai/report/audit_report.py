@@ -92,8 +92,8 @@ def print_audit(result: Audit) -> None:
         print(f"… and {len(result.findings) - _SHOWN} more in audit.csv")
     if result.agreement is not None and result.agreement < FIT:
         print(
-            f"most labels do not lie on the bones: outlines and edges agree by {result.agreement:.2f} of 1 in the median "
-            "image, where 0.7 to 0.9 is usual; do these labels belong to these images?"
+            "most labels do not lie on the bones: outlines and edges agree by "
+            f"{result.agreement:.2f} of 1 in the median image, 0.7 to 0.9 is usual; do they belong to these images?"
         )
     ranges = "the dataset's own ranges" if result.own_ranges else "the ranges of phantoms"
     images = len({f.image for f in result.findings})
