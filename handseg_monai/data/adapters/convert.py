@@ -163,6 +163,9 @@ def convert(
                 write_planes(part / path, planes)
         if not items and not faults:
             faults.append(f"{source}: no image with a label")
+        if form != "submission":  # whose empty fields say absent
+            drawn = np.any([counts > 0 for counts in pixels], axis=0)
+            faults += _drop_undrawn(items, sum(1 << k for k in np.flatnonzero(drawn).tolist()))
         if faults:
             raise LabelError("\n".join([f"{source}: {len(faults)} faults, nothing was written:", *faults]))
         write_datalist(part / DATALIST, items, f"{form}: {source}")
@@ -183,6 +186,17 @@ def _draw(label: Label) -> np.ndarray:
         return label.draw(shape) & np.int32(label.known)
     except ValueError as error:
         raise LabelError(f"{label.source}: {error}") from error
+
+
+def _drop_undrawn(items: list[Item], drawn: int) -> list[str]:
+    """Make bones unknown that no image of the source has: many are declared, or have empty masks, that nobody drew."""
+    for item in items:
+        item["known"] &= drawn
+    return [
+        f"{item['image']}: no bone is labelled in it, its masks are empty; take them out of the source"
+        for item in items
+        if not item["known"]
+    ]
 
 
 def _double(labels: list[Label], images: Images, relative_names: bool) -> list[str]:
