@@ -3,16 +3,18 @@
 An item's file is named after everything that it depends on: the item itself, time and size of each file that it names,
 the transforms with their settings, and the versions of this package and MONAI. So a changed file or configuration finds
 no old entry, several processes may share a folder (whole files appear under their names, and equal names hold equal
-data), and a folder can be deleted at any time.
+data), and a folder can be deleted at any time. A file begins with the checksum of the rest: a disk may hold other bytes
+than were written, and pixels that are wrong are not seen.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import monai
@@ -22,6 +24,9 @@ from monai.data.utils import pickle_hashing
 
 import handseg_monai
 from handseg_monai.files import atomic_path
+
+_CHECKSUM = 4
+"""Bytes."""
 
 
 class DiskCache:
@@ -48,7 +53,7 @@ class DiskCache:
         for key, value in item.items():
             if isinstance(value, str | Path) and Path(value).is_file():
                 stat = Path(value).stat()
-                files[str(key)] = [str(Path(value).resolve()), stat.st_mtime_ns, stat.st_size]
+                files[str(key)] = [str(Path(value).resolve()), stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size]
         named = json.dumps([self._setting, files, {str(k): str(v) for k, v in item.items()}], sort_keys=True)
         return self.folder / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.pt"
 
@@ -59,12 +64,19 @@ class DiskCache:
         """
         path = self.path(item)
         try:
-            return torch.load(path, weights_only=True)
-        except FileNotFoundError:
-            pass
-        except (OSError, EOFError, RuntimeError, UnpicklingError, ValueError):
-            path.unlink(missing_ok=True)
+            content = path.read_bytes()
+        except OSError:
+            content = b""
+        if len(content) > _CHECKSUM and content[:_CHECKSUM] == _checksum(memoryview(content)[_CHECKSUM:]):
+            return torch.load(io.BytesIO(memoryview(content)[_CHECKSUM:]), weights_only=True)
         prepared = prepare()
-        with atomic_path(path) as part:
-            torch.save(prepared, part)
+        buffer = io.BytesIO()
+        torch.save(prepared, buffer)
+        with atomic_path(path) as part, part.open("wb") as file:
+            file.write(_checksum(buffer.getbuffer()))
+            file.write(buffer.getbuffer())
         return prepared
+
+
+def _checksum(content: memoryview) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECKSUM, "big")
