@@ -3,15 +3,15 @@
 An item's file is named after everything that it depends on: the item itself, time and size of each file that it names,
 the transforms with their settings, and the versions of this package and MONAI. So a changed file or configuration finds
 no old entry, several processes may share a folder (whole files appear under their names, and equal names hold equal
-data), and a folder can be deleted at any time. A file begins with the checksum of the rest: a disk may hold other bytes
-than were written, and pixels that are wrong are not seen.
+data), and a folder can be deleted at any time. A file ends with the checksum of what is before it: a disk may hold
+other bytes than were written, and pixels that are wrong are not seen.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import mmap
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -63,20 +63,27 @@ class DiskCache:
         A file that can't be read, after a crash of the machine for example, is written again.
         """
         path = self.path(item)
-        try:
-            content = path.read_bytes()
-        except OSError:
-            content = b""
-        if len(content) > _CHECKSUM and content[:_CHECKSUM] == _checksum(memoryview(content)[_CHECKSUM:]):
-            return torch.load(io.BytesIO(memoryview(content)[_CHECKSUM:]), weights_only=True)
+        if _is_whole(path):
+            return torch.load(path, weights_only=True)
         prepared = prepare()
-        buffer = io.BytesIO()
-        torch.save(prepared, buffer)
-        with atomic_path(path) as part, part.open("wb") as file:
-            file.write(_checksum(buffer.getbuffer()))
-            file.write(buffer.getbuffer())
+        with atomic_path(path) as part:
+            torch.save(prepared, part)
+            with part.open("rb+") as file:
+                file.write(_checksum(file.read()))
         return prepared
 
 
-def _checksum(content: memoryview) -> bytes:
+def _is_whole(path: Path) -> bool:
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+            memoryview(content) as view,
+        ):
+            return len(view) > _CHECKSUM and view[-_CHECKSUM:] == _checksum(view[:-_CHECKSUM])
+    except (OSError, ValueError):  # ValueError: nothing to map in an empty file
+        return False
+
+
+def _checksum(content: bytes | memoryview) -> bytes:
     return zlib.crc32(content).to_bytes(_CHECKSUM, "big")
