@@ -104,7 +104,7 @@ def convert(
     skip_unlabelled
         Leave out images of which the source holds nothing, rather than stop.
     rows_first
-        Of NIfTI label maps: the first axis counts rows.
+        Of NIfTI, label maps or masks: the first axis counts rows.
     progress
         Show a progress bar on a terminal.
 
@@ -121,14 +121,14 @@ def convert(
     _require_own(out)
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
         raise ValueError(f"--out {out} lies in {source}, whose files are taken for labels; choose another folder")
-    if rows_first and form != "labelmap":
-        raise ValueError(f"--rows-first is for NIfTI label maps, not for {form}")
+    if rows_first and form not in ("labelmap", "masks"):
+        raise ValueError(f"--rows-first is for NIfTI, label maps or masks, not for {form}")
     folder = Images(images)
     people = Subjects(folder, subject, subjects)
     given = (read_classes(classes) if classes else {}) | dict.fromkeys(ignore)
     adapter, usual = ADAPTERS[form]
-    if form == "labelmap":
-        adapter = partial(read_label_maps, rows_first=rows_first)
+    if rows_first:
+        adapter = partial(read_label_maps if form == "labelmap" else read_masks, rows_first=True)
     labels = adapter(Path(source), folder, given, missing or usual)
     faults = _double(labels, folder, relative_names)
     unlabelled = [label for label in labels if not label.known]
