@@ -505,7 +505,7 @@ class TestFaults:
         convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
         for second in ("Ulna.png", "ULNA.bmp"):
             cv2.imwrite(str(tmp_path / "source" / "hand0" / second), np.zeros(SHAPE, np.uint8))
-            with pytest.raises(LabelError, match="(?i)two masks of Ulna, ") as raised:
+            with pytest.raises(LabelError, match=r"(?i)two masks of Ulna, ") as raised:
                 convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
             assert str(other) in str(raised.value)
             assert second in str(raised.value)
