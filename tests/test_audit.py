@@ -23,6 +23,7 @@ from handseg_monai.metrics.plausibility import disorder, judge_by_age, judge_han
 from handseg_monai.metrics.plausible_ranges import load_ranges
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.report import Audit, Fault, audit, print_audit, write_audit
+from handseg_monai.report.audit import _suited
 from handseg_monai.report.duplicates import find_duplicates, fingerprint
 from handseg_monai.report.label_faults import label_faults
 from handseg_monai.report.label_fit import EdgeDirections, outline_points
@@ -359,6 +360,21 @@ class TestParts:
         assert np.median(robust.displacement / own.displacement) < 1.1
         assert np.abs(own.atlas - frozen.atlas).max() < 8
         assert population_ranges(hands[:99], frozen) is None
+
+    @pytest.mark.parametrize("pair", [("finger-4", "finger-8"), ("Radius", "Ulna")])
+    def test_a_swap_that_nearly_half_of_all_labels_have_is_called_one(
+        self, phantom_dataset: Path, pair: tuple[str, str]
+    ) -> None:
+        frozen = load_ranges()
+        measured = [measure_hand(planes, frozen.area) for planes in masks_of(phantom_dataset)]
+        hands = [one for one in measured if one is not None] * 3
+        swapped = [one.exchanged([(INDEX[pair[0]], INDEX[pair[1]])]) for one in hands[:52]]
+        own = population_ranges([*swapped, *hands[52:]], frozen)
+        assert own is not None
+        for one in swapped[:8]:
+            found, _ = _suited([(one, frozen)], own, ())
+            assert found
+            assert (found[0][0], set(found[0][1])) == (Fault.SWAPPED, set(pair))
 
 
 class TestOutput:

@@ -277,16 +277,19 @@ def _suited(
     best: tuple[list[LabelFault], frozenset[int]] | None = None
     for hand, ranges in hands:
         judged_by = own if own is not None and ranges.age == ADULT else ranges
-        faults = [
-            fault
-            for fault in label_faults(hand, judged_by)
-            if not (fault[0] is Fault.MISSING and set(fault[1]) <= set(unknown))
-        ]
+        judged = label_faults(hand, judged_by)
+        if judged and judged_by is own and not _swaps(judged):  # where a swap is common, own ranges allow for it
+            judged = _swaps(label_faults(hand, ranges)) + judged
+        faults = [fault for fault in judged if not (fault[0] is Fault.MISSING and set(fault[1]) <= set(unknown))]
         if best is None or len(faults) < len(best[0]):
             best = faults, ranges.late
         if not faults:
             break
     return best or ([], frozenset())
+
+
+def _swaps(faults: Sequence[LabelFault]) -> list[LabelFault]:
+    return [fault for fault in faults if fault[0] is Fault.SWAPPED]
 
 
 def _duplicates(seen: Sequence[_Seen], excluded: set[str]) -> list[AuditFinding]:
