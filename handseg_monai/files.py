@@ -66,7 +66,8 @@ def find_files(folder: str | Path, suffixes: str | tuple[str, ...] = "") -> list
         waiting = links
     for path in found:
         if _UNLISTABLE.search(str(path.relative_to(folder))):
-            raise ValueError(f"{str(path)!a}: a name with a line break, or not in UTF-8; rename it")
+            reason = "a name that can't stand in a CSV; expected UTF-8 without line breaks"
+            raise ValueError(f"{str(path)!a}: {reason}: rename it")
     return sorted(found)
 
 
