@@ -140,7 +140,7 @@ def convert(
         bool, typer.Option("--skip-unlabelled", help="Leave out images of which the source holds nothing.")
     ] = False,
     rows_first: Annotated[
-        bool, typer.Option("--rows-first", help="The first axis of NIfTI label maps counts rows, not columns.")
+        bool, typer.Option("--rows-first", help="The first axis of NIfTI counts rows, not columns.")
     ] = False,
 ) -> None:
     """Convert labels of another form to the one that training reads; bones nobody has labelled stay unknown."""
@@ -178,7 +178,9 @@ def folds(
 
     from handseg_monai.data.folds import dataset_traits, write_folds
     from handseg_monai.data.folds.traits import print_balance
+    from handseg_monai.files import require_out
 
+    require_out(out)
     traits = dataset_traits(data, exclude)
     fold_of = write_folds(out, data, k, seed, exclude, traits)
     print_balance(fold_of, traits)
@@ -193,6 +195,7 @@ def audit(
     out: Annotated[Path, typer.Option(help="Folder for audit.csv, exclude.txt and worst.png.")] = Path("audit"),
 ) -> None:
     """Find what is wrong with labels and images, and list the images that training should leave out."""
+    from handseg_monai.files import require_out
     from handseg_monai.report import audit as audit_data
     from handseg_monai.report import print_audit, write_audit
 
@@ -201,6 +204,7 @@ def audit(
         images is not None and out.resolve().is_relative_to(folder.resolve())
     ):
         raise ValueError(f"--out {out} lies among the radiographs; its picture would be taken for one. Choose another")
+    require_out(out, folder=True)
     result = audit_data(source, images)
     print_audit(result)
     print(", ".join(str(path) for path in write_audit(result, out)))
@@ -225,11 +229,14 @@ def evaluate(
     ] = None,
 ) -> None:
     """Print the Dice of a submission by bone, at each image's own size, and compare two of them."""
+    from handseg_monai.files import require_out
     from handseg_monai.metrics.evaluation import evaluate as evaluate_csv
     from handseg_monai.metrics.evaluation_report import compare, print_comparison, print_evaluation, write_evaluation
 
     if spacing is not None and not detail:
         raise ValueError("--spacing goes with --detail")
+    if out is not None:
+        require_out(out, folder=True)
     result = evaluate_csv(prediction, truth, missing.value, detail=detail, spacing=spacing)
     other = evaluate_csv(against, truth, missing.value) if against is not None else None
     print_evaluation(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -10,28 +11,63 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+_UNLISTABLE = re.compile("[\n\r\ud800-\udfff]")
+
+
+def require_out(path: str | Path, folder: bool = False) -> None:
+    """Refuse, before the work, a path that the file, or the folder, of its result can't have.
+
+    Raises
+    ------
+    OSError
+        It is a folder where a file is wanted, or the other way round, or lies in a file.
+    """
+    path = Path(path)
+    if path.is_dir() and not folder:
+        raise IsADirectoryError(f"{path} is a folder; expected a file to write (--out)")
+    for there in (path, *path.parents) if folder else path.parents:
+        if there.exists() and not there.is_dir():
+            raise NotADirectoryError(f"{there} is a file; expected a folder to write to (--out {path})")
+
 
 def find_files(folder: str | Path, suffixes: str | tuple[str, ...] = "") -> list[Path]:
     """List the files below a folder whose names end in one of the suffixes (lower case), sorted by path.
 
-    Links are followed, each folder once. Hidden files and folders are passed over.
+    Links are followed once all folders that are none have been read; each folder is read once. Hidden files and folders
+    are passed over.
 
     Raises
     ------
     OSError
         A folder can't be read.
+    ValueError
+        A name that no list of files can hold: with a line break, or not in UTF-8.
     """
-    found = []
-    seen = {os.path.realpath(folder)}
+    found: list[Path] = []
+    seen: set[str] = set()
 
     def fail(error: OSError) -> None:
         raise error
 
-    for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        real = {name: os.path.realpath(Path(place, name)) for name in folders if not name.startswith(".")}
-        folders[:] = [name for name, path in real.items() if path not in seen]
-        seen.update(real.values())
-        found += [Path(place, name) for name in files if not name.startswith(".") and name.lower().endswith(suffixes)]
+    waiting = [Path(folder)]
+    while waiting:
+        links: list[Path] = []
+        for top in waiting:
+            for place, folders, files in os.walk(top, onerror=fail):
+                real = os.path.realpath(place)
+                folders[:] = sorted(name for name in folders if not name.startswith(".") and real not in seen)
+                if real in seen:
+                    continue
+                seen.add(real)
+                links += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
+                found += [
+                    Path(place, name) for name in files if not name.startswith(".") and name.lower().endswith(suffixes)
+                ]
+        waiting = links
+    for path in found:
+        if _UNLISTABLE.search(str(path.relative_to(folder))):
+            reason = "a name that can't stand in a CSV; expected UTF-8 without line breaks"
+            raise ValueError(f"{str(path)!a}: {reason}: rename it")
     return sorted(found)
 
 
@@ -60,8 +96,15 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
     A link to a folder stays one. On an error the older folder stays as it was; a kill may leave the part, whose name
     begins with a dot and ends in ``.part``.
+
+    Raises
+    ------
+    ValueError
+        The process works in the folder, which would be deleted under it and the shell that it was called from.
     """
     path = Path(os.path.realpath(path))
+    if path.exists() and Path.cwd().is_relative_to(path):
+        raise ValueError(f"{path}: you are in this folder, which is replaced as a whole; write to another one (--out)")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     part.mkdir()

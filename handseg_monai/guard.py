@@ -7,6 +7,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -153,27 +154,52 @@ def check_numbers(**numbers: object) -> None:
         raise ValueError(f"--val_interval {numbers['val_interval']} is above --epochs {numbers['epochs']}")
 
 
-def check_paths(dataset_dir: object, output_dir: object, apart: bool = False) -> None:
-    """Refuse folders that can't be meant.
+def check_paths(dataset_dir: object, output_dir: object, apart: bool = False, **others: object) -> None:
+    """Refuse folders and files that can't be meant.
+
+    Parameters
+    ----------
+    dataset_dir, output_dir
+        Folders.
+    apart
+        Whether one may not lie in the other.
+    others
+        Further paths by the name of their option; None says that there is none. Of them ``cache_dir`` is written to.
 
     Raises
     ------
     ValueError
-        A path that the command line has read as something else (``a,b`` becomes a tuple), an ``output_dir`` that is
-        a file or can't be written to, or, with ``apart``, one inside of ``dataset_dir``, whose pictures would be
-        taken for radiographs the next time.
+        A path that the command line has read as something else (``a,b`` becomes a tuple, ``2024_11_25`` the number
+        20241125), an ``output_dir`` or ``cache_dir`` that is a file or can't be written to, or, with ``apart``, an
+        ``output_dir`` inside of ``dataset_dir``, whose pictures would be taken for radiographs the next time.
     """
-    for name, value in (("dataset_dir", dataset_dir), ("output_dir", output_dir)):
+    for name, value in {"dataset_dir": dataset_dir, "output_dir": output_dir, **others}.items():
         if isinstance(value, tuple | list | dict):
             raise ValueError(f"--{name} {value!r}: the command line reads this as a list; write a path without commas")
+        if isinstance(value, int | float):
+            raise ValueError(
+                f"--{name}: the command line reads this path as {value!r}; "
+                f"write ./ before it, as in --{name} ./2024_11_25"
+            )
+    for name, value in (("output_dir", output_dir), ("cache_dir", others.get("cache_dir"))):
+        if value is not None:
+            _require_writable(name, str(value))
     source, out = Path(str(dataset_dir)).absolute(), Path(str(output_dir)).absolute()
-    there = next(path for path in (out, *out.parents) if path.exists())
-    if not there.is_dir():
-        raise ValueError(f"--output_dir {output_dir}: {there} is a file")
-    if not os.access(there, os.W_OK):
-        raise ValueError(f"--output_dir {output_dir}: {there} can't be written to")
     if apart and out.is_relative_to(source):
         raise ValueError(f"--output_dir {output_dir} is inside of --dataset_dir {dataset_dir}; choose one beside it")
+
+
+def _require_writable(name: str, folder: str) -> None:
+    path = Path(folder).absolute()
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"--{name} {folder}: {there} is a file; give a folder")
+    try:
+        with tempfile.TemporaryFile(dir=there):  # on a read-only disk and in /proc os.access promises root too much
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"--{name} {folder}: {there} can't be written to ({reason}); choose another folder") from error
 
 
 def _references(value: Any) -> set[str]:

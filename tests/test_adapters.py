@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -235,6 +236,50 @@ class TestKnown:
             convert(form, tmp_path / source, tmp_path / "images", tmp_path / f"out {form}")
             require_same(tmp_path / f"out {form}", some)
 
+    @pytest.mark.parametrize("form", ["coco", "masks", "stacks", "submission", "labelmap"])
+    def test_a_bone_that_no_image_has_is_unknown_though_it_is_declared(
+        self, tmp_path: Path, labels: Labels, form: str
+    ) -> None:
+        two = {p: {n: q[n] for n in ("Radius", "Ulna")} for p, q in labels.items()}
+        source, classes = tmp_path / "source", None
+        if form == "coco":
+            write_coco(source, two)
+            _edit(lambda c: c["categories"].extend({"id": 50 + k, "name": n} for k, n in enumerate(NAMES[:27])))(source)
+        elif form == "masks":
+            write_masks(source, two)
+            for image in labels:
+                cv2.imwrite(str(source / image.stem / "Lunate.png"), np.zeros(SHAPE, np.uint8))
+        elif form == "stacks":
+            source.mkdir()
+            (tmp_path / "classes.json").write_text(json.dumps({str(k): name for k, name in enumerate(NAMES)}))
+            for image, polygons in two.items():
+                stack = np.zeros((len(NAMES), *SHAPE), np.uint8)
+                for name, outline in polygons.items():
+                    stack[INDEX[name]] = mask_of(outline)
+                np.save(source / f"{image.stem}.npy", stack)
+            classes = tmp_path / "classes.json"
+        elif form == "submission":
+            write_submission(source, labels)
+            rows = source.read_text().splitlines()
+            source.write_text("\n".join(row for row in rows if row.split(",")[1] in ("class", "Radius", "Ulna")))
+        else:
+            source.mkdir()
+            for image, polygons in two.items():
+                cv2.imwrite(str(source / f"{image.stem}.png"), flat_map(polygons))
+            classes = tmp_path / "classes.json"
+            classes.write_text(json.dumps(CLASS_MAP))
+        name = "masks" if form == "stacks" else form
+        convert(name, source, tmp_path / "images", tmp_path / "out", classes=classes, missing="absent")
+        assert {known for _, known, _ in converted(tmp_path / "out").values()} == {bits("Radius", "Ulna")}
+
+    def test_an_image_of_empty_masks_of_what_no_image_has_is_named(self, tmp_path: Path, labels: Labels) -> None:
+        write_masks(tmp_path / "source", {p: {"Radius": q["Radius"]} for p, q in labels.items()})
+        folder = tmp_path / "source" / next(iter(labels)).stem
+        (folder / "Radius.png").unlink()
+        cv2.imwrite(str(folder / "Lunate.png"), np.zeros(SHAPE, np.uint8))
+        with pytest.raises(LabelError, match=r"hand0\.png: no bone is labelled in it, its masks are empty"):
+            convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
     def test_a_class_of_several_outlines_is_their_union(self, tmp_path: Path, labels: Labels) -> None:
         """Rings that cross leave no hole."""
         image, polygons = next(iter(labels.items()))
@@ -289,6 +334,12 @@ class TestSubjects:
             self.subjects(tmp_path, labels, subjects=tmp_path / "people.csv")
         (tmp_path / "people.csv").write_text("picture,subject\nhand0.png,a\n")
         with pytest.raises(ValueError, match=r"columns picture, subject; expected image and subject"):
+            self.subjects(tmp_path, labels, subjects=tmp_path / "people.csv")
+        (tmp_path / "people.csv").write_text("")
+        with pytest.raises(ValueError, match=r"people\.csv: columns none; expected image and subject"):
+            self.subjects(tmp_path, labels, subjects=tmp_path / "people.csv")
+        (tmp_path / "people.csv").write_text("image,subject\nhand0.png,  \n")
+        with pytest.raises(ValueError, match=r"people\.csv, line 2: expected an image and a subject"):
             self.subjects(tmp_path, labels, subjects=tmp_path / "people.csv")
         with pytest.raises(ValueError, match="not a regular expression"):
             self.subjects(tmp_path, labels, subject="(")
@@ -420,6 +471,7 @@ class TestFaults:
             ("[1]", "expected an object of class -> bone"),
             ('{"a": "Ulnar", "b": ["finger-0"]}', r"'a': 'Ulnar' \(did you mean Ulna\?\); 'b': 'finger-0'"),
             ('{"a": 7}', "no such bone: 'a': 7"),
+            ('{"a": "Ulna", "b": null, "a": "Radius"}', "class 'a' comes twice"),
         ],
     )
     def test_a_class_map_that_can_not_be_right(
@@ -431,6 +483,55 @@ class TestFaults:
             convert(
                 "coco", tmp_path / "source", tmp_path / "images", tmp_path / "out", classes=tmp_path / "classes.json"
             )
+
+    @pytest.mark.parametrize("name", ["01", "0", "+1", "1.0", "\uff11", ""])
+    def test_values_of_label_maps_are_plain_numbers(self, tmp_path: Path, labels: Labels, name: str) -> None:
+        (tmp_path / "source").mkdir()
+        (tmp_path / "classes.json").write_text(json.dumps({name: "Ulna"}))
+        with pytest.raises(LabelError, match=rf"class '{re.escape(name)}' of --classes; expected the numbers"):
+            convert(
+                "labelmap",
+                tmp_path / "source",
+                tmp_path / "images",
+                tmp_path / "out",
+                classes=tmp_path / "classes.json",
+            )
+
+    def test_two_masks_of_one_bone_and_image_are_both_named(self, tmp_path: Path, labels: Labels) -> None:
+        write_masks(tmp_path / "source", labels)
+        other = tmp_path / "source" / "Ulna" / "hand0.png"
+        other.parent.mkdir()
+        (tmp_path / "source" / "hand0" / "Ulna.png").rename(other)
+        convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        for second in ("Ulna.png", "ULNA.bmp"):
+            cv2.imwrite(str(tmp_path / "source" / "hand0" / second), np.zeros(SHAPE, np.uint8))
+            with pytest.raises(LabelError, match=r"(?i)two masks of Ulna, ") as raised:
+                convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+            assert str(other) in str(raised.value)
+            assert second in str(raised.value)
+            (tmp_path / "source" / "hand0" / second).unlink()
+
+    def test_a_labelme_file_between_two_images_is_refused(self, tmp_path: Path, labels: Labels) -> None:
+        write_labelme(tmp_path / "source", tmp_path / "images", labels)
+        file = tmp_path / "source" / "P0" / "hand0.json"
+        _edit(lambda c: c.update(imagePath="gone.png"))(file)
+        convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        _edit(lambda c: c.update(imagePath="hand10.png"))(file)
+        with pytest.raises(LabelError, match=r"hand0\.json: named after .*hand0\.png, but its 'imagePath' is .*hand10"):
+            convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    def test_the_folder_that_one_is_in_is_not_replaced(
+        self, tmp_path: Path, labels: Labels, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_labelme(tmp_path / "source", tmp_path / "images", labels)
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        for out in (".", tmp_path / "here"):
+            with pytest.raises(ValueError, match="here: you are in this folder, which is replaced as a whole"):
+                convert("labelme", tmp_path / "source", tmp_path / "images", out)
+        assert Path.cwd() == tmp_path / "here"
+        convert("labelme", tmp_path / "source", tmp_path / "images", "below")
+        require_same(tmp_path / "here" / "below", labels)
 
     def test_masks_that_are_none(self, tmp_path: Path, labels: Labels) -> None:
         write_masks(tmp_path / "source", labels)
@@ -637,7 +738,11 @@ class TestLinksAndDamagedFiles:
 
     @pytest.mark.parametrize(
         ("stack", "message"),
-        [(np.full((1, *SHAPE), np.nan, np.float32), "finite"), (np.full((1, *SHAPE), "x"), "expected numbers")],
+        [
+            (np.full((1, *SHAPE), np.nan, np.float32), "finite"),
+            (np.full((1, *SHAPE), "x"), "expected numbers"),
+            (np.zeros((0, *SHAPE), np.uint8), r"an array of shape \(0, 96, 72\); expected a stack"),
+        ],
     )
     def test_stacks_that_hold_no_numbers(self, tmp_path: Path, labels: Labels, stack: np.ndarray, message: str) -> None:
         write_masks(tmp_path / "source", labels)
@@ -653,6 +758,20 @@ class TestLinksAndDamagedFiles:
             np.savez(file, a=np.zeros(3))
         with pytest.raises(LabelError, match="archive of NumPy"):
             convert(*arguments, classes=tmp_path / "c.json")
+
+    def test_masks_in_nifti_may_be_laid_either_way(self, tmp_path: Path, labels: Labels) -> None:
+        for image, polygons in labels.items():
+            (tmp_path / "source" / image.stem).mkdir(parents=True)
+            for name in ("Radius", "Ulna"):
+                file = tmp_path / "source" / image.stem / f"{name}.nii"
+                nibabel.save(nibabel.nifti1.Nifti1Image(mask_of(polygons[name]), np.eye(4)), file)
+        arguments = ("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        with pytest.raises(LabelError, match=r"Radius\.nii: NIfTI whose axes are rows, columns.*give --rows-first"):
+            convert(*arguments)
+        convert(*arguments, rows_first=True)
+        require_same(tmp_path / "out", labels, bits("Radius", "Ulna"))
+        with pytest.raises(ValueError, match="not for labelme"):
+            convert("labelme", *arguments[1:], rows_first=True)
 
     @pytest.mark.parametrize(
         ("suffix", "place", "damage"),

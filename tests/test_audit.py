@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from handseg_monai.metrics.hand_measures import measure_hand
 from handseg_monai.metrics.plausibility import disorder, judge_by_age, judge_hand
 from handseg_monai.metrics.plausible_ranges import load_ranges
 from handseg_monai.phantom import PRESETS, render_phantom
-from handseg_monai.report import Audit, Fault, audit, write_audit
+from handseg_monai.report import Audit, Fault, audit, print_audit, write_audit
+from handseg_monai.report.audit import _suited
 from handseg_monai.report.duplicates import find_duplicates, fingerprint
 from handseg_monai.report.label_faults import label_faults
 from handseg_monai.report.label_fit import EdgeDirections, outline_points
@@ -170,10 +172,65 @@ class TestPlantedFaults:
         assert float(text.split("multiplied by ")[1].split(";")[0]) == pytest.approx(factor, rel=0.02)
 
 
+def points(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    """Change all points of a label."""
+    return lambda annotations: [
+        {**a, "points": change(np.array(a["points"], np.float64)).tolist()} for a in annotations
+    ]
+
+
+class TestMostLabelsWrong:
+    """Where most labels are wrong the others' agreement can't say what is usual."""
+
+    def wrong(self, phantom_dataset: Path, root: Path, images: int, change: Change | None) -> Audit:
+        subjects = sorted(path.name for path in (phantom_dataset / "train" / "DCM").iterdir())[: max(1, images // 2)]
+        for part in ("DCM", "outputs_json"):
+            for subject in subjects:
+                shutil.copytree(phantom_dataset / "train" / part / subject, root / "train" / part / subject)
+        files = images_of(root)
+        for image in files[images:]:
+            label_of(image).unlink()
+            image.unlink()
+        if change is not None:
+            for image in files[:images]:
+                plant(image, change)
+            return audit(root, progress=False)
+        labels = [label_of(image).read_bytes() for image in files]
+        for image, content in zip(files, labels[1:] + labels[:1], strict=True):
+            label_of(image).write_bytes(content)
+        return audit(root, progress=False)
+
+    @pytest.mark.parametrize("images", [1, 8])
+    @pytest.mark.parametrize(
+        ("fault", "change"),
+        [
+            (Fault.MISFIT, points(lambda p: p[:, ::-1])),
+            (Fault.MISFIT, points(lambda p: np.stack([255 - p[:, 0], p[:, 1]], axis=1))),
+            (Fault.SCALE, rescale(0.5)),
+        ],
+    )
+    def test_labels_that_are_all_wrong_in_one_way(
+        self, phantom_dataset: Path, tmp_path: Path, fault: Fault, change: Change, images: int
+    ) -> None:
+        result = self.wrong(phantom_dataset, tmp_path / "data", images, change)
+        assert len(result.radiographs) == images
+        assert {f.image for f in result.findings if f.fault is fault} == {r.name for r in result.radiographs}
+        assert not [f for f in result.findings if f.fault is Fault.RING], "no rings on what are no fingers"
+
+    def test_labels_that_all_belong_to_the_next_image(
+        self, phantom_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        result = self.wrong(phantom_dataset, tmp_path / "data", 8, None)
+        assert {f.image for f in result.findings if f.fault is Fault.MISFIT} == {r.name for r in result.radiographs}
+        print_audit(result)
+        assert "do they belong to these images?" in capsys.readouterr().out
+
+
 class TestCleanData:
     def test_phantoms_raise_no_alarm(self, clean: Audit) -> None:
         assert len(clean.radiographs) == 40
         assert clean.excluded == {}
+        assert clean.agreement == pytest.approx(0.8, abs=0.1)
 
     def test_false_alarms_of_labels_are_under_2_percent_of_images(self, phantom_dataset: Path) -> None:
         ranges = load_ranges()
@@ -207,6 +264,39 @@ class TestCleanData:
 
 
 class TestParts:
+    @pytest.mark.parametrize("largest", [255, 1023, 4095, 65535])
+    def test_an_image_of_few_bits_in_a_file_of_many_is_not_constant(
+        self, phantom_dataset: Path, tmp_path: Path, largest: int
+    ) -> None:
+        pixels = read_radiograph(images_of(phantom_dataset)[0]).astype(np.float64)
+        for name, grey in (("bones", pixels / 255), ("none", np.ones_like(pixels) - 0.004 * (pixels > 99))):
+            path = tmp_path / "DCM" / "ID001" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), (largest * grey).astype(np.uint16))
+        findings = audit(tmp_path, progress=False).findings
+        assert [(Path(f.image).stem, f.fault) for f in findings] == [("none", Fault.CONSTANT)]
+
+    @pytest.mark.parametrize("bones", [("Radius",), ("Radius", "Ulna", "Lunate", "finger-7")])
+    def test_a_label_of_a_few_bones_of_all_is_missing_the_others(
+        self, phantom_dataset: Path, tmp_path: Path, bones: tuple[str, ...]
+    ) -> None:
+        image = images_of(phantom_dataset)[0]
+        copy = tmp_path / "train" / "DCM" / "ID001" / image.name
+        for source, target in ((image, copy), (label_of(image), label_of(copy))):
+            target.parent.mkdir(parents=True)
+            shutil.copy(source, target)
+        plant(copy, lambda annotations: [a for a in annotations if a["label"] in bones])
+        (finding,) = audit(tmp_path, progress=False).findings
+        assert finding.fault is Fault.MISSING
+        assert finding.exclude
+        assert finding.text.startswith("of 29 bones only ")
+        assert all(bone in finding.text for bone in bones)
+
+    def test_a_bone_as_bright_as_the_flesh_beside_it_tells_no_ring(self, recwarn: pytest.WarningsRecorder) -> None:
+        planes = hand(0)
+        assert ring_brightness(np.full(planes.shape, 90, np.uint8), planes, 0.4) == {}
+        assert not recwarn.list
+
     def test_true_labels_lie_on_their_bones_and_others_do_not(self, phantom_dataset: Path) -> None:
         previous = None
         for item in labelled_items(phantom_dataset / "train")[0][:10]:
@@ -270,6 +360,21 @@ class TestParts:
         assert np.median(robust.displacement / own.displacement) < 1.1
         assert np.abs(own.atlas - frozen.atlas).max() < 8
         assert population_ranges(hands[:99], frozen) is None
+
+    @pytest.mark.parametrize("pair", [("finger-4", "finger-8"), ("Radius", "Ulna")])
+    def test_a_swap_that_nearly_half_of_all_labels_have_is_called_one(
+        self, phantom_dataset: Path, pair: tuple[str, str]
+    ) -> None:
+        frozen = load_ranges()
+        measured = [measure_hand(planes, frozen.area) for planes in masks_of(phantom_dataset)]
+        hands = [one for one in measured if one is not None] * 3
+        swapped = [one.exchanged([(INDEX[pair[0]], INDEX[pair[1]])]) for one in hands[:52]]
+        own = population_ranges([*swapped, *hands[52:]], frozen)
+        assert own is not None
+        for one in swapped[:8]:
+            found, _ = _suited([(one, frozen)], own, ())
+            assert found
+            assert (found[0][0], set(found[0][1])) == (Fault.SWAPPED, set(pair))
 
 
 class TestOutput:

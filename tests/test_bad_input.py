@@ -210,6 +210,34 @@ def test_folders_that_can_not_be_meant(
     assert "is inside of --dataset_dir" in only(inside)
 
 
+@pytest.mark.parametrize("option", ["dataset_dir", "output_dir", "exclude", "cache_dir", "weights", "folds_file"])
+def test_a_path_that_the_command_line_reads_as_a_number(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path, checkpoint: Path, option: str
+) -> None:
+    expected = f"--{option}: the command line reads this path as 20241125; write ./ before it"
+    assert only(train(capsys, drawn_dataset, tmp_path, **{option: 20241125})).startswith(expected)
+    if option in ("dataset_dir", "output_dir"):
+        assert only(infer(capsys, checkpoint, drawn_dataset, **{option: 20241125})).startswith(expected)
+
+
+def test_a_checkpoint_that_the_command_line_reads_as_a_number(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path
+) -> None:
+    settings = tiny(inference=True) | {"dataset_dir": str(drawn_dataset), "checkpoint": 0.5}
+    line = only(stopped(capsys, "inference.json", **settings))
+    assert line.startswith("--checkpoint: the command line reads this path as 0.5; write ./ before it")
+
+
+def test_a_folder_for_prepared_images_that_can_not_be_written(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for folder, reason in ((f"{tmp_path}/file", "is a file"), ("/proc/nope", "/proc can't be written to")):
+        line = only(train(capsys, drawn_dataset, tmp_path, cache_dir=folder))
+        assert line.startswith(f"--cache_dir {folder}: ")
+        assert reason in line
+
+
 def test_a_nested_option_that_does_nothing(drawn_dataset: Path, tmp_path: Path) -> None:
     arguments = ["training", "--config_file", TRAIN, "--dataset_dir", str(drawn_dataset), "--train#epochs", "5"]
     result = run_bundle(*arguments, cwd=tmp_path)

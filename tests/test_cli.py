@@ -181,3 +181,23 @@ def test_plausibility_prints_a_table_and_exits_with_0(perfect: Path, drawn_datas
     header, *rows = (tmp_path / "table.csv").read_text().splitlines()
     assert header == "image_name,score,plausible,severity,part,bones,finding"
     assert len({row.split(",")[0] for row in rows}) == 10
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "expected"),
+    [
+        ("audit", "file", "file is a file; expected a folder to write to"),
+        ("audit", "file/below", "file is a file; expected a folder to write to"),
+        ("folds", "folder", "folder is a folder; expected a file to write"),
+        ("folds", "file/folds.json", "file is a file; expected a folder to write to"),
+    ],
+)
+def test_a_result_that_can_not_be_written_is_refused_before_the_work(
+    tmp_path: Path, command: str, out: str, expected: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    result = handseg(command, str(tmp_path / "data that nobody has read"), "--out", str(tmp_path / out))
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert expected in line

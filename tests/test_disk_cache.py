@@ -92,6 +92,40 @@ def test_a_broken_file_is_written_again(items: list[Any], tmp_path: Path) -> Non
     assert reads(dataset(items, folder)) == 0
 
 
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(4), bytes(99), b'{"a": 1}', b"\x80\x02}"])
+def test_any_other_file_is_written_again(items: list[Any], tmp_path: Path, content: bytes) -> None:
+    fill(items, tmp_path / "cache")
+    for path in (tmp_path / "cache").glob("*.pt"):
+        path.write_bytes(content)
+    assert reads(dataset(items, tmp_path / "cache")) == 3
+    assert reads(dataset(items, tmp_path / "cache")) == 0
+
+
+def test_pixels_that_the_disk_has_changed_are_read_anew(items: list[Any], tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    expected = dataset(items, None)[0]
+    fill(items, folder)
+    for path in folder.glob("*.pt"):
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle] ^= 1
+        path.write_bytes(content)
+    found = dataset(items, folder)
+    assert torch.equal(found[0]["image"], expected["image"])
+    assert torch.equal(found[0]["label"], expected["label"])
+    assert reads(found) == 2, "the first is written again"
+
+
+def test_a_file_of_the_same_time_and_size_is_another(items: list[Any], tmp_path: Path) -> None:
+    folder, label = tmp_path / "cache", Path(items[0]["label"])
+    fill(items, folder)
+    stat, content = label.stat(), label.read_text()
+    label.write_text(content.replace("Radius", "Lunate"))
+    os.utime(label, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (label.stat().st_mtime_ns, label.stat().st_size) == (stat.st_mtime_ns, stat.st_size)
+    assert reads(dataset(items, folder)) == 1
+
+
 def test_processes_may_fill_one_folder_together(items: list[Any], tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     context = multiprocessing.get_context("fork")

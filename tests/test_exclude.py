@@ -100,3 +100,13 @@ def test_leaving_out_everything_is_refused(dataset: Path, tmp_path: Path) -> Non
     write_exclude(tmp_path / "exclude.txt", [(relative(dataset, image), "") for image in images_of(dataset)])
     with pytest.raises(DatasetError, match="leaves out all of them"):
         training_datalist(dataset, exclude=tmp_path / "exclude.txt")
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x0b", "\x85"])
+def test_names_with_marks_that_some_take_for_line_breaks_come_back(dataset: Path, tmp_path: Path, mark: str) -> None:
+    odd = (image := images_of(dataset)[0]).rename(image.with_name(f"a{mark}b.png"))
+    write_exclude(tmp_path / "exclude.txt", [(relative(dataset, odd), "why")])
+    assert read_exclude(tmp_path / "exclude.txt", dataset) == {odd: "why"}
+    content = (tmp_path / "exclude.txt").read_bytes()
+    (tmp_path / "exclude.txt").write_bytes(content.replace(b"\n", b"\r\n"))
+    assert read_exclude(tmp_path / "exclude.txt", dataset) == {odd: "why"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -329,3 +330,20 @@ def test_folders_behind_links_are_searched_once(tmp_path: Path) -> None:
     (root / "linked").symlink_to(outside)
     (outside / "loop").symlink_to(root)
     assert [path.relative_to(root).as_posix() for path in find_images(root)] == ["linked/a.png"]
+
+
+def test_a_folder_and_a_link_to_it_side_by_side_are_one(tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    for folder in ("b", "c/d"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "x.png").touch()
+    (root / "a").symlink_to(root / "b")
+    (root / "z").symlink_to(root / "c" / "d")
+    assert [path.relative_to(root).as_posix() for path in find_images(root)] == ["b/x.png", "c/d/x.png"]
+
+
+@pytest.mark.parametrize("name", [b"a\nb.png", b"a\rb.png", b"caf\xe9.png"])
+def test_a_name_that_no_list_can_hold_is_refused(tmp_path: Path, name: bytes) -> None:
+    (tmp_path / os.fsdecode(name)).touch()
+    with pytest.raises(ValueError, match=r"(a..b|caf.udce9)\.png': a name that can't stand in a CSV"):
+        find_images(tmp_path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import nbclient
 import nbformat
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 from handseg_monai.bones import INDEX
 from handseg_monai.data import labelled_items
+from handseg_monai.data.adapters import convert
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.report import survey
 
@@ -47,7 +50,66 @@ def test_explore(tmp_path: Path) -> None:
     assert len(pictures) == 9
 
 
+def first_cells(folder: Path, monkeypatch: pytest.MonkeyPatch, data: str, number: int = 3) -> dict[str, Any]:
+    """What the first cells define, run in a folder with a name of data."""
+    monkeypatch.setenv("HANDSEG_DATA", data)
+    monkeypatch.chdir(folder)
+    found: dict[str, Any] = {}
+    for cell in nbformat.read(NOTEBOOKS / "01_explore.ipynb", as_version=4).cells[:number]:
+        if cell.cell_type == "code":
+            exec(cell.source, found)
+    return found
+
+
+class TestData:
+    def test_a_relative_path_is_that_of_the_shell(
+        self, drawn_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "notebooks").mkdir()
+        (tmp_path / "data").symlink_to(drawn_dataset)
+        monkeypatch.setenv("PWD", str(tmp_path))
+        assert len(first_cells(tmp_path / "notebooks", monkeypatch, "data")["items"]) == 10
+        with pytest.raises(FileNotFoundError, match=r"in .*notebooks/gone or .*/gone; set HANDSEG"):
+            first_cells(tmp_path / "notebooks", monkeypatch, "gone")
+
+    def test_converted_labels_are_read(
+        self, drawn_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        images = drawn_dataset / "train" / "DCM"
+        for item in labelled_items(drawn_dataset / "train")[0]:
+            folder = tmp_path / "masks" / Path(item["image"]).stem
+            folder.mkdir(parents=True)
+            planes = read_truth(item["label"], (96, 72))
+            cv2.imwrite(str(folder / "Radius.png"), (255 * (planes >> INDEX["Radius"] & 1)).astype(np.uint8))
+        convert("masks", tmp_path / "masks", images, tmp_path / "labels", progress=False)
+        found = first_cells(tmp_path, monkeypatch, "labels")
+        assert len(found["items"]) == 10
+        assert set(found["found"].bones["bone"]) == {"Radius"}
+
+    def test_damaged_files_are_told_and_left_out(
+        self, drawn_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copytree(drawn_dataset, tmp_path / "data")
+        items, _ = labelled_items(tmp_path / "data" / "train")
+        Path(items[0]["image"]).write_bytes(Path(items[0]["image"]).read_bytes()[:200])
+        Path(items[3]["label"]).write_text("{")
+        found = first_cells(tmp_path, monkeypatch, "data")
+        assert [item["image"] for item in found["items"]] == [
+            item["image"] for n, item in enumerate(items) if n not in (0, 3)
+        ]
+        said = capsys.readouterr().out
+        assert items[0]["image"] in said
+        assert items[3]["label"] in said
+
+
 class TestSurvey:
+    def test_nothing_to_read_is_an_error(self, tmp_path: Path) -> None:
+        item: Any = {"image": str(tmp_path / "gone.png"), "label": str(tmp_path / "gone.json"), "subject": "a"}
+        with pytest.raises(ValueError, match=r"no labelled radiograph that can be read: .*gone\.png: no such file"):
+            survey([item], progress=False)
+        with pytest.raises(ValueError, match="nothing was given"):
+            survey([], progress=False)
+
     def test_tables_are_what_the_labels_hold(self, phantom_dataset: Path) -> None:
         items, _ = labelled_items(phantom_dataset / "train")
         items = items[:6]

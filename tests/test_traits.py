@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,31 @@ class TestMetadata:
             read_metadata(tmp_path / "n.xlsx")
         with pytest.raises(ValueError, match="no column 'ID' in the first row, which holds name, sex"):
             read_metadata(write_workbook(tmp_path / "m.xlsx", [["name", "sex"]]))
+
+    @pytest.mark.parametrize(
+        ("old", "new"), [(b"<", b"&"), (b"</sheetData>", b""), (b't="', b't="9'), (b'r="', b'r="?'), (b"1", b"x")]
+    )
+    def test_a_sheet_that_is_damaged_is_named(self, tmp_path: Path, old: bytes, new: bytes) -> None:
+        path, damaged = write_workbook(tmp_path / "m.xlsx", [["ID", "sex"], ["ID001", "F"]]), tmp_path / "d.xlsx"
+        with zipfile.ZipFile(path) as whole, zipfile.ZipFile(damaged, "w") as copy:
+            for name in whole.namelist():
+                content = whole.read(name)
+                copy.writestr(name, content.replace(old, new) if "sheet1" in name else content)
+        with pytest.raises(ValueError, match=r"d\.xlsx: "):
+            read_metadata(damaged)
+
+    def test_a_workbook_damaged_anywhere_is_read_or_named(self, tmp_path: Path) -> None:
+        path = write_workbook(tmp_path / "m.xlsx", [["ID", "sex"], ["ID001", "F"]])
+        content = path.read_bytes()
+        said = []
+        for place in range(0, len(content), 23):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+            try:
+                read_metadata(path)
+            except ValueError as error:
+                said.append(str(error))
+        assert len(said) > 20
+        assert all(line.startswith(f"{path}: ") for line in said)
 
     def test_the_table_of_phantoms_is_read_whole(self, phantom_dataset: Path) -> None:
         traits = dataset_traits(phantom_dataset, progress=False)

@@ -46,7 +46,7 @@ def read_exclude(path: str | Path, dataset_dir: str | Path) -> dict[Path, str]:
     """
     root = Path(str(dataset_dir))
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # names may hold further breaks of lines
     except OSError as error:
         raise ExcludeError(f"{path}: {error.strerror} (--exclude)") from error
     except UnicodeDecodeError as error:

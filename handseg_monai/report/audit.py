@@ -33,7 +33,11 @@ from handseg_monai.report.rings import BRIGHT, ring_brightness
 
 FIT = 0.4
 """Agreement of outlines and edges below which a label does not lie on its image's bones: true labels of phantoms have
-0.7 to 0.9, those of another hand up to 0.3. In a dataset of rough outlines half of their median, if that is less."""
+0.7 to 0.9, those of another hand up to 0.3. In a dataset of rough outlines half of their median, if that is less, but
+no less than :data:`NOISE`: where most labels are wrong their median is no measure."""
+NOISE = 0.3
+_BETTER = 2.0
+"""Factor by which a label must lie better once it is scaled."""
 _RESCALED = 0.02
 _CONSTANT = 0.02
 """Share of the range of grey below which percentiles 0.5 and 99.5 are one."""
@@ -65,11 +69,14 @@ class Audit:
         Those that exclude an image first, then by kind and path.
     own_ranges
         Whether hands were judged by the dataset's own ranges rather than by the frozen ones.
+    agreement
+        Median agreement of outlines and edges, 0 to 1; None where there are no labels to measure.
     """
 
     radiographs: tuple[Radiograph, ...]
     findings: tuple[AuditFinding, ...]
     own_ranges: bool
+    agreement: float | None = None
 
     @property
     def excluded(self) -> dict[str, str]:
@@ -142,7 +149,9 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
             for fault, bones, text in one.faults
         ]
     findings += _duplicates(seen, {f.image for f in findings if f.exclude})
-    return Audit(tuple(radiographs), tuple(sorted(findings, key=lambda f: f.rank)), own_ranges)
+    fits = [one.agreement for one in seen if one.agreement is not None]
+    agreement = float(np.median(fits)) if fits else None
+    return Audit(tuple(radiographs), tuple(sorted(findings, key=lambda f: f.rank)), own_ranges, agreement)
 
 
 def _look(radiograph: Radiograph) -> _Seen:
@@ -182,12 +191,16 @@ def _look(radiograph: Radiograph) -> _Seen:
         for bone, brightness in ring_brightness(image, label.planes, millimetres).items():
             if brightness >= BRIGHT:
                 seen.faults.append((Fault.RING, (NAMES[bone],), f"a ring on {NAMES[bone]}"))
+    elif 2 * seen.found.sum() < (expected := int(known_bones(radiograph.known).sum())):
+        bones = ", ".join(NAMES[k] for k in np.flatnonzero(seen.found))
+        seen.faults.append((Fault.MISSING, (), f"of {expected} bones only {bones} labelled"))
     return seen
 
 
 def _is_constant(image: np.ndarray) -> bool:
     low, high = np.percentile(image, (0.5, 99.5))
-    whole = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else float(np.abs(image).max())
+    # Files of 16 bits may hold data of 10.
+    whole = max(high, 255) if np.issubdtype(image.dtype, np.integer) else np.abs(image).max()
     return bool(high - low <= _CONSTANT * whole)
 
 
@@ -225,18 +238,20 @@ def _judge(seen: Sequence[_Seen]) -> bool:
     """Judge labels by the population; returns whether the dataset's own ranges were used."""
     own = population_ranges([one.hands[0][0] for one in seen if one.hands], load_ranges())
     fits = [one.agreement for one in seen if one.agreement is not None]
-    limit = min(FIT, 0.5 * float(np.median(fits))) if fits else 0.0
+    limit = min(FIT, max(NOISE, 0.5 * float(np.median(fits)))) if fits else 0.0
     labelled = [(one.found, known_bones(one.radiograph.known)) for one in seen if one.found is not None]
     found_in, known_in = np.array(labelled, np.int64).reshape(-1, 2, NUM_BONES).sum(axis=0)
     common = (known_in >= POPULATION) & (found_in >= _COMMON * known_in)
     for one in seen:
-        if one.agreement is not None and one.agreement < limit:
+        if one.agreement is not None and one.agreement < FIT:
             scale, agreement = one.rescaled
-            if agreement >= FIT and abs(scale - 1) > _RESCALED:
+            if agreement >= max(FIT, _BETTER * one.agreement) and abs(scale - 1) > _RESCALED:
                 one.faults.append((Fault.SCALE, (), _scale_text(scale)))
-            else:
+            elif one.agreement < limit:
                 text = f"the label does not lie on the bones: outlines and edges agree by {one.agreement:.2f} of 1"
                 one.faults.append((Fault.MISFIT, (), text))
+        if any(fault in (Fault.SCALE, Fault.MISFIT) for fault, _, _ in one.faults):
+            one.faults = [fault for fault in one.faults if fault[0] is not Fault.RING]
         doubled = {bones for fault, bones, _ in one.faults if fault is Fault.DOUBLED}
         unknown = {NAMES[k] for k in np.flatnonzero(~known_bones(one.radiograph.known))}
         found, late = _suited(one.hands, own, unknown)
@@ -262,16 +277,19 @@ def _suited(
     best: tuple[list[LabelFault], frozenset[int]] | None = None
     for hand, ranges in hands:
         judged_by = own if own is not None and ranges.age == ADULT else ranges
-        faults = [
-            fault
-            for fault in label_faults(hand, judged_by)
-            if not (fault[0] is Fault.MISSING and set(fault[1]) <= set(unknown))
-        ]
+        judged = label_faults(hand, judged_by)
+        if judged and judged_by is own and not _swaps(judged):  # where a swap is common, own ranges allow for it
+            judged = _swaps(label_faults(hand, ranges)) + judged
+        faults = [fault for fault in judged if not (fault[0] is Fault.MISSING and set(fault[1]) <= set(unknown))]
         if best is None or len(faults) < len(best[0]):
             best = faults, ranges.late
         if not faults:
             break
     return best or ([], frozenset())
+
+
+def _swaps(faults: Sequence[LabelFault]) -> list[LabelFault]:
+    return [fault for fault in faults if fault[0] is Fault.SWAPPED]
 
 
 def _duplicates(seen: Sequence[_Seen], excluded: set[str]) -> list[AuditFinding]:

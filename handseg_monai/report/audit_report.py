@@ -14,7 +14,7 @@ from rich.table import Table
 from handseg_monai.data.exclude import write_exclude
 from handseg_monai.drawing import save
 from handseg_monai.files import atomic_open, atomic_path
-from handseg_monai.report.audit import Audit
+from handseg_monai.report.audit import FIT, Audit
 from handseg_monai.report.audit_findings import NOTES, Fault
 from handseg_monai.report.audit_pictures import audit_sheet
 
@@ -90,6 +90,11 @@ def print_audit(result: Audit) -> None:
         print(f"{finding.image}: {finding.text}")
     if len(result.findings) > _SHOWN:
         print(f"… and {len(result.findings) - _SHOWN} more in audit.csv")
+    if result.agreement is not None and result.agreement < FIT:
+        print(
+            "most labels do not lie on the bones: outlines and edges agree by "
+            f"{result.agreement:.2f} of 1 in the median image, 0.7 to 0.9 is usual; do they belong to these images?"
+        )
     ranges = "the dataset's own ranges" if result.own_ranges else "the ranges of phantoms"
     images = len({f.image for f in result.findings})
     print(

@@ -86,6 +86,8 @@ def _across(
         ]
         over = np.where(beside, seen - np.array(usual), -np.inf).max(axis=1)
         contrast = shaft - float(np.median(seen[beside]))
+        if contrast == 0:
+            return None
         sides.append(over / max(abs(contrast), _FAINT * grey, 1e-6) * np.sign(contrast))
     # A ring may lie aslant: its two sides are some millimetres apart along the bone.
     window = np.ones((2 * _OFFSET + 1, 1), np.uint8)

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from handseg_monai.bitplanes import boxes, reduce, shared_areas
 from handseg_monai.bones import ALL_KNOWN, BONES, NUM_BONES
-from handseg_monai.data.images import read_radiograph
-from handseg_monai.data.items import Item
+from handseg_monai.data.images import UnreadableImageError, read_radiograph
+from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.data.wrist import wrist_deviation
 from handseg_monai.metrics.plausibility import judge_by_age
@@ -44,11 +44,14 @@ class Survey:
     overlaps
         float64 (29, 29): share of the smaller bone of a pair that the other covers, mean over the images that have
         both; NaN where none has, and on the diagonal.
+    problems
+        Of each image that was left out, as it or its label can't be read: why.
     """
 
     images: pd.DataFrame
     bones: pd.DataFrame
     overlaps: np.ndarray
+    problems: tuple[str, ...]
 
 
 def survey(items: Sequence[Item], progress: bool = True) -> Survey:
@@ -68,14 +71,18 @@ def survey(items: Sequence[Item], progress: bool = True) -> Survey:
 
     Raises
     ------
-    LabelError, UnreadableImageError
-        A file can't be read; ``handseg audit`` names all such files.
+    ValueError
+        There is no item, or none that can be read.
     """
-    images, bones = [], []
+    images, bones, problems = [], [], []
     covered, pairs = (np.zeros((NUM_BONES, NUM_BONES)) for _ in range(2))
     for item in tqdm(items, desc="survey", unit="image", disable=None if progress else True):
-        radiograph = read_radiograph(item["image"])
-        planes = read_truth(item["label"], radiograph.shape)
+        try:
+            radiograph = read_radiograph(item["image"])
+            planes = read_truth(item["label"], radiograph.shape)
+        except (UnreadableImageError, LabelError) as error:
+            problems.append(str(error))
+            continue
         height, width = planes.shape
         rows: list[dict[str, Any]] = []
         for k, (down, across) in boxes(planes):
@@ -96,10 +103,12 @@ def survey(items: Sequence[Item], progress: bool = True) -> Survey:
         covered += shared
         pairs += both
         images.append(_image_row(item, radiograph, planes))
+    if not images:
+        raise ValueError(f"no labelled radiograph that can be read: {problems[0] if problems else 'nothing was given'}")
     with np.errstate(invalid="ignore"):
         overlaps = covered / pairs
     np.fill_diagonal(overlaps, np.nan)
-    return Survey(pd.DataFrame(images), pd.DataFrame(bones), overlaps)
+    return Survey(pd.DataFrame(images), pd.DataFrame(bones), overlaps, tuple(problems))
 
 
 def _image_row(item: Item, radiograph: np.ndarray, planes: np.ndarray) -> dict[str, object]:

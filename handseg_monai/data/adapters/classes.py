@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,17 +53,25 @@ def read_classes(path: str | Path) -> dict[str, Meaning]:
     Raises
     ------
     ValueError
-        Not such a file, or a bone in it that there is not. The message names the file and every such bone.
+        Not such a file, a class that comes twice, or bones that there are not. The message names the file and them.
     """
     path = Path(path)
+    twice: list[str] = []
+
+    def distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        twice.extend(name for name, number in Counter(name for name, _ in pairs).items() if number > 1)
+        return dict(pairs)
+
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=distinct)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror} (--classes)") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object of class -> bone, list of bones, or null")
+    if twice:
+        raise ValueError(f"{path}: class {twice[0]!r} comes twice; expected each class once")
     wrong = []
     for name, meaning in content.items():
         for bone in meaning if isinstance(meaning, list) else [] if meaning is None else [meaning]:

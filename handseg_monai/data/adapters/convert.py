@@ -104,7 +104,7 @@ def convert(
     skip_unlabelled
         Leave out images of which the source holds nothing, rather than stop.
     rows_first
-        Of NIfTI label maps: the first axis counts rows.
+        Of NIfTI, label maps or masks: the first axis counts rows.
     progress
         Show a progress bar on a terminal.
 
@@ -121,14 +121,14 @@ def convert(
     _require_own(out)
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
         raise ValueError(f"--out {out} lies in {source}, whose files are taken for labels; choose another folder")
-    if rows_first and form != "labelmap":
-        raise ValueError(f"--rows-first is for NIfTI label maps, not for {form}")
+    if rows_first and form not in ("labelmap", "masks"):
+        raise ValueError(f"--rows-first is for NIfTI, label maps or masks, not for {form}")
     folder = Images(images)
     people = Subjects(folder, subject, subjects)
     given = (read_classes(classes) if classes else {}) | dict.fromkeys(ignore)
     adapter, usual = ADAPTERS[form]
-    if form == "labelmap":
-        adapter = partial(read_label_maps, rows_first=rows_first)
+    if rows_first:
+        adapter = partial(read_label_maps if form == "labelmap" else read_masks, rows_first=True)
     labels = adapter(Path(source), folder, given, missing or usual)
     faults = _double(labels, folder, relative_names)
     unlabelled = [label for label in labels if not label.known]
@@ -163,6 +163,9 @@ def convert(
                 write_planes(part / path, planes)
         if not items and not faults:
             faults.append(f"{source}: no image with a label")
+        if form != "submission":  # whose empty fields say absent
+            drawn = np.any([counts > 0 for counts in pixels], axis=0)
+            faults += _drop_undrawn(items, sum(1 << k for k in np.flatnonzero(drawn).tolist()))
         if faults:
             raise LabelError("\n".join([f"{source}: {len(faults)} faults, nothing was written:", *faults]))
         write_datalist(part / DATALIST, items, f"{form}: {source}")
@@ -183,6 +186,17 @@ def _draw(label: Label) -> np.ndarray:
         return label.draw(shape) & np.int32(label.known)
     except ValueError as error:
         raise LabelError(f"{label.source}: {error}") from error
+
+
+def _drop_undrawn(items: list[Item], drawn: int) -> list[str]:
+    """Make bones unknown that no image of the source has: many are declared, or have empty masks, that nobody drew."""
+    for item in items:
+        item["known"] &= drawn
+    return [
+        f"{item['image']}: no bone is labelled in it, its masks are empty; take them out of the source"
+        for item in items
+        if not item["known"]
+    ]
 
 
 def _double(labels: list[Label], images: Images, relative_names: bool) -> list[str]:

@@ -126,7 +126,7 @@ class Subjects:
         if self._pattern is not None:
             match = self._pattern.search(name)
             subject = (match.group(1) if self._pattern.groups else match.group()) if match else None
-            if not subject:
+            if not subject or not subject.strip():
                 raise ValueError(f"{image}: --subject {self._pattern.pattern!r} finds no subject in {name!r}")
             return subject
         return name.rpartition("/")[0] or without_suffix(name)
@@ -136,14 +136,15 @@ def _read_table(path: Path, images: Images) -> dict[Path, str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            rows, columns = list(reader), reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: can't be read as CSV ({error}) (--subjects)") from error
-    if not {"image", "subject"} <= set(reader.fieldnames or ()):
-        raise ValueError(f"{path}: columns {', '.join(reader.fieldnames or ())}; expected image and subject")
+    if not {"image", "subject"} <= set(columns):
+        raise ValueError(f"{path}: columns {', '.join(columns) or 'none'}; expected image and subject")
     table: dict[Path, str] = {}
     for number, row in enumerate(rows, 2):
-        if not row["image"] or not row["subject"]:
+        subject = (row["subject"] or "").strip()
+        if not row["image"] or not subject:
             raise ValueError(f"{path}, line {number}: expected an image and a subject")
         if not images.has(row["image"]):
             continue  # a table of a whole data set serves each part of it
@@ -151,6 +152,6 @@ def _read_table(path: Path, images: Images) -> dict[Path, str]:
             image = images.find(row["image"])
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
-        if table.setdefault(image, row["subject"]) != row["subject"]:
+        if table.setdefault(image, subject) != subject:
             raise ValueError(f"{path}, line {number}: image {row['image']} has two subjects")
     return table

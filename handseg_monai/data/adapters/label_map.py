@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 
 from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
 from handseg_monai.data.adapters.images import Images
-from handseg_monai.data.adapters.label import Label, Missing, require_size
-from handseg_monai.data.adapters.pixels import LABEL_SUFFIXES, read_pixels, stem_of
+from handseg_monai.data.adapters.label import Label, Missing
+from handseg_monai.data.adapters.pixels import LABEL_SUFFIXES, read_fitting, read_pixels, stem_of
 from handseg_monai.data.items import LabelError
 from handseg_monai.files import find_files
 
@@ -31,8 +32,8 @@ def read_label_maps(
     """
     if not given:
         raise LabelError(f'{source}: label maps need --classes, for example {{"1": "Radius", "2": "Ulna"}}')
-    if wrong := [name for name in given if not name.isdecimal() or int(name) == 0]:
-        raise LabelError(f"{source}: class {wrong[0]!r} of --classes; expected the numbers of a label map, from 1")
+    if wrong := [name for name in given if not re.fullmatch("[1-9][0-9]*", name)]:
+        raise LabelError(f"{source}: class {wrong[0]!r} of --classes; expected the numbers of a label map, 1, 2, …")
     files = find_files(source) if source.is_dir() else []
     if not files:
         raise LabelError(f"{source}: no label maps in it; looked for {', '.join(LABEL_SUFFIXES)}")
@@ -57,13 +58,7 @@ def read_label_maps(
 
 
 def _draw(path: Path, classes: Classes, given: frozenset[str], rows_first: bool, shape: tuple[int, int]) -> np.ndarray:
-    pixels = read_pixels(path, rows_first)
-    if pixels.shape != shape and pixels.shape == shape[::-1] and path.name.lower().endswith((".nii", ".nii.gz")):
-        raise ValueError(
-            f"NIfTI whose axes are {'columns, rows' if rows_first else 'rows, columns'}, by the image's size; "
-            f"{'leave out' if rows_first else 'give'} --rows-first"
-        )
-    require_size(pixels.shape, shape)
+    pixels = read_fitting(path, shape, rows_first)
     planes = np.zeros(shape, np.int32)
     for value in np.unique(pixels):
         if value == 0:

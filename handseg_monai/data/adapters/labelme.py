@@ -52,6 +52,7 @@ def read_labelme(source: Path, images: Images, given: Mapping[str, Meaning], mis
         name = own if images.has(own) else str(content.get("imagePath") or own)
         try:
             image = images.find(name)
+            _require_one_image(content, image, images)
         except ValueError as error:
             faults.append(f"{path}: {error}")
             continue
@@ -61,6 +62,16 @@ def read_labelme(source: Path, images: Images, given: Mapping[str, Meaning], mis
     if faults:
         raise LabelError("\n".join(faults))
     return labels
+
+
+def _require_one_image(content: dict[str, Any], image: Path, images: Images) -> None:
+    """Refuse a file named after one image whose ``imagePath`` is another one; one that is not there may be outdated."""
+    try:
+        stated = images.find(str(content.get("imagePath") or ""))
+    except ValueError:
+        return
+    if stated != image:
+        raise ValueError(f"named after {image}, but its 'imagePath' is {stated}; rename the file or mend it")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
 from handseg_monai.data.adapters.images import Images
 from handseg_monai.data.adapters.label import Label, Missing, require_size
-from handseg_monai.data.adapters.pixels import PIXEL_SUFFIXES, read_pixels, stem_of
+from handseg_monai.data.adapters.pixels import PIXEL_SUFFIXES, read_fitting, stem_of
 from handseg_monai.data.items import LabelError
 from handseg_monai.files import find_files
 
@@ -20,16 +20,19 @@ Mask = tuple[Path, int | None]
 """A file, and the channel of it where it is a stack."""
 
 
-def read_masks(source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing) -> list[Label]:
+def read_masks(
+    source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing, rows_first: bool = False
+) -> list[Label]:
     """Read per-bone masks; for the parameters see :func:`handseg_monai.data.adapters.convert`.
 
     ``SOURCE/<image>/<class>.png``, ``SOURCE/<class>/<image>.png`` (either order, other formats too), or
     ``SOURCE/<image>.npy``, (C, H, W), whose classes are the channels' numbers, ``"0"``, ``"1"``, …
+    ``rows_first``: see :func:`~handseg_monai.data.adapters.pixels.read_pixels`.
 
     Raises
     ------
     LabelError
-        Files that belong to no image, or to no class. All of them are listed.
+        Files that belong to no image, or to no class, or two to one image and class. All of them are listed.
     """
     if not source.is_dir():
         raise LabelError(f"{source}: no such folder; expected masks in <image>/<class>.png or <class>/<image>.png")
@@ -40,6 +43,11 @@ def read_masks(source: Path, images: Images, given: Mapping[str, Meaning], missi
             _sort(path, path.relative_to(source), images, of_image)
         except ValueError as error:
             faults.append(f"{path}: {error}")
+    for image, masks in of_image.items():
+        seen: dict[str, Path] = {}
+        for name, (path, _) in masks:
+            if (other := seen.setdefault(name.lower(), path)) != path:
+                faults.append(f"{image}: two masks of {name}, {other} and {path}; expected one")
     if faults:
         raise LabelError("\n".join(faults))
     if not of_image:
@@ -51,7 +59,7 @@ def read_masks(source: Path, images: Images, given: Mapping[str, Meaning], missi
         here = classes.known(name for name, _ in masks)
         drawn = [(name, mask) for name, mask in masks if name in classes.bone_of]
         known = anywhere if here and missing == "absent" else here
-        labels.append(Label(image, str(masks[0][1][0].parent), known, partial(_draw, drawn, classes)))
+        labels.append(Label(image, str(masks[0][1][0].parent), known, partial(_draw, drawn, classes, rows_first)))
     return labels
 
 
@@ -83,17 +91,20 @@ def _channels(path: Path) -> int:
     if not isinstance(stack, np.ndarray):
         raise ValueError("an archive of NumPy; expected one array, .npy")
     shape = stack.shape
-    if len(shape) != 3:
+    if len(shape) != 3 or not shape[0]:
         raise ValueError(f"an array of shape {shape}; expected a stack (C, H, W)")
     return int(shape[0])
 
 
-def _draw(masks: list[tuple[str, Mask]], classes: Classes, shape: tuple[int, int]) -> np.ndarray:
+def _draw(masks: list[tuple[str, Mask]], classes: Classes, rows_first: bool, shape: tuple[int, int]) -> np.ndarray:
     planes = np.zeros(shape, np.int32)
     for name, (path, channel) in masks:
         try:
-            pixels = read_pixels(path) if channel is None else np.load(path, mmap_mode="r", allow_pickle=False)[channel]
-            require_size(pixels.shape, shape)
+            if channel is None:
+                pixels = read_fitting(path, shape, rows_first)
+            else:
+                pixels = np.load(path, mmap_mode="r", allow_pickle=False)[channel]
+                require_size(pixels.shape, shape)
             if pixels.dtype.kind not in "biuf":
                 raise ValueError(f"pixels of type {pixels.dtype}; expected numbers")
             if not np.isfinite(pixels).all():

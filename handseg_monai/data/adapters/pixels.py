@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from handseg_monai.data.adapters.label import require_size
+
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
 PIXEL_SUFFIXES = (*LABEL_SUFFIXES, ".npy")
 
@@ -53,6 +55,24 @@ def read_pixels(path: Path, rows_first: bool = False) -> np.ndarray:
             raise ValueError("a picture in colours; expected one channel of class numbers, or a palette")
         pixels = colours[..., 0]
     return _whole(pixels)
+
+
+def read_fitting(path: Path, shape: tuple[int, int], rows_first: bool) -> np.ndarray:
+    """Read the values of a label image as :func:`read_pixels` does, which must have the (height, width) of its image.
+
+    Raises
+    ------
+    ValueError
+        See :func:`read_pixels`, or another size; of NIfTI whose axes are exchanged the message says so.
+    """
+    pixels = read_pixels(path, rows_first)
+    if pixels.shape != shape and pixels.shape == shape[::-1] and path.name.lower().endswith((".nii", ".nii.gz")):
+        raise ValueError(
+            f"NIfTI whose axes are {'columns, rows' if rows_first else 'rows, columns'}, by the image's size; "
+            f"{'leave out' if rows_first else 'give'} --rows-first"
+        )
+    require_size(pixels.shape, shape)
+    return pixels
 
 
 def _nifti(path: Path, rows_first: bool) -> np.ndarray:

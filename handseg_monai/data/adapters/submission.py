@@ -31,6 +31,7 @@ def read_submission(source: Path, images: Images, given: Mapping[str, Meaning], 
     except OSError as error:
         raise LabelError(f"{source}: {error.strerror}") from error
     classes = resolve(NAMES, given, source)
+    held = {bone for of_image in texts.values() for bone, text in zip(NAMES, of_image, strict=True) if text is not None}
     labels = []
     faults = []
     for name, of_image in texts.items():
@@ -39,7 +40,8 @@ def read_submission(source: Path, images: Images, given: Mapping[str, Meaning], 
         except ValueError as error:
             faults.append(f"{source}: {error}")
             continue
-        rows = [bone for bone, text in zip(NAMES, of_image, strict=True) if text is not None or missing == "absent"]
+        rows = {bone for bone, text in zip(NAMES, of_image, strict=True) if text is not None}
+        rows = held if rows and missing == "absent" else rows
         labels.append(Label(image, f"{source}, image {name}", classes.known(rows), partial(_draw, of_image, classes)))
     if faults:
         raise LabelError("\n".join(faults))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,6 @@ def read_metadata(path: str | Path) -> dict[str, Person]:
     """
     try:
         from openpyxl import load_workbook
-        from openpyxl.utils.exceptions import InvalidFileException
     except ImportError as error:
         raise ImportError(f"{path}: reading it needs openpyxl: pip install openpyxl") from error
     try:
@@ -74,8 +72,10 @@ def read_metadata(path: str | Path) -> dict[str, Person]:
         book.close()
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"{path}: not a workbook (.xlsx), or damaged ({error})") from error
+    except Exception as error:  # of a damaged workbook openpyxl raises whatever its parts raise
+        raise ValueError(
+            f"{path}: not a workbook (.xlsx), or damaged ({str(error) or type(error).__name__})"
+        ) from error
     place = _places(rows[0] if rows else [])
     if "ID" not in place:
         shown = ", ".join(_clean(cell) for cell in rows[0]) if rows else "nothing"
