@@ -333,7 +333,10 @@ def thresholds(
     import monai.bundle
 
     from handseg_monai import bundle_root
+    from handseg_monai.files import require_out
     from handseg_monai.handlers import first_checkpoint
+
+    require_out(out)
 
     root = bundle_root()
     weights = checkpoint or first_checkpoint("runs/train/model.pt", root / "models" / "model.pt")

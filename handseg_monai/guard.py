@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import math
 import os
 import re
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable
@@ -51,9 +54,7 @@ def check_options() -> None:
         A top-level option that neither a file holds nor another item refers to, or a nested one whose place the files
         don't hold (an argument of a component may be new). The message names the closest one.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not create_workflow.__code__:
-        frame = frame.f_back
+    frame = _command()
     if frame is None:
         return
     workflow, config_file = frame.f_locals["workflow_"], frame.f_locals["config_file"]
@@ -74,6 +75,47 @@ def check_options() -> None:
         place, _, last = name.replace("::", "#").rpartition("#")
         if place and name not in files and "_target_" not in (files.get(place) or {}):
             raise ValueError(f"option --{name} is unknown: {config_file} holds no {last} in {place}")
+
+
+def _command() -> FrameType | None:
+    """The frame of ``monai.bundle.create_workflow`` that this is called from, if any."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not create_workflow.__code__:
+        frame = frame.f_back
+    return frame
+
+
+_BESIDE = frozenset({"setup", "rank", "device", "finalize", "+finalize", "num_workers", "sw_batch_size", "output_dir"})
+"""Ids of a configuration that results do not depend on."""
+
+
+def asked_for() -> str:
+    """Return a text that differs between bundle runs that may give different results.
+
+    It stands for the content of the configuration files and for the options of the command line, found as by
+    :func:`check_options`, but for where and how the work is done. A workflow that was made in another way has a text of
+    its own each time.
+    """
+    frame = _command()
+    if frame is None:
+        return secrets.token_hex()
+    contents = ConfigParser.load_config_files(frame.f_locals["config_file"])
+    options = {name: str(value) for name, value in frame.f_locals["_args"].items() if name not in _BESIDE}
+    kept = {name: value for name, value in contents.items() if name not in _BESIDE}
+    return hashlib.sha256(json.dumps([kept, options], sort_keys=True).encode()).hexdigest()
+
+
+def refuse_options(*names: str) -> None:
+    """Refuse options of the command line that a configuration sets itself.
+
+    Raises
+    ------
+    ValueError
+        One of ``names`` was given.
+    """
+    frame = _command()
+    if frame is not None and (given := [name for name in names if name in frame.f_locals["_args"]]):
+        raise ValueError(f"--{given[0]}: each network of an ensemble has its own, as its checkpoint says")
 
 
 def flag(value: object) -> bool:
@@ -125,6 +167,7 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "sw_batch_size": (int, 1, math.inf),
     "num_workers": (int, 0, math.inf),
     "size": (int, 32, math.inf),
+    "frame": (int, 32, math.inf),
     "overlap": (float, 0, 0.99),
     "least_piece": (float, 0.0, 1.0),
     "most_covered": (float, 0.0, 1.0),
@@ -135,7 +178,7 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
 
 
 def check_numbers(**numbers: object) -> None:
-    """Refuse numbers out of range, by the name of their option; ``size`` may be None.
+    """Refuse numbers out of range, by the name of their option; ``size`` and ``frame`` may be None.
 
     Raises
     ------
@@ -144,7 +187,7 @@ def check_numbers(**numbers: object) -> None:
     """
     for name, value in numbers.items():
         kind, least, most = _LIMITS[name]
-        if name == "size" and value is None:
+        if name in ("size", "frame") and value is None:
             continue
         right = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
         if not right or not least <= value <= most:  # type: ignore[operator]

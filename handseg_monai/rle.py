@@ -159,7 +159,8 @@ def parse_many(texts: Sequence[str | float | None], pixels: Sequence[int] | None
         ends = np.cumsum([0, *map(len, plain)])
         limits = np.full(len(plain), 10**18, np.int64) if pixels is None else np.asarray(pixels, np.int64)
         first = np.empty(len(plain) + 1, np.int64)
-        start, end = np.empty((2, len(buffer) // 4 + 1), np.int64)
+        # A text of n runs has 4 n - 1 characters at least.
+        start, end = np.empty((2, (len(buffer) + len(plain)) // 4), np.int64)
         if read_runs(buffer, ends[:-1], ends[1:], limits, first, start, end):
             return Runs(first, start[: first[-1]], end[: first[-1]])
     # Something is unusual: one by one tells what.

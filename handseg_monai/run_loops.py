@@ -26,7 +26,7 @@ def read_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
     first
         int64 (M + 1,), filled: mask k has the runs ``first[k]`` to ``first[k + 1] - 1``.
     start, end
-        int64, at least L / 4 + 1 of each, filled: 0-based pixels at which runs begin and end.
+        int64, at least (L + M) / 4 of each, filled: 0-based pixels at which runs begin and end.
 
     Returns
     -------

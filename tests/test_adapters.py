@@ -236,7 +236,7 @@ class TestKnown:
             convert(form, tmp_path / source, tmp_path / "images", tmp_path / f"out {form}")
             require_same(tmp_path / f"out {form}", some)
 
-    @pytest.mark.parametrize("form", ["coco", "masks", "stacks", "submission", "labelmap"])
+    @pytest.mark.parametrize("form", ["coco", "submission", "labelmap"])
     def test_a_bone_that_no_image_has_is_unknown_though_it_is_declared(
         self, tmp_path: Path, labels: Labels, form: str
     ) -> None:
@@ -245,19 +245,6 @@ class TestKnown:
         if form == "coco":
             write_coco(source, two)
             _edit(lambda c: c["categories"].extend({"id": 50 + k, "name": n} for k, n in enumerate(NAMES[:27])))(source)
-        elif form == "masks":
-            write_masks(source, two)
-            for image in labels:
-                cv2.imwrite(str(source / image.stem / "Lunate.png"), np.zeros(SHAPE, np.uint8))
-        elif form == "stacks":
-            source.mkdir()
-            (tmp_path / "classes.json").write_text(json.dumps({str(k): name for k, name in enumerate(NAMES)}))
-            for image, polygons in two.items():
-                stack = np.zeros((len(NAMES), *SHAPE), np.uint8)
-                for name, outline in polygons.items():
-                    stack[INDEX[name]] = mask_of(outline)
-                np.save(source / f"{image.stem}.npy", stack)
-            classes = tmp_path / "classes.json"
         elif form == "submission":
             write_submission(source, labels)
             rows = source.read_text().splitlines()
@@ -268,17 +255,8 @@ class TestKnown:
                 cv2.imwrite(str(source / f"{image.stem}.png"), flat_map(polygons))
             classes = tmp_path / "classes.json"
             classes.write_text(json.dumps(CLASS_MAP))
-        name = "masks" if form == "stacks" else form
-        convert(name, source, tmp_path / "images", tmp_path / "out", classes=classes, missing="absent")
+        convert(form, source, tmp_path / "images", tmp_path / "out", classes=classes, missing="absent")
         assert {known for _, known, _ in converted(tmp_path / "out").values()} == {bits("Radius", "Ulna")}
-
-    def test_an_image_of_empty_masks_of_what_no_image_has_is_named(self, tmp_path: Path, labels: Labels) -> None:
-        write_masks(tmp_path / "source", {p: {"Radius": q["Radius"]} for p, q in labels.items()})
-        folder = tmp_path / "source" / next(iter(labels)).stem
-        (folder / "Radius.png").unlink()
-        cv2.imwrite(str(folder / "Lunate.png"), np.zeros(SHAPE, np.uint8))
-        with pytest.raises(LabelError, match=r"hand0\.png: no bone is labelled in it, its masks are empty"):
-            convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
 
     def test_a_class_of_several_outlines_is_their_union(self, tmp_path: Path, labels: Labels) -> None:
         """Rings that cross leave no hole."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def test_the_csv_gives_the_planes_back_in_the_order_of_the_datalist(tmp_path: Pa
 
 def test_an_image_that_is_missing_or_comes_twice_is_an_error_and_the_old_file_stays(tmp_path: Path) -> None:
     (tmp_path / "submission.csv").write_text("old")
-    for names, fault in ((["a"], "image b is missing"), (["a", "a", "b"], "image a comes where b was expected")):
+    for names, fault in ((["a"], "image b is missing"), (["a", "a", "b"], "image a comes twice")):
         writer = SubmissionWriter(tmp_path, _items("a", "b"))
         writer.start()
         for name in names:
@@ -105,14 +106,23 @@ def test_a_kill_while_the_csv_is_written_leaves_the_old_file(tmp_path: Path) -> 
         f"""
         import os, signal
         import handseg_monai.handlers.submission as submission
+        from contextlib import contextmanager
         from tests.test_submission import _items, _planes, _step
-        images = submission._images
-        def dying(path):
-            for number, rows in enumerate(images(path)):
-                if number == 2:
+        whole = submission.atomic_open
+        class Dying:
+            def __init__(self, file):
+                self.file, self.writes = file, 0
+            def write(self, text):
+                self.writes += 1
+                if self.writes == 3:
+                    self.file.flush()
                     os.kill(os.getpid(), signal.SIGKILL)
-                yield rows
-        submission._images = dying
+                self.file.write(text)
+        @contextmanager
+        def dying(path):
+            with whole(path) as file:
+                yield Dying(file) if path.name == "submission.csv" else file
+        submission.atomic_open = dying
         names = [str(i) for i in range(9)]
         writer = submission.SubmissionWriter({str(tmp_path)!r}, _items(*names))
         writer.start()
@@ -131,7 +141,13 @@ JOB = {"checkpoint": "a", "threshold": 0.5}
 
 
 def _started(folder: Path, names: list[str], job: dict[str, object] | None = JOB) -> SubmissionWriter:
-    writer = SubmissionWriter(folder, _items(*names), job=job)
+    images = folder.with_name(f"{folder.name}_images")
+    images.mkdir(exist_ok=True)
+    items = [Item(image=str(images / re.sub(r"\W", "_", name)), name=name) for name in names]
+    for item in items:
+        if not Path(item["image"]).exists():
+            Path(item["image"]).write_text(item["name"])
+    writer = SubmissionWriter(folder, items, job=job)
     writer.start()
     return writer
 
@@ -169,6 +185,31 @@ class TestGoingOn:
     def test_another_job_begins_anew(self, tmp_path: Path, job: dict[str, object] | None) -> None:
         names = self.left(tmp_path)
         assert len(_started(tmp_path, names, job).remaining()) == 5
+
+    def test_an_image_whose_file_has_changed_is_done_again(self, tmp_path: Path) -> None:
+        names = self.left(tmp_path)
+        changed = tmp_path.with_name(f"{tmp_path.name}_images") / "b"
+        changed.write_text("another radiograph")
+        again = _started(tmp_path, names)
+        assert [item["name"] for item in again.remaining()] == ["b", "d", "e"]
+        for name in ("b", "d", "e"):
+            again.append(_step(name, _planes(100)))
+        again.finish()
+        texts = read_csv(tmp_path / "submission.csv")
+        assert list(texts) == names
+        assert np.array_equal(decode_planes(texts["b"], SHAPE), _planes(100))
+        assert np.array_equal(decode_planes(texts["c"], SHAPE), _planes(2))
+
+    def test_images_that_have_changed_places_come_in_the_new_order(self, tmp_path: Path) -> None:
+        names = self.left(tmp_path)[::-1]
+        again = _started(tmp_path, names)
+        for item in again.remaining():
+            again.append(_step(item["name"], _planes(self.NAMES.index(item["name"]))))
+        again.finish()
+        texts = read_csv(tmp_path / "submission.csv")
+        assert list(texts) == names
+        for seed, name in enumerate(self.NAMES):
+            assert np.array_equal(decode_planes(texts[name], SHAPE), _planes(seed)), name
 
     def test_wherever_a_part_is_torn_what_is_whole_counts(self, tmp_path: Path) -> None:
         self.left(tmp_path)

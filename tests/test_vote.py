@@ -53,6 +53,13 @@ def test_many_texts_are_parsed_as_one_is(texts: list[str | float | None]) -> Non
         np.testing.assert_array_equal(runs.end[own], expected.sum(axis=1))
 
 
+@pytest.mark.parametrize("count", [1, 5, 29, 1000])
+def test_many_short_texts_are_all_read(count: int) -> None:
+    runs = parse_many([f"{1 + n % 9} 1" for n in range(count)])
+    assert runs.start.tolist() == [n % 9 for n in range(count)]
+    assert vote([runs, runs], count, [1, 1], 2) == [f"{1 + n % 9} 1" for n in range(count)]
+
+
 @pytest.mark.parametrize(
     "bad", ["1", "0 3", "3 0", "1 4 3 2", "5 1 1 1", "a b", "1 2 -3 4", "1.5 2", "34 3", f"1 {10**18}", "1,2", "1 2;"]
 )

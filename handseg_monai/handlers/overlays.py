@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from monai.engines import Workflow
 from handseg_monai import drawing
 from handseg_monai.data.images import read_radiograph
 from handseg_monai.data.items import Item
+
+logger = logging.getLogger(__name__)
 
 
 def _planes(value: Any) -> np.ndarray:
@@ -92,12 +95,15 @@ class OverlayWriter:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
     def write(self, engine: Workflow) -> None:
-        """Write the pictures of one iteration; images that failed have none."""
+        """Write the pictures of one iteration; images that failed, or can't be read any more, have none."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             if "failure" in batch:
                 continue
-            small, planes = drawing.fit(
-                read_radiograph(self.paths[batch["name"]]), _planes(output["pred"]), self.long_side
-            )
+            try:
+                radiograph = read_radiograph(self.paths[batch["name"]])
+                small, planes = drawing.fit(radiograph, _planes(output["pred"]), self.long_side)
+            except (OSError, ValueError) as error:
+                logger.warning("no overlay: %s has changed since it was segmented (%s)", batch["name"], error)
+                continue
             path = self.output_dir / f"{batch['name']}.jpg"
             drawing.save(path, drawing.overlay(drawing.grey8(small), planes))

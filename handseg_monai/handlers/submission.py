@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import heapq
+import io
 import json
-import os
 import re
 import shutil
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +21,7 @@ import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 
-from handseg_monai.bones import NAMES, NUM_BONES
+from handseg_monai.bones import NAMES
 from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_open
 from handseg_monai.rle import HEADER, encode_planes, rows
@@ -48,7 +47,7 @@ class SubmissionWriter:
     by :meth:`finish`.
 
     A run that was killed leaves its parts, and the next one of the same job goes on from there, on any number of ranks:
-    :meth:`remaining` are the images that it still has to do.
+    :meth:`remaining` are the images that it still has to do, those whose file has changed since among them.
 
     Parameters
     ----------
@@ -76,6 +75,7 @@ class SubmissionWriter:
         self.failures: dict[str, str] = {}
         self._done: frozenset[str] | None = None
         self._run = 0
+        self._paths = {item["name"]: item["image"] for item in data}
         self._masks: IO[str] | None = None
         self._encoder = ThreadPoolExecutor(max_workers=1)
         self._waiting: deque[Future[None]] = deque()
@@ -112,20 +112,20 @@ class SubmissionWriter:
                         file.write(self.job)
             for path in self._parts.glob("failures.*"):
                 path.unlink()
-            for path in self._parts.glob("masks.*"):
-                _cut_torn(path)
         idist.barrier()
-        parts = list(self._parts.glob("masks.*"))
-        self._done = frozenset(image[0][0] for path in parts for image in _images(path))
-        self._run = 1 + max((int(path.name.split(".")[1]) for path in parts), default=0)
+        parts = self._of_kind("masks")
+        source = {name: text for path in self._of_kind("sources") for name, text in _read(path)}
+        done = {name for path in parts for name, *_ in _images(path)}
+        now = {item["name"]: _identity(item["image"]) for item in self.data if item["name"] in done}
+        self._done = frozenset(name for name, identity in now.items() if identity and source.get(name) == identity)
+        self._run = 1 + max(map(_run_of, parts), default=0)
         # No rank may write before all of them have read.
         idist.barrier()
         self._masks = self._part("masks").open("a", newline="", encoding="utf-8")
         self._lock(self._masks)
         self._part("failures").touch()
-        done = len(self.data) - len(self.remaining())
-        if done and idist.get_rank() == 0:
-            print(f"{done} of {len(self.data)} images are done already: {self._parts}")
+        if (count := len(self._done)) and idist.get_rank() == 0:
+            print(f"{count} of {len(self.data)} images are done already: {self._parts}")
 
     def _lock(self, file: IO[Any]) -> None:
         """Hold a part for as long as its file is open: a killed run's ranks may live on without their launcher."""
@@ -180,8 +180,6 @@ class SubmissionWriter:
             An image of the datalist is missing from the parts, or comes twice.
         """
         self.flush()
-        if self._masks is not None:
-            self._masks.close()
         idist.barrier()
         self.failures = {name: reason for path in self._parts.glob("failures.*") for name, reason in _read(path)}
         idist.barrier()
@@ -190,6 +188,9 @@ class SubmissionWriter:
             self._write_submission()
             shutil.rmtree(self._parts)
             self._report()
+        # Until here the parts are this run's alone.
+        if self._masks is not None:
+            self._masks.close()
         idist.barrier()
         if self.failures:
             sys.exit(1)
@@ -210,29 +211,39 @@ class SubmissionWriter:
     def _part(self, kind: str) -> Path:
         return self._parts / f"{kind}.{self._run}.{idist.get_rank()}.csv"
 
+    def _of_kind(self, kind: str) -> list[Path]:
+        """Parts of all runs, the oldest first."""
+        return sorted(self._parts.glob(f"{kind}.*"), key=_run_of)
+
     def _append(self, name: str, planes: torch.Tensor) -> None:
         if self._masks is None:
             raise RuntimeError("SubmissionWriter.start() comes before the run")
         texts = encode_planes(planes[0].cpu().numpy().astype(np.int32, copy=False))
+        with self._part("sources").open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerow((name, _identity(self._paths[name])))
         csv.writer(self._masks, lineterminator="\n").writerows(rows(name, texts))
         self._masks.flush()
 
     def _write_submission(self) -> None:
-        order = {item["name"]: i for i, item in enumerate(self.data)}
-        expected = iter([name for name in order if name not in self.failures])
-        parts = [
-            filter(lambda image_rows: image_rows[0][0] in order, _images(path)) for path in self._parts.glob("masks.*")
-        ]
-        with atomic_open(self.path) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEADER)
-            for image_rows in heapq.merge(*parts, key=lambda image_rows: order[image_rows[0][0]]):
-                name, awaited = image_rows[0][0], next(expected, None)
-                if name != awaited:
-                    raise RuntimeError(f"{self._parts}: image {name} comes where {awaited} was expected")
-                writer.writerows(image_rows)
-            if (missing := next(expected, None)) is not None:
-                raise RuntimeError(f"{self._parts}: image {missing} is missing")
+        place: dict[str, tuple[Path, int, int]] = {}
+        for path in self._of_kind("masks"):
+            new = _run_of(path) == self._run
+            for name, start, end in _images(path):
+                if new and name in place:
+                    raise RuntimeError(f"{self._parts}: image {name} comes twice")
+                if new or name in (self._done or ()):
+                    place[name] = path, start, end
+        expected = [item["name"] for item in self.data if item["name"] not in self.failures]
+        if (missing := next((name for name in expected if name not in place), None)) is not None:
+            raise RuntimeError(f"{self._parts}: image {missing} is missing")
+        with ExitStack() as stack:
+            files = {path: stack.enter_context(path.open("rb")) for path in {path for path, *_ in place.values()}}
+            out = stack.enter_context(atomic_open(self.path))
+            csv.writer(out, lineterminator="\n").writerow(HEADER)
+            for name in expected:
+                path, start, end = place[name]
+                files[path].seek(start)
+                out.write(files[path].read(end - start).decode("utf-8"))
 
     def _write_failures(self) -> None:
         path = self.output_dir / "failures.csv"
@@ -252,20 +263,36 @@ def _read(path: Path) -> Iterator[list[str]]:
         yield from csv.reader(file)
 
 
-def _images(path: Path) -> Iterator[list[list[str]]]:
-    """Yield the rows of a part, 29 at a time."""
-    lines = _read(path)
-    while image_rows := list(islice(lines, NUM_BONES)):
-        yield image_rows
+def _images(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield each whole image of a part: its name, and the bytes where its rows begin and end.
 
-
-def _cut_torn(path: Path) -> None:
-    """Cut off the image at the end of a part that a kill has left unfinished."""
-    whole = 0
+    One that a kill has left unfinished at the end is passed over.
+    """
+    start, block = 0, b""
     with path.open("rb") as file:
         for line in iter(file.readline, b""):
-            if _LAST_ROW.search(line):
-                whole = file.tell()
-    os.truncate(path, whole)
-    if any([row[1:2] for row in image] != _BONES or len({row[0] for row in image}) > 1 for image in _images(path)):
-        os.truncate(path, 0)
+            block += line
+            # A name may hold a line that looks like the last row: then the rows are not 29 of one name.
+            if _LAST_ROW.search(line) and (name := _name_of(block)) is not None:
+                end = file.tell()
+                yield name, start, end
+                start, block = end, b""
+
+
+def _name_of(block: bytes) -> str | None:
+    image_rows = list(csv.reader(io.StringIO(block.decode("utf-8"), newline="")))
+    names = {row[0] for row in image_rows}
+    return names.pop() if len(names) == 1 and [row[1:2] for row in image_rows] == _BONES else None
+
+
+def _run_of(path: Path) -> int:
+    return int(path.name.split(".")[1])
+
+
+def _identity(path: str | Path) -> str:
+    """Text that differs once a file is another one or has changed; empty where there is none."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return ""
+    return f"{Path(path).resolve()} {stat.st_size} {stat.st_mtime_ns}"

@@ -163,7 +163,7 @@ def convert(
                 write_planes(part / path, planes)
         if not items and not faults:
             faults.append(f"{source}: no image with a label")
-        if form != "submission":  # whose empty fields say absent
+        if form not in ("submission", "masks"):  # whose empty fields and masks say absent
             drawn = np.any([counts > 0 for counts in pixels], axis=0)
             faults += _drop_undrawn(items, sum(1 << k for k in np.flatnonzero(drawn).tolist()))
         if faults:
@@ -189,13 +189,11 @@ def _draw(label: Label) -> np.ndarray:
 
 
 def _drop_undrawn(items: list[Item], drawn: int) -> list[str]:
-    """Make bones unknown that no image of the source has: many are declared, or have empty masks, that nobody drew."""
+    """Make bones unknown that no image of the source has: many are declared that nobody drew."""
     for item in items:
         item["known"] &= drawn
     return [
-        f"{item['image']}: no bone is labelled in it, its masks are empty; take them out of the source"
-        for item in items
-        if not item["known"]
+        f"{item['image']}: no bone is drawn in it; take it out of the source" for item in items if not item["known"]
     ]
 
 
