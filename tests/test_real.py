@@ -42,6 +42,7 @@ def test_every_real_radiograph_gives_29_rows_at_its_own_size(tmp_path: Path) -> 
         window=512,
         overlays=False,
         least_piece=0.0,
+        most_covered=1.0,
     )
     texts = read_csv(tmp_path / "submission.csv")
     paths = find_images(folder)
