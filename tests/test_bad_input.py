@@ -6,12 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow, create_workflow
+from monai.engines.utils import IterationEvents
 
+from handseg_monai.bones import NAMES
 from handseg_monai.handlers import CheckpointError, first_checkpoint
 from handseg_monai.rle import read_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, run_here, save_untrained, tiny
@@ -198,6 +202,58 @@ def test_a_number_out_of_range_is_named(
     assert line.startswith(f"--{option} {value!r}")
 
 
+@pytest.mark.parametrize("frame", [0, -5, "abc"])
+def test_a_frame_that_is_no_size(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, checkpoint: Path, frame: object
+) -> None:
+    assert only(infer(capsys, checkpoint, drawn_dataset, frame=frame)).startswith(f"--frame {frame!r}: expected")
+
+
+def test_options_that_an_ensemble_s_checkpoints_decide(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, checkpoint: Path
+) -> None:
+    lines = stopped(
+        capsys,
+        "inference.json",
+        "ensemble.json",
+        dataset_dir=str(drawn_dataset),
+        checkpoints=[str(checkpoint)],
+        size=128,
+    )
+    assert only(lines) == "--size: each network of an ensemble has its own, as its checkpoint says"
+
+
+def test_a_run_goes_on_where_a_killed_one_of_the_same_options_was(
+    drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.json").write_text(json.dumps(dict.fromkeys(NAMES, 0.4)))
+    options: dict[str, Any] = {
+        "dataset_dir": str(drawn_dataset / "train" / "DCM"),
+        "output_dir": str(tmp_path / "out"),
+        "checkpoint": str(checkpoint),
+        "threshold": str(tmp_path / "t.json"),
+    } | tiny(inference=True)
+
+    def begun_and_left(**changed: Any) -> str:
+        """Begin a run, and leave it after two images."""
+        bundle = create_workflow(config_file=INFER, workflow_type="infer", **(options | changed))
+        said = capsys.readouterr().out
+        bundle.evaluator.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda engine: engine.terminate())
+        bundle.run()
+        writer = bundle.parser.get_parsed_content("submission_writer")
+        writer.flush()
+        writer._masks.close()
+        return said
+
+    assert "done already" not in begun_and_left()
+    assert "2 of 10 images are done already" in begun_and_left(num_workers=1)
+    assert "4 of 10 images are done already" in begun_and_left()
+    assert "done already" not in begun_and_left(**{"preprocessing#transforms#1#lower": 3.0})
+    assert "2 of 10 images are done already" in begun_and_left(**{"preprocessing#transforms#1#lower": 3.0})
+    (tmp_path / "t.json").write_text(json.dumps(dict.fromkeys(NAMES, 0.6)))
+    assert "done already" not in begun_and_left(**{"preprocessing#transforms#1#lower": 3.0})
+
+
 def test_folders_that_can_not_be_meant(
     capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path, checkpoint: Path
 ) -> None:
@@ -328,6 +384,27 @@ def test_bad_images_among_good_ones(drawn_dataset: Path, tmp_path: Path, checkpo
         assert any(name in line and reason in line for line in failures.splitlines())
         assert name in result.stderr
     assert len(list((tmp_path / "out" / "overlays").glob("*.jpg"))) == 3
+
+
+def test_pictures_of_images_that_vanish_are_left_out(
+    drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are read a second time for their pictures, after they were segmented."""
+    images = tmp_path / "images"
+    images.mkdir()
+    paths = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[:2]
+    for path in paths:
+        shutil.copy(path, images)
+    options = {"dataset_dir": str(images), "output_dir": str(tmp_path / "out"), "checkpoint": str(checkpoint)}
+    bundle = ConfigWorkflow(INFER, workflow_type="infer", **options, **(tiny(inference=True) | {"overlays": True}))
+    bundle.initialize()
+    bundle.evaluator.add_event_handler(
+        IterationEvents.FORWARD_COMPLETED, lambda engine: (images / engine.state.batch["name"][0]).unlink()
+    )
+    bundle.run()
+    bundle.finalize()
+    assert list(read_csv(tmp_path / "out" / "submission.csv")) == [path.name for path in paths]
+    assert f"no overlay: {paths[0].name}" in "".join(capsys.readouterr())
 
 
 def test_an_image_that_vanishes_while_it_runs_is_listed(

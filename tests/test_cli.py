@@ -120,6 +120,7 @@ def test_audit_lists_findings_with_code_0_and_refuses_bad_input_with_code_2(
         ["phantom", "out", "--subjects", "0"],
         ["phantom", "out", "--subjects", "1", "--preset", "impossible"],
         ["thresholds", "nowhere"],
+        ["thresholds", ".", "--out", "."],
         ["demo", "--nonsense"],
         ["no-such-command"],
     ],
