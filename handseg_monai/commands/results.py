@@ -1,0 +1,120 @@
+"""Commands that judge results and show them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class MissingRows(StrEnum):
+    """What to do with images or rows that a CSV lacks."""
+
+    ERROR = "error"
+    ZERO = "zero"
+    SKIP = "skip"
+
+
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    truth: Annotated[Path, typer.Option(help="Dataset in the competition's layout, one of its splits, or converted.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.csv and evaluation.json.")] = None,
+    missing: Annotated[
+        MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")
+    ] = MissingRows.ERROR,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Outlines (NSD, HD95) and overlaps too, about half a second an image.")
+    ] = False,
+    spacing: Annotated[
+        float | None, typer.Option(help="Millimetres a pixel of all images, for NSD at 1 mm; DICOM tells its own.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="OTHER.csv", help="Submission of the same images to compare with.")
+    ] = None,
+) -> None:
+    """Print the Dice of a submission by bone, at each image's own size, and compare two of them."""
+    from handseg_monai.files import require_out
+    from handseg_monai.metrics.evaluation import evaluate as evaluate_csv
+    from handseg_monai.metrics.evaluation_report import compare, print_comparison, print_evaluation, write_evaluation
+
+    if spacing is not None and not detail:
+        raise ValueError("--spacing goes with --detail")
+    if out is not None:
+        require_out(out, folder=True)
+    result = evaluate_csv(prediction, truth, missing.value, detail=detail, spacing=spacing)
+    other = evaluate_csv(against, truth, missing.value) if against is not None else None
+    print_evaluation(result)
+    if other is not None:
+        print_comparison(str(against), str(prediction), compare(other, result))
+    if out is not None:
+        write_evaluation(result, out)
+        print(f"{out}/evaluation.csv, {out}/evaluation.json")
+
+
+def joints(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    points: Annotated[
+        Path, typer.Option(help="CSV of marked joints: image, joint, x, y (pixels), distal_bone, proximal_bone.")
+    ],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images. Not needed where the points have columns height, width.")
+    ] = None,
+    within: Annotated[float, typer.Option(help="Pixels within which both bones must come to the point.")] = 12.0,
+    out: Annotated[Path | None, typer.Option(help="CSV to write, a row for each joint.")] = None,
+) -> None:
+    """Count the marked joints that a submission hits, on radiographs without masks."""
+    from handseg_monai.metrics.joints import joints as hit_joints
+    from handseg_monai.metrics.joints import print_joints
+
+    result = hit_joints(prediction, points, images, within)
+    print_joints(result)
+    if out is not None:
+        result.write(out)
+        print(out)
+
+
+def plausibility(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    images: Annotated[Path, typer.Option(help="Folder of the images.")],
+    out: Annotated[Path | None, typer.Option(help="CSV to write, a row for each finding.")] = None,
+) -> None:
+    """Judge each image's masks by what hands look like, the worst first; needs no labels."""
+    from handseg_monai.data.images import find_images
+    from handseg_monai.metrics.plausibility_report import judge_submission, print_judgements, write_judgements
+
+    judgements = judge_submission(prediction, images)
+    print_judgements(judgements)
+    if lacks := sorted(
+        path.name for path in find_images(images) if path.name not in {Path(n).name for n in judgements}
+    ):
+        print(f"{len(lacks)} images of {images} are not in {prediction}: {', '.join(lacks[:5])}")
+    if out is not None:
+        write_judgements(judgements, out)
+        print(out)
+
+
+def report(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    images: Annotated[Path, typer.Option(help="Folder of its images.")],
+    truth: Annotated[
+        Path | None, typer.Option(help="Dataset in the competition's layout, one of its splits, or converted.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    missing: Annotated[
+        MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")
+    ] = MissingRows.ERROR,
+    size: Annotated[int, typer.Option(help="Longer side of the pictures in pixels, at most.")] = 1024,
+) -> None:
+    """Write a page that shows each image with its bones' outlines, the worst first; it works without a network."""
+    from handseg_monai.report import write_report
+
+    result = write_report(prediction, images, out, truth, missing.value, long_side=size)
+    done = "taken as empty" if missing is MissingRows.ZERO else "left out"
+    for lacking, what in ((result.missing_images, "images"), (result.missing_rows, "rows")):
+        if lacking:
+            print(f"{len(lacking)} {what} that {prediction} lacks: {done}")
+    if result.evaluation is not None:
+        print(f"mean Dice {result.evaluation.mean_dice:.6f} of {len(result.names)} images")
+    print(f"{out}: {len(result.names)} images, {result.size / 1e6:.1f} MB")

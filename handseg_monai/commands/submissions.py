@@ -1,0 +1,92 @@
+"""Commands that make submissions better, join them, and hand them on."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class ExportForm(StrEnum):
+    """Forms that a submission can be exported to."""
+
+    PNG = "png"
+    LABELME = "labelme"
+    COCO = "coco"
+    NIFTI = "nifti"
+    DICOM_SEG = "dicom-seg"
+
+
+def thresholds(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled radiographs.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write, for inference's --threshold.")] = Path(
+        "thresholds.json"
+    ),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights; runs/train/model.pt, or else the shipped ones.")
+    ] = None,
+    fold: Annotated[int, typer.Option(help="Fold to choose on: the one that the weights have not seen.")] = 0,
+    folds_file: Annotated[Path | None, typer.Option(help="Folds that handseg folds wrote.")] = None,
+) -> None:
+    """Find the threshold of each bone's probability on a validation fold."""
+    from handseg_monai.thresholds import find_thresholds
+
+    find_thresholds(data, out, checkpoint=checkpoint, fold=fold, folds_file=folds_file)
+
+
+def vote(
+    submissions: Annotated[list[Path], typer.Argument(metavar="A.csv B.csv …", help="Submissions of the same images.")],
+    out: Annotated[Path, typer.Option(help="Submission to write.")],
+    min_votes: Annotated[
+        int | None, typer.Option(help="Submissions that must have a pixel; by default more than half.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Number for each submission, '2,1,1': a pixel needs more than half of the sum.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, to check runs against their sizes.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="Size of all images, to check runs against.")] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Vote on the images that all submissions have, where they differ.")
+    ] = False,
+) -> None:
+    """Make one submission from several by a vote on every pixel."""
+    from handseg_monai.export.vote import print_vote, vote_submissions
+
+    shape = None
+    if size is not None:
+        match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
+        if not match:
+            raise ValueError(f"--size: expected HxW, as 2048x2048, got {size!r}")
+        shape = int(match[1]), int(match[2])
+    result = vote_submissions(
+        submissions,
+        out,
+        min_votes=min_votes,
+        weights=weights.split(",") if weights is not None else None,
+        images=images,
+        size=shape,
+        common=common,
+    )
+    print_vote(result)
+    print(out)
+
+
+def export(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    images: Annotated[Path, typer.Option(help="Folder of its images.")],
+    to: Annotated[ExportForm, typer.Option(help="Form to write.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not hold anything yet.")],
+) -> None:
+    """Write a submission in the form that another tool reads; overlaps are kept."""
+    from handseg_monai.export.export import export as export_masks
+
+    missing = export_masks(prediction, images, to.value, out)
+    if missing:
+        done = "have no file" if to is ExportForm.PNG else "are written as absent"
+        print(f"{sum(missing.values())} rows that {prediction} lacks, of {len(missing)} images, {done}")
+    print(out)
