@@ -170,7 +170,9 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "frame": (int, 32, math.inf),
     "overlap": (float, 0, 0.99),
     "least_piece": (float, 0.0, 1.0),
+    "least_carpal_piece": (float, 0.0, 1.0),
     "most_covered": (float, 0.0, 1.0),
+    "most_alike": (float, 0.0, 1.0),
     "cache_rate": (float, 0, 1),
     "warmup": (float, 0, 1),
 }

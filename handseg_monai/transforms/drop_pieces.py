@@ -12,9 +12,10 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from handseg_monai.bitplanes import boxes
+from handseg_monai.bones import BONES, Group
 
 
-def drop_pieces(planes: np.ndarray, least: float) -> np.ndarray:
+def drop_pieces(planes: np.ndarray, least: float, least_carpal: float) -> np.ndarray:
     """Take off each bone the pieces that are small beside its largest one.
 
     Parameters
@@ -24,6 +25,8 @@ def drop_pieces(planes: np.ndarray, least: float) -> np.ndarray:
     least
         Area of the smallest piece to keep, share of the largest one's, 0 to 1; 1 keeps the largest one alone (of
         several as large: all). Pixels that touch at a corner belong to one piece.
+    least_carpal
+        The same of carpal bones, which no ring or splint crosses.
     """
     result = planes.copy()
     for bone, box in boxes(planes):
@@ -32,7 +35,8 @@ def drop_pieces(planes: np.ndarray, least: float) -> np.ndarray:
         if count < 3:
             continue
         area = stats[:, cv2.CC_STAT_AREA]
-        stray = area < least * area[1:].max()
+        share = least_carpal if BONES[bone].group is Group.CARPAL else least
+        stray = area < share * area[1:].max()
         stray[0] = False
         if stray.any():
             result[box] &= ~(stray[labels].astype(np.int32) << np.int32(bone))
@@ -46,22 +50,23 @@ class DropPiecesd(MapTransform):
     ----------
     keys
         Keys of bit planes, int32 (1, H, W), on any device. Items that carry ``failure`` pass unchanged.
-    least
-        See :func:`drop_pieces`; 0 keeps everything.
+    least, least_carpal
+        See :func:`drop_pieces`; 0 and 0 keep everything.
     """
 
-    def __init__(self, keys: KeysCollection, least: float) -> None:
+    def __init__(self, keys: KeysCollection, least: float, least_carpal: float) -> None:
         super().__init__(keys)
-        if not 0 <= least <= 1:
-            raise ValueError(f"least: expected a share from 0 to 1, got {least}")
-        self.least = least
+        for name, share in (("least", least), ("least_carpal", least_carpal)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1, got {share}")
+        self.least, self.least_carpal = least, least_carpal
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
-        if "failure" in result or self.least == 0:
+        if "failure" in result or self.least == self.least_carpal == 0:
             return result
         for key in self.keys:
             planes = result[key]
-            kept = drop_pieces(planes[0].cpu().numpy(), self.least)
+            kept = drop_pieces(planes[0].cpu().numpy(), self.least, self.least_carpal)
             result[key] = torch.from_numpy(kept)[None].to(planes.device)
         return result
