@@ -105,8 +105,8 @@ def asked_for() -> str:
     return hashlib.sha256(json.dumps([kept, options], sort_keys=True).encode()).hexdigest()
 
 
-def refuse_options(*names: str) -> None:
-    """Refuse options of the command line that a configuration sets itself.
+def refuse_options(*names: str, why: str = "each network of an ensemble has its own, as its checkpoint says") -> None:
+    """Refuse options of the command line that a configuration sets itself, or does without.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def refuse_options(*names: str) -> None:
     """
     frame = _command()
     if frame is not None and (given := [name for name in names if name in frame.f_locals["_args"]]):
-        raise ValueError(f"--{given[0]}: each network of an ensemble has its own, as its checkpoint says")
+        raise ValueError(f"--{given[0]}: {why}")
 
 
 def flag(value: object) -> bool:
@@ -175,6 +175,11 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "most_alike": (float, 0.0, 1.0),
     "cache_rate": (float, 0, 1),
     "warmup": (float, 0, 1),
+    "cycles": (int, 1, math.inf),
+    "cycle_growth": (int, 1, math.inf),
+    "lr_decay": (float, 0.001, 0.99),
+    "peak_decay": (float, 0.01, 1),
+    "plateau_patience": (int, 0, math.inf),
 }
 """Type, least and greatest value of options that are numbers."""
 

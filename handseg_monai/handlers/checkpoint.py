@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_path
@@ -158,19 +159,31 @@ class TrainingCheckpoint:
             sys.exit(0)
 
 
-_PROGRESS = {
-    *("last_epoch", "_step_count", "_last_lr"),
-    *("best", "num_bad_epochs", "cooldown_counter"),
-    *("T_cur", "T_i"),
-}
-"""What changes in a schedule as it is stepped; all else is its configuration."""
+_OF_PLATEAU = {"best", "num_bad_epochs", "cooldown_counter", "last_epoch", "_last_lr"}
+"""What changes in a schedule that follows a metric; all else is its configuration."""
 
 
 def _restore(part: Any, state: Mapping[str, Any]) -> None:
-    if isinstance(part, LRScheduler):
-        # A schedule goes on at its step, but to the end that is configured now: with more epochs, or another rate.
-        state = part.state_dict() | {key: value for key, value in state.items() if key in _PROGRESS}
+    if isinstance(part, ReduceLROnPlateau):
+        state = part.state_dict() | {key: value for key, value in state.items() if key in _OF_PLATEAU}
+    elif isinstance(part, LRScheduler):
+        _step_anew(part, state["last_epoch"])
+        return
     part.load_state_dict(state)
+
+
+def _step_anew(scheduler: LRScheduler, steps: int) -> None:
+    """Bring a new schedule, and the rates of its optimiser, to where so many steps would have brought them.
+
+    It goes on at its step, but to the end that is configured now: with more epochs, or another rate. Many of torch's
+    schedules make a rate from the one before, so that one restored by its state would keep what the old end made of it.
+    """
+    for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+        group["lr"] = rate
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
+        for _ in range(steps - scheduler.last_epoch):
+            scheduler.step()
 
 
 def prepare_run(folder: str | Path, resume: bool) -> None:

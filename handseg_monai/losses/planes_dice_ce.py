@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from handseg_monai.bitplanes import NUM_BONES
+from handseg_monai.losses.bone_weights import weights_of_bones
 from handseg_monai.losses.per_bone import strided
 
 _ON_CUDA = 8
@@ -28,8 +30,8 @@ class PlanesDiceCELoss(nn.Module):
         Added to the numerator and denominator of the Dice, as in MONAI.
     lambda_dice, lambda_ce
         Weights of the two terms, as in MONAI.
-    stride
-        As :class:`PerBoneLoss` has it.
+    stride, bone_weights
+        As :class:`PerBoneLoss` has them.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class PlanesDiceCELoss(nn.Module):
         lambda_dice: float = 1.0,
         lambda_ce: float = 1.0,
         stride: int = 1,
+        bone_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         if stride < 1:
             raise ValueError(f"stride: expected at least 1, got {stride}")
         self.stride = stride
+        self.bone_weights = weights_of_bones(bone_weights)
         self.smooth_nr, self.smooth_dr = smooth_nr, smooth_dr
         self.lambda_dice, self.lambda_ce = lambda_dice, lambda_ce
 
@@ -79,8 +83,11 @@ class PlanesDiceCELoss(nn.Module):
             logits, planes = logits[grid], planes[grid]
         bits = torch.arange(NUM_BONES, device=logits.device)
         counted = torch.ones(batch, NUM_BONES, device=logits.device) if known is None else known[:, None] >> bits & 1
+        counted = counted.float()
+        if self.bone_weights is not None:
+            counted = counted * counted.new_tensor(self.bone_weights)
         loss: torch.Tensor = _DiceCE.apply(
-            logits, planes, counted.float(), self.smooth_nr, self.smooth_dr, self.lambda_dice, self.lambda_ce
+            logits, planes, counted, self.smooth_nr, self.smooth_dr, self.lambda_dice, self.lambda_ce
         )
         return loss
 
@@ -120,7 +127,8 @@ class _DiceCE(torch.autograd.Function):
                 below[image, chunk] = probability.sum(dim=1) + mask.sum(dim=1) + smooth_dr
                 entropy[image, chunk] = softplus(x).sum(dim=1) - torch.linalg.vecdot(x, mask)
         ctx.save_for_backward(logits, planes, counted, above, below)
-        number = counted.sum().clamp_min(1)
+        number = counted.sum()
+        number = torch.where(number > 0, number, 1)
         ctx.weights = lambda_dice / number, lambda_ce / (number * logits.shape[-2] * logits.shape[-1])
         return (counted * (ctx.weights[0] * (1 - above / below) + ctx.weights[1] * entropy)).sum()
 
