@@ -199,6 +199,7 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, math.inf),
     "epochs": (int, 1, math.inf),
     "val_interval": (int, 1, math.inf),
+    "curves_interval": (int, 0, math.inf),
     "patience": (int, 1, math.inf),
     "batch_size": (int, 1, math.inf),
     "accumulate": (int, 1, math.inf),

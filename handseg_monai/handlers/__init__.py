@@ -1,6 +1,7 @@
 """Ignite handlers that MONAI lacks."""
 
 from handseg_monai.handlers.accumulation import AccumulationWeights, StepSchedule, steps_of_epoch
+from handseg_monai.handlers.bone_curves import TensorBoardBones, TensorBoardPrecisionRecall
 from handseg_monai.handlers.checkpoint import EarlyStopState, TrainingCheckpoint, prepare_run
 from handseg_monai.handlers.epoch_seed import EpochSeed
 from handseg_monai.handlers.known_metric import KnownMetricHandler
@@ -29,7 +30,9 @@ __all__ = [
     "OverlayWriter",
     "StepSchedule",
     "SubmissionWriter",
+    "TensorBoardBones",
     "TensorBoardOverlays",
+    "TensorBoardPrecisionRecall",
     "ThresholdSearch",
     "TrainingCheckpoint",
     "WeightAverage",
