@@ -242,6 +242,8 @@ def test_a_compiled_run_leaves_a_checkpoint_for_others(drawn_dataset: Path, tmp_
     """The graph is traced and run without the C++ compiler; the losses are the plain ones."""
     options = {"epochs": 1, "ema": 0.9}
     plain = losses_of(drawn_dataset, tmp_path / "plain", **options)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     compiled = losses_of(drawn_dataset, tmp_path / "compiled", compile=True, compile_backend="eager", **options)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     assert compiled == pytest.approx(plain, rel=1e-3)
