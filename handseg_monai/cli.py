@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from handseg_monai.commands import datasets, results, submissions
+from handseg_monai.commands import datasets, results, submissions, training
 
 # What needs torch or numba is imported inside its command, so that --help answers at once.
 
@@ -36,6 +36,7 @@ for command in (
     datasets.convert,
     datasets.folds,
     datasets.audit,
+    training.cross_validate,
     results.evaluate,
     results.joints,
     results.plausibility,

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from handseg_monai import bundle_root, drawing
+from handseg_monai.bundle_process import bundle_command, run_bundle
 from handseg_monai.files import atomic_open
 
 SUBJECTS, TEST_SUBJECTS, SIZE, PRESET = 32, 8, 512, "easy"
@@ -90,7 +88,8 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
     times["training"] = _bundle(
         out / "training.log",
         ["train.json", "finetune.json", "demo.json"],
-        {"run_id": "training", "dataset_dir": data, "output_dir": run, "seed": seed, "weights": weights},
+        {"dataset_dir": data, "output_dir": run, "seed": seed, "weights": weights},
+        run_id="training",
         echo=("train_loss", "Epoch["),
     )
     _say(f"4/5  inference on the test radiographs -> {result}")
@@ -144,30 +143,12 @@ def _make_room(out: Path) -> None:
     (out / MARK).touch()
 
 
-def _bundle(log: Path, configs: list[str], options: dict[str, object], echo: tuple[str, ...] = ()) -> float:
-    """Run ``python -m monai.bundle run``, its output in a log; progress bars and chosen lines are shown. Seconds."""
-    root = bundle_root()
-    files = ",".join(repr(str(root / "configs" / name)) for name in configs)
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", f"[{files}]", "--bundle_root", str(root)]
-    command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
-    shown = [f'"{text}"' if text.startswith("[") else shlex.quote(text) for text in command[1:]]
-    _say(f"     $ python {' '.join(shown)}")
-    start = time.perf_counter()
-    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
-    # Threads that wait by spinning make training ten times slower beside another busy program.
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with (
-        log.open("w", encoding="utf-8") as file,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=log.parent) as process,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            if any(part in line for part in echo):
-                _say(f"     {line.split(' - ')[-1].strip()}")
-    if process.returncode:
-        raise ChildProcessError(f"the command above ended with code {process.returncode}; its log is {log}")
-    return time.perf_counter() - start
+def _bundle(
+    log: Path, configs: list[str], options: dict[str, object], run_id: str = "run", echo: tuple[str, ...] = ()
+) -> float:
+    files = [bundle_root() / "configs" / name for name in configs]
+    arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    return run_bundle(bundle_command(run_id, files, arguments), log, echo, indent="     ", folder=log.parent)
 
 
 def _write_sheet(folder: Path, path: Path) -> None:

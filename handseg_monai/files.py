@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
 _UNLISTABLE = re.compile("[\n\r\ud800-\udfff]")
 
 
@@ -127,3 +132,28 @@ def atomic_open(path: str | Path) -> Iterator[IO[str]]:
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         yield file
         file.flush()
+
+
+@contextmanager
+def exclusive(path: str | Path, what: str) -> Iterator[int]:
+    """Hold a lock file and give its descriptor; a child that keeps it open holds the lock too, beyond our own end.
+
+    Parameters
+    ----------
+    path
+        The file, which is made and stays.
+    what
+        Words for what it guards.
+
+    Raises
+    ------
+    ValueError
+        Another process holds it.
+    """
+    with Path(path).open("a") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"{what}: another run still writes to it; end all of its processes first") from error
+        yield file.fileno()

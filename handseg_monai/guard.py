@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -17,6 +18,8 @@ from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from monai.bundle import ConfigParser, create_workflow
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -156,14 +159,51 @@ def check_window(window: int, size_divisor: int, network_name: str) -> None:
         )
 
 
+def check_compile(enabled: bool, backend: str) -> None:
+    """Refuse ``torch.compile`` where its backend can't run, by compiling a sum; without it nothing is tried.
+
+    Raises
+    ------
+    ValueError
+        No such backend, or it failed, as inductor does on a CPU without a C++ compiler.
+    """
+    if not enabled:
+        return
+    import torch
+
+    try:
+        torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(8))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"--compile true: the backend {backend} can't run here ({reason}); "
+            "install what it needs, such as a C++ compiler, give another --compile_backend, or leave it out"
+        ) from error
+
+
+def warn_of_patience(patience: int, val_interval: int, epochs: int) -> None:
+    """Say in a line that early stopping can't take place where the epochs end before the patience.
+
+    The first validation sets the score, and so many more without a better one must end before the last epoch.
+    """
+    if (patience + 1) * val_interval >= epochs:
+        logger.warning(
+            "no early stopping: --patience %s validations, one in %s epochs, do not run out in --epochs %s",
+            *(patience, val_interval, epochs),
+        )
+
+
 _LIMITS: dict[str, tuple[type, float, float]] = {
     "fold": (int, 0, math.inf),
     "num_folds": (int, 2, math.inf),
     "seed": (int, 0, math.inf),
     "epochs": (int, 1, math.inf),
     "val_interval": (int, 1, math.inf),
+    "curves_interval": (int, 0, math.inf),
     "patience": (int, 1, math.inf),
     "batch_size": (int, 1, math.inf),
+    "accumulate": (int, 1, math.inf),
+    "ema": (float, 0, 0.99999),
     "sw_batch_size": (int, 1, math.inf),
     "num_workers": (int, 0, math.inf),
     "size": (int, 32, math.inf),

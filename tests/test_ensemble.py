@@ -47,7 +47,9 @@ def network_files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return files
 
 
-def infer(data: Path, out: Path, checkpoints: list[Path], network_files: list[str]) -> dict[str, list[str | None]]:
+def infer(
+    data: Path, out: Path, checkpoints: list[Path], network_files: list[str], **more: Any
+) -> dict[str, list[str | None]]:
     run_here(
         *("inference.json", "ensemble.json"),
         dataset_dir=str(data / "train" / "DCM"),
@@ -55,6 +57,7 @@ def infer(data: Path, out: Path, checkpoints: list[Path], network_files: list[st
         checkpoints=[str(path) for path in checkpoints],
         network_files=network_files,
         **RUN,
+        **more,
     )
     return read_csv(out / "submission.csv")
 
@@ -73,6 +76,19 @@ def test_a_checkpoint_given_twice_is_that_checkpoint(
     one = read_csv(tmp_path / "one" / "submission.csv")
     assert infer(drawn_dataset, tmp_path / "two", [checkpoints["dynunet"]] * 2, network_files) == one
     assert any(text for texts in one.values() for text in texts)
+
+
+def test_a_compiled_ensemble_gives_the_masks_of_a_plain_one(
+    drawn_dataset: Path, checkpoints: dict[str, Path], network_files: list[str], tmp_path: Path
+) -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    members = list(checkpoints.values())
+    plain = infer(drawn_dataset, tmp_path / "plain", members, network_files)
+    assert not torch._dynamo.utils.counters["stats"]
+    compiled = infer(drawn_dataset, tmp_path / "out", members, network_files, compile=True, compile_backend="eager")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 1
+    assert compiled == plain
 
 
 def test_networks_that_see_differently_go_together(

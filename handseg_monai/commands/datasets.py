@@ -99,11 +99,27 @@ def convert(
     rows_first: Annotated[
         bool, typer.Option("--rows-first", help="The first axis of NIfTI counts rows, not columns.")
     ] = False,
+    confidence: Annotated[
+        Path | None, typer.Option(help="confidence.csv of a submission: bones below --least are unknown.")
+    ] = None,
+    least: Annotated[float, typer.Option(help="Confidence, 0 to 1, from which a bone of a submission is taken.")] = 0.9,
+    plausible: Annotated[
+        bool, typer.Option("--plausible", help="Leave out images of a submission that do not look like a hand.")
+    ] = False,
 ) -> None:
     """Convert labels of another form to the one that training reads; bones nobody has labelled stay unknown."""
     from handseg_monai.data.adapters import convert as convert_labels
     from handseg_monai.data.adapters.report import print_conversion
 
+    leave_out: list[str] = []
+    if plausible and form is LabelForm.SUBMISSION:
+        from handseg_monai.metrics.plausibility_report import judge_submission
+
+        judged = judge_submission(source, images)
+        leave_out = [name for name, judgement in judged.items() if not judgement.plausible]
+        print(f"{len(leave_out)} of {len(judged)} images are not plausible, left out (handseg plausibility says why)")
+    elif plausible:
+        raise ValueError(f"--plausible is for submissions, not for {form.value}")
     result = convert_labels(
         form.value,
         source,
@@ -117,6 +133,9 @@ def convert(
         relative_names=relative_names,
         skip_unlabelled=skip_unlabelled,
         rows_first=rows_first,
+        confidence=confidence,
+        least=least,
+        leave_out=leave_out,
     )
     print_conversion(result)
     print(f"{out}: {len(result.items)} images of {len({item['subject'] for item in result.items})} subjects")

@@ -24,6 +24,7 @@ from handseg_monai.data.images import (
 )
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
+from handseg_monai.data.pseudo_labels import with_pseudo_labels
 from handseg_monai.files import find_files
 
 logger = logging.getLogger(__name__)
@@ -78,19 +79,21 @@ def training_datalist(
     seed: int = 0,
     folds_file: str | Path | None = None,
     exclude: str | Path | None = None,
+    pseudo_labels: str | Path | None = None,
 ) -> dict[str, list[Item]]:
     """List a dataset's labelled radiographs as ``training`` and ``validation``; for the rest see :func:`split_items`.
 
     Images that ``exclude`` lists (:func:`~handseg_monai.data.exclude.read_exclude`) are left out of both; their number
-    is logged.
+    is logged. Those of ``pseudo_labels``, a converted data set, are added to ``training``
+    (:func:`~handseg_monai.data.pseudo_labels.with_pseudo_labels`).
 
     Raises
     ------
     DatasetError
-        No such folder, no labelled images in it, a list of images to leave out that does not fit it, or folds that
-        can't be made.
+        No such folder, no labelled images in it, a list of images to leave out that does not fit it, folds that can't
+        be made, or pseudo-labels that don't fit.
     """
-    lists = _training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude)
+    lists = _training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude, pseudo_labels)
     if exclude:
         named, used = len(excluding(exclude, dataset_dir)), sum(len(data) for data in lists.values())
         logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
@@ -104,12 +107,17 @@ def _training_datalist(
     seed: int,
     folds_file: str | Path | None,
     exclude: str | Path | None,
+    pseudo_labels: str | Path | None,
 ) -> dict[str, list[Item]]:
     items, faults = _labelled(dataset_dir, exclude)
+    pseudo, more_faults = _labelled(pseudo_labels) if pseudo_labels else ([], [])
+    faults += more_faults
     if faults:
         raise DatasetError("\n".join(faults))
     try:
         training, validation = split_items(items, fold, num_folds, seed, folds_file)
+        if pseudo_labels:
+            training = with_pseudo_labels(training, validation, pseudo)
     except ValueError as error:
         raise DatasetError(f"{dataset_dir}: {error}") from error
     return {"training": training, "validation": validation}
@@ -183,6 +191,7 @@ def check_training(
     folds_file: str | Path | None = None,
     world_size: int = 1,
     exclude: str | Path | None = None,
+    pseudo_labels: str | Path | None = None,
 ) -> None:
     """Check that training can begin: every image is whole, every label keeps the contract, the folds exist.
 
@@ -193,9 +202,12 @@ def check_training(
     """
     items, faults = _labelled(dataset_dir, exclude)
     faults += check_items(items)
+    if pseudo_labels:
+        pseudo, more_faults = _labelled(pseudo_labels)
+        faults += more_faults + check_items(pseudo)
     if faults:
         raise DatasetError("\n".join([f"{dataset_dir}: {len(faults)} faults, training does not begin:", *faults]))
-    lists = _training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude)
+    lists = _training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude, pseudo_labels)
     for name, data in lists.items():
         if len(data) < world_size:
             raise DatasetError(f"{dataset_dir}: {len(data)} {name} images for {world_size} ranks; expected one each")

@@ -1,5 +1,7 @@
 """Ignite handlers that MONAI lacks."""
 
+from handseg_monai.handlers.accumulation import AccumulationWeights, StepSchedule, steps_of_epoch
+from handseg_monai.handlers.bone_curves import TensorBoardBones, TensorBoardPrecisionRecall
 from handseg_monai.handlers.checkpoint import EarlyStopState, TrainingCheckpoint, prepare_run
 from handseg_monai.handlers.epoch_seed import EpochSeed
 from handseg_monai.handlers.known_metric import KnownMetricHandler
@@ -7,6 +9,7 @@ from handseg_monai.handlers.members import Member, load_members
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
 from handseg_monai.handlers.submission import SubmissionWriter
 from handseg_monai.handlers.threshold_search import ThresholdSearch
+from handseg_monai.handlers.weight_average import WeightAverage
 from handseg_monai.handlers.weights import (
     CheckpointError,
     begin_from,
@@ -18,16 +21,21 @@ from handseg_monai.handlers.weights import (
 )
 
 __all__ = [
+    "AccumulationWeights",
     "CheckpointError",
     "EarlyStopState",
     "EpochSeed",
     "KnownMetricHandler",
     "Member",
     "OverlayWriter",
+    "StepSchedule",
     "SubmissionWriter",
+    "TensorBoardBones",
     "TensorBoardOverlays",
+    "TensorBoardPrecisionRecall",
     "ThresholdSearch",
     "TrainingCheckpoint",
+    "WeightAverage",
     "begin_from",
     "fingerprint",
     "first_checkpoint",
@@ -35,5 +43,6 @@ __all__ = [
     "load_weights",
     "prepare_run",
     "publish_weights",
+    "steps_of_epoch",
     "trained_with",
 ]

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_path
+from handseg_monai.handlers.weight_average import WeightAverage
 from handseg_monai.handlers.weights import CheckpointError, load_weights
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class TrainingCheckpoint:
     ``model.pt`` holds the weights with the best score so far, ``last.pt`` all that training needs to go on: network,
     optimiser, schedule, scaler, epoch, best score and the counter of early stopping. Both are written beside and
     renamed, by rank 0 alone. (MONAI's ``CheckpointSaver`` writes in place, and forgets the best score on resuming.)
+    Where weights are averaged, ``model.pt`` holds the average, which is what was validated, and ``last.pt`` both.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ class TrainingCheckpoint:
     facts
         Plain values that inference needs to see images as training did, kept in the checkpoint: ``size``, ``window``
         and ``views`` (see :func:`trained_with`).
+    average
+        The average of the weights, if any.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class TrainingCheckpoint:
         trained_on: Sequence[Item] = (),
         before: Sequence[str] = (),
         facts: Mapping[str, Any] | None = None,
+        average: WeightAverage | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.network = network
@@ -72,6 +77,7 @@ class TrainingCheckpoint:
         self.trainer = trainer
         self.evaluator = evaluator
         self.states = dict(states)
+        self.average = average
         self.facts = {
             "network_name": network_name,
             "trained_on": sorted({*before, *(item["name"] for item in trained_on)}),
@@ -91,16 +97,18 @@ class TrainingCheckpoint:
         score = float(evaluator.state.metrics[evaluator.state.key_metric_name])
         if self.best_score is None or score > self.best_score:
             self.best_score = score
-            self._write(BEST, {"score": score})
+            averaged = self.average.state_dict() if self.average is not None else {}
+            self._write(BEST, {"score": score, "network": averaged or self.network.state_dict()})
 
     def save_last(self, trainer: Workflow) -> None:
         """Write ``last.pt``."""
-        scaler = getattr(trainer, "scaler", None)
-        parts = self.states | ({"scaler": scaler} if scaler is not None else {})
-        self._write(
-            LAST,
-            {"best_score": self.best_score, "states": {name: part.state_dict() for name, part in parts.items()}},
-        )
+        states = {name: part.state_dict() for name, part in self._parts().items()}
+        self._write(LAST, {"best_score": self.best_score, "states": states, "network": self.network.state_dict()})
+
+    def _parts(self) -> dict[str, Any]:
+        scaler = getattr(self.trainer, "scaler", None)
+        more = {"scaler": scaler, "average": self.average}
+        return self.states | {name: part for name, part in more.items() if part is not None}
 
     def report(self) -> None:
         """Print the best score and where its weights are."""
@@ -114,10 +122,7 @@ class TrainingCheckpoint:
     def _write(self, name: str, content: dict[str, Any]) -> None:
         if idist.get_rank() != 0:
             return
-        content |= {
-            "network": self.network.state_dict(),
-            "epoch": self.trainer.state.epoch,
-        } | self.facts
+        content |= {"epoch": self.trainer.state.epoch} | self.facts
         with atomic_path(self.folder / name) as part:
             torch.save(content, part)
 
@@ -138,8 +143,9 @@ class TrainingCheckpoint:
         if not {"states", "epoch", "best_score"} <= content.keys():
             raise CheckpointError(f"checkpoint {path}: no state of training, only weights; it can't be resumed from")
         self.facts["trained_on"] = sorted({*self.facts["trained_on"], *content.get("trained_on", ())})
-        scaler = getattr(self.trainer, "scaler", None)
-        parts = self.states | ({"scaler": scaler} if scaler is not None else {})
+        if self.average is not None:  # of a run that had none it begins here
+            self.average.load_state_dict(self.network.state_dict())
+        parts = self._parts()
         for name, part in parts.items():
             if name in content["states"]:
                 _restore(part, content["states"][name])

@@ -1,16 +1,16 @@
-"""Handler that seeds torch anew in each epoch, so that what is drawn in training survives a resume."""
+"""Handler that seeds all generators anew in each epoch, so that what is drawn in training survives a resume."""
 
 from __future__ import annotations
 
 import ignite.distributed as idist
 import numpy as np
-import torch
 from ignite.engine import Events
+from ignite.utils import manual_seed
 from monai.engines import Workflow
 
 
 class EpochSeed:
-    """Seed torch's generators with (seed, epoch, rank) as an epoch starts: dropout, the grid of a strided loss.
+    """Seed torch, NumPy and Python with (seed, epoch, rank) as an epoch starts: dropout, the grid of a strided loss.
 
     Parameters
     ----------
@@ -28,4 +28,4 @@ class EpochSeed:
     def begin(self, engine: Workflow) -> None:
         """Seed for the epoch that starts."""
         entropy = np.random.SeedSequence((self.seed, engine.state.epoch, idist.get_rank()))
-        torch.manual_seed(int(entropy.generate_state(1)[0]))
+        manual_seed(int(entropy.generate_state(1)[0]))

@@ -22,8 +22,12 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from handseg_monai.bones import NAMES
+from handseg_monai.data.confidence import HEADER as CONFIDENCE_HEADER
+from handseg_monai.data.confidence import confidence_rows
 from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_open
+from handseg_monai.inferers.coarse import confidences
+from handseg_monai.inferers.planes import PlanesInferer
 from handseg_monai.rle import HEADER, encode_planes, rows
 
 try:
@@ -59,6 +63,11 @@ class SubmissionWriter:
         Key of the bit planes in the engine's output, int32 (1, H, W).
     job
         What the masks depend on beside the images, plain values: parts of another job are thrown away. None: all are.
+    confident
+        The evaluator's inferer: ``confidence.csv`` is written too, see
+        :func:`~handseg_monai.inferers.coarse.confidences`. None: it is not.
+    confidence_side
+        Long side of the grid that confidences are computed on, in pixels.
     """
 
     def __init__(
@@ -67,11 +76,16 @@ class SubmissionWriter:
         data: Sequence[Item],
         key: str = "pred",
         job: Mapping[str, object] | None = None,
+        confident: PlanesInferer | None = None,
+        confidence_side: int = 512,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.data = data
         self.key = key
         self.job = None if job is None else json.dumps(dict(job), sort_keys=True)
+        self.confident = confident
+        if confident is not None:
+            confident.coarse_side = confidence_side
         self.failures: dict[str, str] = {}
         self._done: frozenset[str] | None = None
         self._run = 0
@@ -160,9 +174,12 @@ class SubmissionWriter:
                 with self._part("failures").open("a", newline="", encoding="utf-8") as file:
                     csv.writer(file, lineterminator="\n").writerow((batch["name"], batch["failure"]))
             else:
+                sure = None
+                if self.confident is not None and self.confident.coarse is not None:
+                    sure = confidences(self.confident.coarse, output[self.key][0]).tolist()
                 while len(self._waiting) >= _MOST_WAITING:
                     self._waiting.popleft().result()
-                self._waiting.append(self._encoder.submit(self._append, batch["name"], output[self.key]))
+                self._waiting.append(self._encoder.submit(self._append, batch["name"], output[self.key], sure))
 
     def flush(self) -> None:
         """Wait until all images that were given are in this rank's part."""
@@ -185,6 +202,7 @@ class SubmissionWriter:
         idist.barrier()
         if idist.get_rank() == 0:
             self._write_failures()
+            self._write_confidence()
             self._write_submission()
             shutil.rmtree(self._parts)
             self._report()
@@ -215,12 +233,15 @@ class SubmissionWriter:
         """Parts of all runs, the oldest first."""
         return sorted(self._parts.glob(f"{kind}.*"), key=_run_of)
 
-    def _append(self, name: str, planes: torch.Tensor) -> None:
+    def _append(self, name: str, planes: torch.Tensor, sure: Sequence[float] | None) -> None:
         if self._masks is None:
             raise RuntimeError("SubmissionWriter.start() comes before the run")
         texts = encode_planes(planes[0].cpu().numpy().astype(np.int32, copy=False))
         with self._part("sources").open("a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow((name, _identity(self._paths[name])))
+        if sure is not None:
+            with self._part("confidence").open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(confidence_rows(name, sure))
         csv.writer(self._masks, lineterminator="\n").writerows(rows(name, texts))
         self._masks.flush()
 
@@ -244,6 +265,20 @@ class SubmissionWriter:
                 path, start, end = place[name]
                 files[path].seek(start)
                 out.write(files[path].read(end - start).decode("utf-8"))
+
+    def _write_confidence(self) -> None:
+        path = self.output_dir / "confidence.csv"
+        path.unlink(missing_ok=True)
+        if self.confident is None:
+            return
+        # Of an image that was done again, or was cut off and is whole in a later part, the last rows count.
+        found = {tuple(row[:2]): row for part in self._of_kind("confidence") for row in _read(part) if len(row) == 3}
+        with atomic_open(path) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(CONFIDENCE_HEADER)
+            for item in self.data:
+                if item["name"] not in self.failures:
+                    writer.writerows(found[item["name"], bone] for (bone,) in _BONES)
 
     def _write_failures(self) -> None:
         path = self.output_dir / "failures.csv"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from monai.inferers import Inferer
 
+from handseg_monai.inferers.coarse import coarse_probabilities
 from handseg_monai.inferers.looks import Look, planes_of_looks, whole_view
 from handseg_monai.inferers.thresholds import Threshold, thresholds_of
 
@@ -35,6 +36,14 @@ class PlanesInferer(Inferer):
         above.
     enabled, dtype
         Autocast of the network, see :class:`~handseg_monai.inferers.AutocastInferer`.
+
+    Attributes
+    ----------
+    coarse_side
+        Long side of a grid for handlers that need probabilities; None, the default, takes none.
+    coarse
+        float32 (29, h, w): probabilities of the last image on that grid, of
+        :func:`~handseg_monai.inferers.coarse.coarse_probabilities`.
     """
 
     def __init__(
@@ -49,6 +58,8 @@ class PlanesInferer(Inferer):
             raise ValueError(f"expected dtype bfloat16 or float16, got {dtype!r}")
         self.inferer, self.enabled, self.dtype = inferer, enabled, getattr(torch, dtype)
         self.thresholds = thresholds_of(threshold)
+        self.coarse_side: int | None = None
+        self.coarse: torch.Tensor | None = None
 
     def __call__(
         self, inputs: torch.Tensor, network: Any, *args: Any, image_size: torch.Tensor, **kwargs: Any
@@ -72,6 +83,8 @@ class PlanesInferer(Inferer):
         shape = (inputs.shape[-2], inputs.shape[-1])
         height, width = (int(n) for n in image_size[0])
         members = self.members(inputs, network)
+        if self.coarse_side is not None:
+            self.coarse = coarse_probabilities(members, shape, self.coarse_side)
         drawn = [planes_of_looks(members, shape, (height, width), each) for each in self._drawn_at()]
         return torch.stack(drawn)[None]
 

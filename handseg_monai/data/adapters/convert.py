@@ -76,6 +76,9 @@ def convert(
     relative_names: bool = False,
     skip_unlabelled: bool = False,
     rows_first: bool = False,
+    confidence: str | Path | None = None,
+    least: float = 0.9,
+    leave_out: Collection[str] = (),
     progress: bool = True,
 ) -> Conversion:
     """Convert labels to bit planes beside a datalist; images stay where they are.
@@ -105,6 +108,11 @@ def convert(
         Leave out images of which the source holds nothing, rather than stop.
     rows_first
         Of NIfTI, label maps or masks: the first axis counts rows.
+    confidence, least
+        Of a submission: file that inference wrote beside it, and the confidence from which a bone is taken; below it
+        is unknown. Images without any such bone are left out.
+    leave_out
+        Of a submission: names of images to leave out.
     progress
         Show a progress bar on a terminal.
 
@@ -123,16 +131,23 @@ def convert(
         raise ValueError(f"--out {out} lies in {source}, whose files are taken for labels; choose another folder")
     if rows_first and form not in ("labelmap", "masks"):
         raise ValueError(f"--rows-first is for NIfTI, label maps or masks, not for {form}")
+    if (confidence is not None or leave_out) and form != "submission":
+        raise ValueError(f"--confidence and --plausible are for submissions, not for {form}")
+    if not 0 <= least <= 1:
+        raise ValueError(f"--least {least}: expected a number from 0 to 1")
     folder = Images(images)
     people = Subjects(folder, subject, subjects)
     given = (read_classes(classes) if classes else {}) | dict.fromkeys(ignore)
     adapter, usual = ADAPTERS[form]
     if rows_first:
         adapter = partial(read_label_maps if form == "labelmap" else read_masks, rows_first=True)
+    if form == "submission":
+        sure = Path(confidence) if confidence is not None else None
+        adapter = partial(read_submission, confidence=sure, least=least, leave_out=leave_out)
     labels = adapter(Path(source), folder, given, missing or usual)
     faults = _double(labels, folder, relative_names)
     unlabelled = [label for label in labels if not label.known]
-    if not skip_unlabelled:
+    if not skip_unlabelled and confidence is None:
         faults += [
             f"{label.source}: no bone is labelled in {label.image}; label it, or --skip-unlabelled"
             for label in unlabelled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,19 +12,29 @@ from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data.adapters.classes import Classes, Meaning, resolve
 from handseg_monai.data.adapters.images import Images
 from handseg_monai.data.adapters.label import Label, Missing
+from handseg_monai.data.confidence import read_confidence
 from handseg_monai.data.items import LabelError
 from handseg_monai.rle import decode_planes, read_csv
 
 
-def read_submission(source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing) -> list[Label]:
+def read_submission(
+    source: Path,
+    images: Images,
+    given: Mapping[str, Meaning],
+    missing: Missing,
+    confidence: Path | None = None,
+    least: float = 0.0,
+    leave_out: Collection[str] = (),
+) -> list[Label]:
     """Read a submission; for the parameters see :func:`handseg_monai.data.adapters.convert`.
 
-    An empty field says that the bone is absent; ``missing`` is about rows that are not there.
+    An empty field says that the bone is absent; ``missing`` is about rows that are not there. A bone whose
+    confidence is below ``least`` is unknown, whether it has a mask or not.
 
     Raises
     ------
     LabelError
-        Not a submission, or an image of it that is not there. All such images are listed.
+        Not a submission, or an image of it that is not there, or not in ``confidence``. All such images are listed.
     """
     try:
         texts = read_csv(source)
@@ -32,9 +42,15 @@ def read_submission(source: Path, images: Images, given: Mapping[str, Meaning], 
         raise LabelError(f"{source}: {error.strerror}") from error
     classes = resolve(NAMES, given, source)
     held = {bone for of_image in texts.values() for bone, text in zip(NAMES, of_image, strict=True) if text is not None}
+    sure = read_confidence(confidence) if confidence is not None else None
     labels = []
     faults = []
     for name, of_image in texts.items():
+        if name in leave_out:
+            continue
+        if sure is not None and name not in sure:
+            faults.append(f"{confidence}: no image {name}; it belongs to another submission than {source}")
+            continue
         try:
             image = images.find(name)
         except ValueError as error:
@@ -42,6 +58,8 @@ def read_submission(source: Path, images: Images, given: Mapping[str, Meaning], 
             continue
         rows = {bone for bone, text in zip(NAMES, of_image, strict=True) if text is not None}
         rows = held if rows and missing == "absent" else rows
+        if sure is not None:
+            rows = {bone for bone in rows if sure[name][INDEX[bone]] >= least}
         labels.append(Label(image, f"{source}, image {name}", classes.known(rows), partial(_draw, of_image, classes)))
     if faults:
         raise LabelError("\n".join(faults))

@@ -1,0 +1,64 @@
+"""What networks saw in an image, as probabilities on a coarse grid: for curves and confidences, not for masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from handseg_monai.bones import NUM_BONES
+from handseg_monai.inferers.looks import Look, merged, moved
+from handseg_monai.transforms import fitted_shape
+
+
+def coarse_probabilities(members: Sequence[Sequence[Look]], shape: tuple[int, int], long_side: int) -> torch.Tensor:
+    """Return the mean probability of each bone over the networks of an ensemble, or of the only one.
+
+    Parameters
+    ----------
+    members, shape
+        See :func:`~handseg_monai.inferers.looks.planes_of_looks`.
+    long_side
+        Of the grid.
+
+    Returns
+    -------
+    probabilities
+        float32 (29, h, w).
+    """
+    size = fitted_shape(shape, long_side)
+    seen = [merged([moved(look, shape, size) for look in looks], size).sigmoid() for looks in members]
+    return torch.stack(seen).mean(dim=0)
+
+
+def coarse_masks(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Return the bits of bit planes, int (H, W), at the middles of a grid's pixels: boolean (29, h, w)."""
+    rows, columns = (
+        ((torch.arange(count, device=planes.device) + 0.5) * (pixels / count)).long()
+        for pixels, count in zip(planes.shape, size, strict=True)
+    )
+    bones = torch.arange(NUM_BONES, device=planes.device)[:, None, None]
+    return (planes[rows[:, None], columns] >> bones) & 1 == 1
+
+
+def confidences(probabilities: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+    """Say how sure the networks were of the masks that were made of what they saw.
+
+    Of a bone with a mask m and probabilities p it is the Dice that is to be expected if p are right,
+    ``2 sum(p m) / (sum(p) + sum(m))``; of one without a mask ``1 - max(p)``.
+
+    Parameters
+    ----------
+    probabilities
+        Of :func:`coarse_probabilities`.
+    planes
+        The masks, int32 (H, W), at any size.
+
+    Returns
+    -------
+    confidence
+        float32 (29,), 0 to 1.
+    """
+    masks = coarse_masks(planes, (probabilities.shape[-2], probabilities.shape[-1]))
+    inside, mass, area = (probabilities * masks).sum((1, 2)), probabilities.sum((1, 2)), masks.sum((1, 2))
+    return torch.where(area > 0, 2 * inside / (mass + area), 1 - probabilities.amax((1, 2)))

@@ -1,0 +1,143 @@
+"""Cross-validation: a table over folds that no kill changes, and no mixing of two configurations."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handseg_monai.cross_validation import cross_validate
+from handseg_monai.data.folds import read_folds
+from handseg_monai.files import exclusive
+from tests.bundle_runs import TINY
+
+OPTIONS = [*TINY, "--epochs", "2", "--output_bias", "0.0", "--threshold", "0.45"]
+
+
+def start(data: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "handseg_monai", "cross-validate", str(data), "--k", "2", "--out", str(out)]
+    return subprocess.Popen(
+        [*command, "--", *OPTIONS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        start_new_session=True,
+    )
+
+
+def finish(data: Path, out: Path) -> str:
+    process = start(data, out)
+    text, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, text[-2000:]
+    return text
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(drawn_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("cv") / "whole"
+    return out, finish(drawn_dataset, out)
+
+
+def test_a_kill_in_the_second_fold_changes_nothing(
+    drawn_dataset: Path, tmp_path: Path, uninterrupted: tuple[Path, str]
+) -> None:
+    whole, _ = uninterrupted
+    out = tmp_path / "killed"
+    process = start(drawn_dataset, out)
+    while not (out / "fold1" / "last.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished = (out / "fold0" / "result.json").stat().st_mtime_ns
+    assert not (out / "fold1" / "result.json").exists()
+    text = finish(drawn_dataset, out)
+    assert "fold 0 of 2: finished" in text
+    assert text.count("--resume true") == 1
+    assert (out / "fold0" / "result.json").stat().st_mtime_ns == finished
+    for name in ("cross_validation.csv", "cross_validation.json", "folds.json"):
+        assert (out / name).read_text() == (whole / name).read_text(), name
+
+
+def test_the_table_is_that_of_the_folds(drawn_dataset: Path, uninterrupted: tuple[Path, str]) -> None:
+    out, text = uninterrupted
+    summary = json.loads((out / "cross_validation.json").read_text())
+    folds = read_folds(out / "folds.json")
+    with (out / "cross_validation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    images = {path.name: path.parent.name for path in (drawn_dataset / "train" / "DCM").rglob("*.png")}
+    assert sorted(row["image"] for row in rows) == sorted(images)
+    assert all(int(row["fold"]) == folds[images[row["image"]]] for row in rows)
+    values = np.array([[float(text) for text in list(row.values())[2:]] for row in rows])
+    assert values.shape == (10, 29)
+    of_folds = [values[[row["fold"] == fold for row in rows]].mean() for fold in ("0", "1")]
+    assert [fold["dice"] for fold in summary["folds"]] == pytest.approx(of_folds, abs=1e-4)
+    assert summary["mean"] == pytest.approx(np.mean(of_folds), abs=1e-4)
+    assert summary["sd"] == pytest.approx(np.std(of_folds, ddof=1), abs=1e-4)
+    assert summary["bones"]["Ulna"] == pytest.approx(values[:, 28].mean())
+    assert 0.01 < summary["mean"] < 0.99
+    weakest = min(summary["bones"].values())
+    assert f"{weakest:.4f}" in text.split("weakest bones")[1]
+    assert f"--checkpoints \"['{out}/fold0/model.pt', '{out}/fold1/model.pt']\"" in text
+
+
+def test_another_configuration_or_data_is_refused(
+    drawn_dataset: Path, tmp_path: Path, uninterrupted: tuple[Path, str]
+) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(uninterrupted[0], out)
+    data = shutil.copytree(drawn_dataset, tmp_path / "data")
+    overlay = tmp_path / "overlay.json"
+    overlay.write_text('{"learning_rate": 0.1}')
+    same = {"k": 2, "options": OPTIONS}
+    label = next(data.rglob("*.json"))
+    for other, what in (
+        ({"k": 3}, "folds"),
+        ({"options": [*OPTIONS, "--patience", "3"]}, "options"),
+        ({"configs": [overlay]}, "configuration"),
+    ):
+        with pytest.raises(ValueError, match=f"was begun with other {what}; choose another folder"):
+            cross_validate(drawn_dataset, out, **(same | other))
+    assert len(cross_validate(drawn_dataset, out, **same)) == 2
+    assert len(cross_validate(data, out, **same)) == 2  # moved, with its times
+    label.write_text(label.read_text() + "\n")
+    with pytest.raises(ValueError, match="begun with other data;"):
+        cross_validate(data, out, **same)
+
+
+def test_what_can_not_be_right_is_refused_before_training(drawn_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cv"
+    for options, match in (
+        (["--fold", "1"], "--fold: cross-validate sets it itself"),
+        (["--epochs"], "expected pairs --name value"),
+        (["epochs", "3"], "expected pairs --name value"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            cross_validate(drawn_dataset, out, options=options)
+    with pytest.raises(ValueError, match="--k 1: expected at least 2"):
+        cross_validate(drawn_dataset, out, k=1)
+    with pytest.raises(ValueError, match="no such file, nor one of"):
+        cross_validate(drawn_dataset, out, configs=["nothing.json"])
+    assert not out.exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    with pytest.raises(ValueError, match=r"holds thesis\.txt, which is no cross-validation"):
+        cross_validate(drawn_dataset, tmp_path / "other", k=2)
+
+
+def test_two_at_once_are_refused(drawn_dataset: Path, tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / ".lock", "the first"),
+        pytest.raises(ValueError, match="another run still writes to it"),
+    ):
+        cross_validate(drawn_dataset, tmp_path, k=2)
