@@ -206,10 +206,13 @@ class TestEachLoss:
         assert logits.grad.isfinite().all()
 
     def test_in_16_bits_is_that_of_the_same_numbers_in_32(self, name: str) -> None:
-        logits, target = example()
-        loss = build(name).get_parsed_content("loss")
+        """The sum of 400 x 400 probabilities of one half is beyond float16."""
+        target = torch.zeros(1, 1, 400, 400)
+        target[..., 100:300, 100:300] = 1
+        loss = build(name).get_parsed_content("loss#loss")
         for dtype in (torch.float16, torch.bfloat16):
-            assert float(loss(logits.to(dtype), target)) == float(loss(logits.to(dtype).float(), target))
+            logits = torch.linspace(1.5, -0.5, 400**2).reshape(1, 1, 400, 400).to(dtype)
+            assert float(loss(logits, target)) == float(loss(logits.float(), target))
 
     def test_teaches_a_network_that_a_bone_is_absent(self, name: str) -> None:
         """A false bone of 300 pixels is unlearnt: plain steps of descent, in proportion to a bone that is there."""
@@ -296,7 +299,7 @@ def test_the_loss_of_planes_weighs_bones_alike(known: int | None) -> None:
     logits = torch.randn(2, 29, 7, 9, generator=generator)
     masks = torch.rand(2, 29, 7, 9, generator=generator) > 0.6
     planes, target = pack(masks)[:, None], masks.float()
-    weights = {"finger-1": 0.25, "finger-4": 0.25, "finger-2": 0.1, "Ulna": 3}
+    weights = {"finger-1": 0.1, "finger-4": 0.1, "finger-2": 0.05, "Ulna": 3}
     if known is not None:
         target[:, [k for k in range(29) if not known >> k & 1]] = torch.nan
     plain = build("planes", bone_weights=weights).get_parsed_content("loss#loss")

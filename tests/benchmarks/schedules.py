@@ -1,7 +1,8 @@
-"""The learning rates that the optimiser takes with each schedule, drawn: ``python -m tests.benchmarks.schedules OUT.png``.
+"""Draw the learning rates that the optimiser takes with each schedule.
 
-Each panel is a run of 100 epochs, small but real, of train.json with the overlay: the rate is read from the optimiser at
-each of its steps. The plateau's is what validation made of it in that run.
+Usage: ``python -m tests.benchmarks.schedules OUT.png``. Each panel is a run of 100 epochs of train.json with the overlay,
+small but real: the rate is read from the optimiser at each of its steps. The plateau's is what validation made of it in
+that run.
 """
 
 from __future__ import annotations
