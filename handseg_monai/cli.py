@@ -40,6 +40,7 @@ for command in (
     results.joints,
     results.plausibility,
     results.report,
+    results.track,
     submissions.thresholds,
     submissions.vote,
     submissions.export,
