@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -72,3 +73,17 @@ def _is_path(value: str) -> bool:
         return Path(value).exists()
     except (OSError, ValueError):
         return False
+
+
+class _Hide(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = hide(record.getMessage()), None
+        return True
+
+
+_HIDE = _Hide()
+
+
+def hide_in_log_of(name: str) -> None:
+    """Take secrets out of what a logger of this name is given."""
+    logging.getLogger(name).addFilter(_HIDE)

@@ -18,7 +18,7 @@ from ignite.engine import Events
 from monai.engines import SupervisedTrainer, Workflow
 
 from handseg_monai.handlers.mailbox import one_line
-from handseg_monai.redact import hide
+from handseg_monai.redact import hide, hide_in_log_of
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +118,8 @@ class FollowRun:
         followers: Sequence[Follower] = (),
         evaluator: Workflow | None = None,
     ) -> None:
+        # Addresses of web hooks are secrets, and stand in its log of level DEBUG.
+        hide_in_log_of("urllib3.connectionpool")
         folder = Path(output_dir)
         self.current = Run(hide(str(name or folder.resolve().name)), folder, rank=idist.get_rank())
         self.followers = list(followers)
@@ -176,10 +178,10 @@ class FollowRun:
             try:
                 what(follower)
             except Exception as error:
-                logger.warning(one_line(f"{type(follower).__name__}: {error or type(error).__name__}"))
+                logger.warning(one_line(type(follower).__name__, error))
 
     def _iteration(self, engine: Workflow) -> None:
-        self._losses.append(float(engine.state.output["loss"]))
+        self._losses.append(engine.state.output["loss"].item())
 
     def _epoch(self, engine: SupervisedTrainer) -> None:
         assert self.evaluator is not None

@@ -60,10 +60,12 @@ class Mailbox:
             try:
                 job()
             except Exception as error:
-                logger.warning(one_line(f"{self.name}: {error or type(error).__name__}"))
+                logger.warning(one_line(self.name, error))
 
 
-def one_line(text: str) -> str:
-    """Put a text without its secrets on one line of 300 characters at most."""
-    line = " ".join(hide(text).split())
+def one_line(what: str, reason: object) -> str:
+    """Put what went wrong, and an exception or text that says why, on one line of 300 characters, without secrets."""
+    kind = type(reason).__name__ if isinstance(reason, Exception) and not isinstance(reason, ValueError) else ""
+    text = str(reason) if not kind or str(reason).startswith(kind) else f"{kind}: {reason}"
+    line = " ".join(hide(f"{what}: {text}").split())
     return line if len(line) <= 300 else line[:299] + "…"

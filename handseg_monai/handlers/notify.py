@@ -144,7 +144,7 @@ def _message(service: NotifyBase, title: str, body: str, kind: str) -> Callable[
         warnings = _WARNINGS.take()
         if not sent:
             logger.warning(
-                one_line(f"notification by {service.service_name} failed: {(warnings or ['no reason given'])[0]}")
+                one_line(f"notification by {service.service_name} failed", (warnings or ["no reason given"])[0])
             )
 
     return send

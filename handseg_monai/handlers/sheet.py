@@ -163,7 +163,7 @@ def _open(sheet: str) -> gspread.Spreadsheet:
         email = json.loads(Path(path).read_text(encoding="utf-8"))["client_email"]
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no service account's file"
-        raise ValueError(f"{ACCOUNT} {path}: {reason}") from None
+        raise ValueError(f"the file that {ACCOUNT} names: {reason}") from None
     client.set_timeout(_TIMEOUT)
     try:
         return client.open_by_url(sheet) if "/" in sheet else client.open_by_key(sheet)

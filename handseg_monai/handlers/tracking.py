@@ -71,7 +71,7 @@ class MLflowTracking(Follower):
         try:
             self._experiment()
         except Exception as error:
-            raise ValueError(one_line(f"--tracking mlflow: the store does not answer as one: {error}")) from None
+            raise ValueError(one_line("--tracking mlflow: the store can't be used", error)) from None
 
     def started(self, run: Run) -> None:
         """Make a run, with its parameters."""
