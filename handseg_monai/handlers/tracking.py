@@ -68,6 +68,8 @@ class MLflowTracking(Follower):
         # By default a server that is down is asked for minutes.
         for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")):
             os.environ.setdefault(name, value)
+        # It would print the server's address with user and password.
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         try:
             self._experiment()
         except Exception as error:
