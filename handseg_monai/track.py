@@ -23,6 +23,9 @@ HOST = "127.0.0.1"
 STORE = "mlruns.db"
 
 _PUBLIC = re.compile(r"https://[\w-]+\.trycloudflare\.com")
+_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""MLflow without the eight processes that judge language models, and without reports to its makers."""
+
 _GET_CLOUDFLARED = (
     "--share needs cloudflared, which is not on the PATH: a package of Cloudflare's, see "
     "https://developers.cloudflare.com/cloudflare-one/networks/connectors/cloudflare-tunnel/downloads/ "
@@ -101,7 +104,9 @@ class _Child:
     """A program in a process group of its own, and what it has printed so far."""
 
     def __init__(self, command: list[str], log: IO[bytes]) -> None:
-        self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=_ENVIRONMENT | os.environ
+        )
         self.log = log
 
     def said(self) -> str:

@@ -41,7 +41,13 @@ def server(store: Path) -> Iterator[str]:
     command += ["--backend-store-uri", f"sqlite:///{store}/store.db", "--artifacts-destination", str(store / "files")]
     with (
         (store / "log").open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process,
+        subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        ) as process,
     ):
         try:
             until = time.monotonic() + 120

@@ -18,6 +18,13 @@ from handseg_monai.redact import hide
 
 _LONGEST_PARAMETER = 500
 
+_ENVIRONMENT = {
+    # By default a server that is down is asked for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
 
 class MLflowTracking(Follower):
     """Track a run in MLflow, where ``--tracking mlflow`` has given its engines MONAI's handlers; else do nothing.
@@ -65,8 +72,7 @@ class MLflowTracking(Follower):
         """
         if self._settings is None:
             return
-        # By default a server that is down is asked for minutes.
-        for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")):
+        for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         # It would print the server's address with user and password.
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
