@@ -37,7 +37,7 @@ class Request:
 
 
 Answer = tuple[int, Any]
-"""Status, and what becomes JSON."""
+"""Status, and what becomes JSON, or a text as it is."""
 
 
 class Service:
@@ -60,7 +60,7 @@ class Service:
                 )
                 service.requests.append(request)
                 status, content = answer(request)
-                data = json.dumps(content).encode()
+                data = (content if isinstance(content, str) else json.dumps(content)).encode()
                 try:
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")

@@ -31,6 +31,8 @@ def service() -> Iterator[Service]:
     """Slack and KakaoTalk, and a service that takes any JSON."""
 
     def answer(request: Request) -> tuple[int, Any]:
+        if request.path.startswith("/services/"):
+            return 200, "ok"
         return 200, {"access_token": "granted-token", "expires_in": 3600} if request.path == "/oauth/token" else {}
 
     with serve(answer) as service:
@@ -64,7 +66,7 @@ def slack_texts(service: Service) -> list[str]:
 
 
 def test_slack_is_told_of_start_best_end_and_failure(
-    at_loopback: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    at_loopback: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HANDSEG_NOTIFY_URLS", SLACK)
     run, messages = run_of(tmp_path, host="gpu7", epochs=9), Notifications(minutes=60)
@@ -85,6 +87,7 @@ def test_slack_is_told_of_start_best_end_and_failure(
     assert str(tmp_path / "run") in ended
     assert failed.startswith("night failed on gpu7\nepoch 3 of 9, ")
     assert failed.endswith("Traceback\nValueError: too small")
+    assert not caplog.messages
 
 
 def test_kakaotalk_gets_the_end_of_a_traceback_in_200_characters(
@@ -135,7 +138,7 @@ def test_a_service_that_hangs_does_not_hold_up_the_run(
 
     def hang(request: Request) -> tuple[int, Any]:
         asked.set()
-        released.wait()
+        released.wait(60)
         return 200, {}
 
     with serve(hang) as slow:
