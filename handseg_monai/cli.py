@@ -41,6 +41,7 @@ for command in (
     results.joints,
     results.plausibility,
     results.report,
+    results.track,
     submissions.thresholds,
     submissions.vote,
     submissions.export,

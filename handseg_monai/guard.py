@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib.util
 import json
 import logging
 import math
@@ -88,7 +89,10 @@ def _command() -> FrameType | None:
     return frame
 
 
-_BESIDE = frozenset({"setup", "rank", "device", "finalize", "+finalize", "num_workers", "sw_batch_size", "output_dir"})
+_TOLD = frozenset({"run_name", "experiment_name", "tracking", "tracking_uri", "save_execute_config", "is_not_rank0"})
+_BESIDE = _TOLD | frozenset(
+    {"setup", "rank", "device", "finalize", "+finalize", "num_workers", "sw_batch_size", "output_dir", "follow"}
+)
 """Ids of a configuration that results do not depend on."""
 
 
@@ -106,6 +110,65 @@ def asked_for() -> str:
     options = {name: str(value) for name, value in frame.f_locals["_args"].items() if name not in _BESIDE}
     kept = {name: value for name, value in contents.items() if name not in _BESIDE}
     return hashlib.sha256(json.dumps([kept, options], sort_keys=True).encode()).hexdigest()
+
+
+def check_tracking() -> None:
+    """Refuse ``--tracking`` that can't work, and one that would show a password.
+
+    Raises
+    ------
+    ValueError
+        MLflow is missing, or ``--tracking_uri`` is a folder or holds user and password, which MONAI logs.
+    """
+    frame = _command()
+    if frame is None or frame.f_locals["_args"].get("tracking") is None:
+        return
+    if importlib.util.find_spec("mlflow") is None:
+        raise ValueError("--tracking mlflow: MLflow is missing: pip install 'handseg-monai[track]'")
+    uri = str(frame.f_locals["_args"].get("tracking_uri") or "")
+    if "@" in uri.partition("://")[2].partition("/")[0]:
+        raise ValueError(
+            "--tracking_uri holds a user or password, which logs would show: give it without them, and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or give all of it as MLFLOW_TRACKING_URI"
+        )
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or uri
+    if uri and not uri.startswith("$") and ("://" not in uri or uri.startswith("file:")):
+        raise ValueError(
+            "--tracking_uri: expected sqlite:///FILE.db or the address of a server, MLflow takes no folders"
+        )
+
+
+_CHOICES = ("loss", "optimizer", "lr_scheduler")
+"""Components that a run is told by, beside its plain options."""
+
+
+def parameters() -> dict[str, object]:
+    """Return the options of the bundle run whose configuration calls this: plain values by their id.
+
+    Of loss, optimiser and schedule it is the names of their classes, ``PerBoneLoss(DiceCELoss)``. Found as by
+    :func:`check_options`; empty for a workflow that was made in another way.
+    """
+    frame = _command()
+    if frame is None:
+        return {}
+    parser = frame.f_locals["workflow_"].parser
+    known = parser.config | parser.ref_resolver.resolved_content
+    plain = {
+        name: known[name]
+        for name in sorted(parser.config.keys() - _TOLD)
+        if isinstance(known[name], bool | int | float | str) and not str(known[name]).startswith(("$", "@", "%"))
+    }
+    classes = {name: _classes(parser.config[name]) for name in _CHOICES if name in parser.config}
+    return plain | {name: text for name, text in classes.items() if text}
+
+
+def _classes(config: object) -> str:
+    """Names of a component's class, and in brackets those of its parts."""
+    if not isinstance(config, dict):
+        return ""
+    parts = ", ".join(filter(None, map(_classes, config.values())))
+    name = str(config.get("_target_", "")).rpartition(".")[2]
+    return f"{name}({parts})" if name and parts else name or parts
 
 
 def refuse_options(*names: str, why: str = "each network of an ensemble has its own, as its checkpoint says") -> None:

@@ -44,6 +44,7 @@ def test_help_lists_the_commands_and_imports_no_torch() -> None:
         "joints",
         "plausibility",
         "report",
+        "track",
         "vote",
         "export",
     ):

@@ -118,3 +118,16 @@ def report(
     if result.evaluation is not None:
         print(f"mean Dice {result.evaluation.mean_dice:.6f} of {len(result.names)} images")
     print(f"{out}: {len(result.names)} images, {result.size / 1e6:.1f} MB")
+
+
+def track(
+    place: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run, or of several.")] = Path("runs"),
+    port: Annotated[int, typer.Option(help="Port on this machine, which others can't reach.", min=1, max=65535)] = 5000,
+    share: Annotated[
+        bool, typer.Option("--share", help="A public address too, by Cloudflare's cloudflared, for whoever has it.")
+    ] = False,
+) -> None:
+    """Open what training has logged: MLflow's pages, or TensorBoard's where there is no MLflow store."""
+    from handseg_monai.track import track as serve
+
+    serve(place, port, share)

@@ -4,11 +4,15 @@ from handseg_monai.handlers.accumulation import AccumulationWeights, StepSchedul
 from handseg_monai.handlers.bone_curves import TensorBoardBones, TensorBoardPrecisionRecall
 from handseg_monai.handlers.checkpoint import EarlyStopState, TrainingCheckpoint, prepare_run
 from handseg_monai.handlers.epoch_seed import EpochSeed
+from handseg_monai.handlers.follow import Follower, FollowRun, Run
 from handseg_monai.handlers.known_metric import KnownMetricHandler
 from handseg_monai.handlers.members import Member, load_members
+from handseg_monai.handlers.notify import Notifications
 from handseg_monai.handlers.overlays import OverlayWriter, TensorBoardOverlays
+from handseg_monai.handlers.sheet import ResultSheet
 from handseg_monai.handlers.submission import SubmissionWriter
 from handseg_monai.handlers.threshold_search import ThresholdSearch
+from handseg_monai.handlers.tracking import MLflowTracking
 from handseg_monai.handlers.weight_average import WeightAverage
 from handseg_monai.handlers.weights import (
     CheckpointError,
@@ -25,9 +29,15 @@ __all__ = [
     "CheckpointError",
     "EarlyStopState",
     "EpochSeed",
+    "FollowRun",
+    "Follower",
     "KnownMetricHandler",
+    "MLflowTracking",
     "Member",
+    "Notifications",
     "OverlayWriter",
+    "ResultSheet",
+    "Run",
     "StepSchedule",
     "SubmissionWriter",
     "TensorBoardBones",
