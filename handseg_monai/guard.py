@@ -75,10 +75,40 @@ def check_options() -> None:
             close = difflib.get_close_matches(name, options, n=1)
             hint = f"did you mean --{close[0]}?" if close else f"the options are {', '.join(options)}"
             raise ValueError(f"option --{name} is unknown: {config_file} does not hold it; {hint}")
+    check_packages(config.get("network_name", ""), config.get("network_def"))
     for name in frame.f_locals["_args"]:
         place, _, last = name.replace("::", "#").rpartition("#")
         if place and name not in files and "_target_" not in (files.get(place) or {}):
             raise ValueError(f"option --{name} is unknown: {config_file} holds no {last} in {place}")
+
+
+def check_packages(network_name: str, network_def: Any) -> None:
+    """Refuse a network of a library that is not installed.
+
+    Parameters
+    ----------
+    network_name, network_def
+        As the configuration has them, ``_target_`` and all.
+
+    Raises
+    ------
+    ValueError
+        A component of it is of a package that can't be found.
+    """
+    for target in _targets(network_def):
+        package = target.partition(".")[0]
+        if "." in target and importlib.util.find_spec(package) is None:
+            raise ValueError(
+                f"network {network_name} needs the package {package}, which is not installed: "
+                "pip install 'handseg-monai[networks]'"
+            )
+
+
+def _targets(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["_target_"]] if isinstance(value.get("_target_"), str) else []
+        return own + [target for part in value.values() for target in _targets(part)]
+    return [target for part in value for target in _targets(part)] if isinstance(value, list) else []
 
 
 def _command() -> FrameType | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import exp, log
+from typing import Any
 
 import pytest
 import torch
@@ -214,6 +215,46 @@ class TestDeepSupervisionLoss:
         for i in range(self.HEADS):
             expected = 0.5**i * gradient_by_hand(stack.detach()[:, i], target)
             torch.testing.assert_close(stack.grad[:, i], expected, rtol=1e-4, atol=1e-8)
+
+    def test_a_dictionary_counts_its_output_first(self) -> None:
+        _, target = example()
+        heads = torch.unbind(self.heads(), 1)[:2]
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))
+        assert float(loss({"aux": heads[1], "out": heads[0]}, target)) == float(loss(list(heads), target))
+
+    def test_a_smaller_head_sees_the_target_at_its_own_size(self) -> None:
+        generator = torch.Generator().manual_seed(2)
+        full, half = (torch.randn(2, 29, side, side, generator=generator, dtype=torch.float64) for side in (8, 4))
+        target = (torch.rand(2, 29, 4, 4, generator=generator) < 0.4).double()
+        whole = target.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))
+        by_hand = dice_and_cross_entropy_by_hand(full, whole) + 0.5 * dice_and_cross_entropy_by_hand(half, target)
+        assert float(loss((half, full), whole)) == pytest.approx(by_hand, rel=1e-6)
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_head_of_one_pixel_learns_which_of_the_known_bones_are_there(self, packed: bool) -> None:
+        logits, target = example()
+        target[0, 4], target[1, 28] = 0, 0
+        there = torch.linspace(-2, 3, 58, dtype=torch.float32).view(2, 29, 1, 1).requires_grad_()
+        unknown = [(0, 3), (1, 0)]
+        pairs = [(b, k) for b in range(2) for k in range(29) if (b, k) not in unknown]
+        by_hand = 0.0
+        for b, k in pairs:
+            p = 1 / (1 + exp(-float(there[b, k])))
+            by_hand -= log(p if bool(target[b, k].any()) else 1 - p) / len(pairs)
+        inner = PlanesDiceCELoss() if packed else PerBoneLoss(DiceCELoss(sigmoid=True))
+        loss = DeepSupervisionLoss(inner)
+        given: Any = target.clone()
+        if packed:
+            known = torch.tensor([2**29 - 1 - sum(1 << k for b, k in unknown if b == image) for image in range(2)])
+            given = (pack(target.bool())[:, None], known.int())
+        else:
+            for b, k in unknown:
+                given[b, k] = torch.nan
+        alone, whole = loss([logits.float()], given), loss([logits.float(), there], given)
+        assert float(whole - alone) == pytest.approx(by_hand, rel=1e-5)
+        whole.backward()
+        assert [(b, k) for b, k, *_ in there.grad.nonzero().tolist()] == pairs
 
 
 class TestStride:

@@ -9,6 +9,7 @@ from pathlib import Path
 from monai.bundle import ConfigParser
 from torch import nn
 
+from handseg_monai.guard import check_packages
 from handseg_monai.handlers.weights import CheckpointError, load_weights, read_checkpoint, trained_with
 
 
@@ -41,6 +42,8 @@ def load_members(
     ------
     CheckpointError
         None given, or see :func:`~handseg_monai.handlers.load_weights`; or no declaration of a network.
+    ValueError
+        See :func:`~handseg_monai.guard.check_packages`.
     """
     if isinstance(checkpoints, str | Path) or not checkpoints:
         raise CheckpointError(f"--checkpoints {checkpoints!r}: expected a list of files, such as \"['a.pt','b.pt']\"")
@@ -56,6 +59,7 @@ def load_members(
                 f"checkpoint {path} holds network {name}; declared are {', '.join(sorted(declared))}: "
                 "name the file that declares it in --network_files"
             )
+        check_packages(name, declared[name]["network_def"])
         declared[name].parse(reset=True)  # a network of its own for each checkpoint
         network = declared[name].get_parsed_content("network_def")
         load_weights(path, network, name)

@@ -8,6 +8,7 @@ import torch
 from monai.inferers import Inferer
 
 from handseg_monai.bones import NUM_BONES
+from handseg_monai.networks import heads_of
 
 
 class AutocastInferer(Inferer):
@@ -36,10 +37,12 @@ class AutocastInferer(Inferer):
         self.enabled = enabled
         self.dtype = getattr(torch, dtype)
 
-    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Logits, float32, of ``inputs`` (B, 1, H, W)."""
+    def __call__(
+        self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Logits, float32, of ``inputs`` (B, 1, H, W); a stack or a list where the network gives several heads."""
         if inputs.numel() == 0:
             return inputs.new_zeros((inputs.shape[0], NUM_BONES, *inputs.shape[2:]))
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.enabled):
             logits = self.inferer(inputs, network, *args, **kwargs)
-        return logits.float()
+        return logits.float() if isinstance(logits, torch.Tensor) else [head.float() for head in heads_of(logits)]

@@ -1,42 +1,51 @@
-"""Deep supervision for networks that return their heads as a list or as one stack."""
+"""Deep supervision for networks that return their heads as a list, a dictionary or one stack."""
 
 from __future__ import annotations
 
 import monai.losses
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from handseg_monai.bitplanes import unpack
+from handseg_monai.networks import heads_of
+from handseg_monai.networks.heads import Output
 
 Target = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
 
 class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
-    """MONAI's ``DeepSupervisionLoss`` for DynUNet too, which stacks its heads into one tensor while it trains.
+    """MONAI's ``DeepSupervisionLoss`` for every form in which networks return their heads (:func:`heads_of`).
 
-    Beside masks it takes bit planes, which a smaller head sees at the nearest pixels.
+    Beside masks it takes bit planes, which a smaller head sees at the nearest pixels. A head of one pixel says for each
+    bone whether it is there, as the classification-guided module of UNet 3+ does: whatever the loss, its own is the
+    binary cross-entropy with that, over the bones that are known, and its weight is 1.
     """
 
-    def forward(self, input: torch.Tensor | list[torch.Tensor] | None, target: Target) -> torch.Tensor:
+    def forward(self, input: Output | None, target: Target) -> torch.Tensor:
         """Weighted sum of the heads' losses.
 
         Parameters
         ----------
         input
-            Logits of one head (B, 29, H, W), a list of them with the full resolution first, or a stack
-            (B, heads, 29, H, W).
+            Logits of one head (B, 29, H, W), a list or dictionary of them, or a stack (B, heads, 29, H, W).
         target
             (B, 29, H, W), or what :func:`~handseg_monai.data.prepare_packed` gives.
         """
-        if isinstance(input, torch.Tensor):
-            input = list(torch.unbind(input, 1)) if input.ndim == 5 else input
-        if isinstance(target, torch.Tensor):
-            return super().forward(input, target)
         if input is None:
             raise ValueError("expected logits, got none")
-        heads = [input] if isinstance(input, torch.Tensor) else input
-        losses = [
-            weight * self.get_loss(head.float(), target)
-            for weight, head in zip(self.get_weights(len(heads)), heads, strict=True)
-        ]
-        return torch.stack(losses).sum()
+        heads = heads_of(input)
+        masks = [head for head in heads if head.shape[-2:] != (1, 1)] or heads[:1]
+        if isinstance(target, torch.Tensor):
+            loss = super().forward(masks if len(masks) > 1 else masks[0], target)
+        else:
+            losses = [
+                weight * self.get_loss(head.float(), target)
+                for weight, head in zip(self.get_weights(len(masks)), masks, strict=True)
+            ]
+            loss = torch.stack(losses).sum()
+        for head in heads[len(masks) :]:
+            loss = loss + presence_loss(head.float(), target)
+        return loss
 
     def get_loss(self, input: torch.Tensor, target: Target) -> torch.Tensor:
         """Loss of one head."""
@@ -51,3 +60,25 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
             planes = planes[..., down[:, None], across]
         loss: torch.Tensor = self.loss(input, (planes, known))
         return loss
+
+
+def presence_loss(logits: torch.Tensor, target: Target) -> torch.Tensor:
+    """Binary cross-entropy with whether each bone is there, over the known ones; a scalar, 0 where none is known.
+
+    Parameters
+    ----------
+    logits
+        float32 (B, 29, 1, 1).
+    target
+        See :class:`DeepSupervisionLoss`.
+    """
+    if isinstance(target, torch.Tensor):
+        there = target.amax((-2, -1))
+        known = ~there.isnan()
+        there = there.nan_to_num()
+    else:
+        planes, images_known = target
+        there = unpack(planes[:, 0]).flatten(2).any(2).float()
+        known = unpack(images_known[:, None, None])[..., 0, 0].bool()
+    losses = binary_cross_entropy_with_logits(logits.flatten(1), there.to(logits.dtype), reduction="none")
+    return (losses * known).sum() / known.sum().clamp_min(1)

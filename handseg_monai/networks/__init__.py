@@ -1,6 +1,28 @@
-"""What MONAI lacks for its networks."""
+"""What MONAI lacks for its networks, and the networks that no library has."""
 
+from handseg_monai.networks.attention_unet import DilatedAttentionUNet
+from handseg_monai.networks.ducknet import DUCKNet
+from handseg_monai.networks.encoders import begin_encoder, efficientnet_encoder, smp_encoder, timm_encoder
+from handseg_monai.networks.fitting import take_lone_values, without
+from handseg_monai.networks.heads import Heads, heads_of
 from handseg_monai.networks.output_bias import set_output_bias
+from handseg_monai.networks.rapunet import RAPUNet
 from handseg_monai.networks.space_to_depth import SpaceToDepth
+from handseg_monai.networks.unet3plus import UNet3Plus
 
-__all__ = ["SpaceToDepth", "set_output_bias"]
+__all__ = [
+    "DUCKNet",
+    "DilatedAttentionUNet",
+    "Heads",
+    "RAPUNet",
+    "SpaceToDepth",
+    "UNet3Plus",
+    "begin_encoder",
+    "efficientnet_encoder",
+    "heads_of",
+    "set_output_bias",
+    "smp_encoder",
+    "take_lone_values",
+    "timm_encoder",
+    "without",
+]

@@ -1,9 +1,10 @@
 """Networks compared at equal budgets: ``python -m tests.benchmarks.networks PHANTOMS [--seconds 300]``.
 
-``PHANTOMS`` is a folder of ``handseg phantom --components``. Every network that an overlay of the bundle names is
-trained from nothing on the same views, as in ``pretrain.json``, for the same processor time in one thread, forward and
-backward and the optimiser's step counted; then it segments the same held-out views. Its learning rate warms up and
-decays over that time.
+``PHANTOMS`` is a folder of ``handseg phantom --components``. Every network that an overlay of the bundle names, and
+whose packages are installed, is trained from nothing on the same views, as in ``pretrain.json``, for the same
+processor time in one thread, forward and backward and the optimiser's step counted; then it segments the same held-out
+views. Its learning rate warms up and decays over that time. A step of training and an inference of one image of
+512 x 512 are timed on the CPU, in one thread, and on a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -11,22 +12,28 @@ from __future__ import annotations
 import argparse
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
+from monai.inferers import SimpleInferer
 from rich.console import Console
 from rich.table import Table
 
 from handseg_monai import bundle_root
 from handseg_monai.bitplanes import unpack
+from handseg_monai.bones import NUM_BONES
+from handseg_monai.guard import check_packages
+from handseg_monai.inferers import AutocastInferer
 from handseg_monai.metrics import PlanesDice
 from handseg_monai.networks import set_output_bias
 from handseg_monai.transforms import LogitsToPlanesd
 
-HELD_OUT, INFERENCE = 40, 512
+HELD_OUT, TIMED = 40, 512
+INFER = AutocastInferer(SimpleInferer())
 
 
 def parser_of(overlay: Path | None, phantoms: str, size: int) -> ConfigParser:
@@ -48,8 +55,8 @@ def samples(transform: Any, items: list[dict[str, Any]], seed: int) -> Any:
             yield transform(items[int(place)])
 
 
-def learn(parser: ConfigParser, seconds: float, batch: int) -> tuple[torch.nn.Module, int, float]:
-    """Train for a processor time; returns the network, the images it saw, and seconds a step."""
+def learn(parser: ConfigParser, seconds: float, batch: int) -> tuple[torch.nn.Module, int]:
+    """Train for a processor time; returns the network and the number of images that it saw."""
     torch.manual_seed(0)
     network: torch.nn.Module = parser.get_parsed_content("network_def")
     set_output_bias(network, parser["output_bias"])
@@ -68,15 +75,13 @@ def learn(parser: ConfigParser, seconds: float, batch: int) -> tuple[torch.nn.Mo
         for group in optimizer.param_groups:
             group["lr"] = peak * min(1.0, done / 0.05 + 0.01) * 0.5 * (1.0 + np.cos(np.pi * min(done, 1.0)))
         began = time.process_time()
-        with torch.autocast("cpu", torch.bfloat16):
-            output = network(image)
-        value = loss(output, truth)
+        value = loss(INFER(image, network), truth)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
         spent += time.process_time() - began
         steps += 1
-    return network.eval(), steps * batch, spent / steps
+    return network.eval(), steps * batch
 
 
 def judged(network: torch.nn.Module, parser: ConfigParser) -> float:
@@ -87,8 +92,8 @@ def judged(network: torch.nn.Module, parser: ConfigParser) -> float:
     to_planes = LogitsToPlanesd("pred", threshold=0.5)
     for _ in range(HELD_OUT):
         item = next(source)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            logits = network(item["image"][None])[0].float()
+        with torch.no_grad():
+            logits = INFER(item["image"][None], network)[0]
         planes = to_planes({"pred": logits, "image_size": item["image_size"]})["pred"]
         dice = metric([planes], [item["label"]])[0]
         present = unpack(item["label"][0]).flatten(1).any(1)
@@ -96,15 +101,59 @@ def judged(network: torch.nn.Module, parser: ConfigParser) -> float:
     return float(np.mean(found))
 
 
-def inference_time(network: torch.nn.Module, rounds: int = 3) -> float:
-    """Return the least time of a forward at 512 x 512, seconds."""
-    image, times = torch.rand(1, 1, INFERENCE, INFERENCE), []
+def least_time(work: Callable[[], object], rounds: int = 3) -> float:
+    """Return the least time of several rounds, seconds: of the processor, or of the clock with a GPU."""
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    times = []
     for _ in range(rounds):
-        began = time.process_time()
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            network(image)
-        times.append(time.process_time() - began)
+        began = clock()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(clock() - began)
     return min(times)
+
+
+def timed(network: torch.nn.Module, loss: Any, device: str) -> tuple[float, float]:
+    """Return the time of a step of training and of an inference, seconds, both of one image of 512 x 512."""
+    network.to(device)
+    image = torch.rand(1, 1, TIMED, TIMED, device=device)
+    truth = (torch.rand(1, NUM_BONES, TIMED, TIMED, device=device) < 0.1).float()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(INFER(image, network), truth).backward()
+        optimizer.step()
+
+    network.train()
+    training = least_time(step)
+    network.eval()
+    with torch.no_grad():
+        inference = least_time(lambda: INFER(image, network))
+    network.cpu()
+    return training, inference
+
+
+def installed(overlay: Path | None) -> str | None:
+    """Say what a network needs that is not there, or None."""
+    if overlay is None:
+        return None
+    content = ConfigParser.load_config_file(str(overlay))
+    try:
+        check_packages(content["network_name"], content["network_def"])
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def machine() -> str:
+    """Return the names of the processor and of the GPU, if any."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    names = [models[0] if models else platform.processor() or platform.machine()]
+    return ", ".join(names + ([torch.cuda.get_device_name()] if torch.cuda.is_available() else []))
 
 
 def main() -> None:
@@ -114,29 +163,39 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=300.0)
     options.add_argument("--size", type=int, default=256)
     options.add_argument("--batch", type=int, default=2)
+    options.add_argument("--learning_rate", type=float, help="peak; that of pretrain.json by default")
     options.add_argument("--networks", nargs="*", help="names of overlays; all of them by default")
     given = options.parse_args()
     torch.set_num_threads(1)
     overlays: dict[str, Path | None] = {"dynunet": None}
     overlays |= {file.stem[8:]: file for file in sorted((bundle_root() / "configs").glob("network_*.json"))}
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    print(machine())
     budget = f"{given.seconds:g} s of one thread, {given.size} x {given.size}, batch {given.batch}"
-    table = Table(title=f"{budget}, {platform.processor() or platform.machine()}")
-    for heading in ("network", "parameters", "s a step", "images seen", f"s at {INFERENCE}", "Dice"):
+    table = Table(title=f"{budget}; {machine()}")
+    times = [f"{work}, {device}" for device in devices for work in (f"s a step at {TIMED}", f"s to infer {TIMED}")]
+    for heading in ("network", "parameters", *times, "images seen", "Dice"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for name in given.networks or overlays:
+        if reason := installed(overlays[name]):
+            print(reason, flush=True)
+            continue
         parser = parser_of(overlays[name], given.phantoms, given.size)
-        network, images, step = learn(parser, given.seconds, given.batch)
+        if given.learning_rate is not None:
+            parser.update({"learning_rate": given.learning_rate})
+        network, images = learn(parser, given.seconds, given.batch)
+        dice = judged(network, parser)
+        loss = parser.get_parsed_content("loss")
         row = (
             name,
             f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M",
-            f"{step:.2f}",
+            *(f"{seconds:.3g}" for device in devices for seconds in timed(network, loss, device)),
             str(images),
-            f"{inference_time(network):.2f}",
-            f"{judged(network, parser):.3f}",
+            f"{dice:.3f}",
         )
-        print(*row, flush=True)
+        print(*row, sep=" | ", flush=True)
         table.add_row(*row)
-    Console(width=110).print(table)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":
