@@ -1,7 +1,7 @@
 """Draw the learning rates that the optimiser takes with each schedule.
 
-``python -m tests.benchmarks.schedules OUT.png``: each panel is a run of 100 epochs of train.json with the overlay, small
-but real: the rate is read from the optimiser at each of its steps. The plateau's is what validation made of it there.
+``python -m tests.benchmarks.schedules OUT.png``: each panel is a run of 100 epochs of train.json with the overlay,
+small but real: the rate is read from the optimiser at each of its steps. The plateau's is what validation made of it.
 """
 
 from __future__ import annotations
