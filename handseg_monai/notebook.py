@@ -74,6 +74,8 @@ def make_workflow(*files: str, **options: Any) -> ConfigWorkflow:
     logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it warns that it makes no log
     for message in ("parsing config_file", "'(min_delta|cumulative_delta)' is", "Using `tqdm.autonotebook"):
         warnings.filterwarnings("ignore", message=message)
+    # Bones that no image of a fold knows have no mean.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="monai.handlers.utils")
     return create_workflow(
         config_file=paths, bundle_root=str(root), logging_file=False, **dict(_without_bars(parser.config)), **options
     )

@@ -36,9 +36,9 @@ def test_lengths_and_areas_of_a_hand_are_those_of_a_slow_reference() -> None:
     assert list(table.index) == list(NAMES)
     for bone in ("finger-3", "finger-16", "Pisiform", "Capitate"):
         y, x = np.nonzero(planes >> INDEX[bone] & 1)
-        points = np.stack([x, y], axis=1).astype(float)
-        between_centres = np.sqrt(((points[:, None] - points) ** 2).sum(axis=2)).max()
-        assert between_centres < table.loc[bone, "length"] <= between_centres + np.sqrt(2)
+        corners = np.concatenate([np.stack([x + right, y + down], axis=1) for right in (0, 1) for down in (0, 1)])
+        longest = max(np.hypot(*(corners - corner).T).max() for corner in corners)
+        assert table.loc[bone, "length"] == pytest.approx(longest)
         assert table.loc[bone, "area"] == y.size
 
 

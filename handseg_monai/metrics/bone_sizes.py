@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
-from skimage.measure import regionprops
+from scipy.spatial.distance import pdist
 
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES
@@ -29,7 +30,7 @@ def measure_bones(planes: np.ndarray) -> pd.DataFrame:
     -------
     table
         A row for each bone that has pixels: ``bone``, ``english``, ``group`` and ``ray`` (of carpal bones and forearm
-        empty); ``length``, the greatest distance of two points of its outline (maximum Feret diameter), in pixels;
+        empty); ``length``, the greatest distance of two corners of its pixels (maximum Feret diameter), in pixels;
         ``area`` in square pixels; ``cut``, whether it touches the image's border, so that both are too small.
     """
     found: list[dict[str, Any]] = []
@@ -43,13 +44,20 @@ def measure_bones(planes: np.ndarray) -> pd.DataFrame:
                 "english": bone.english,
                 "group": bone.group.value,
                 "ray": bone.ray,
-                "length": float(regionprops(mask)[0].feret_diameter_max),
+                "length": _length(mask),
                 "area": int(mask.sum()),
                 "cut": min(ends) == 0,
             }
         )
     names = ["bone", "english", "group", "ray", "length", "area", "cut"]
     return pd.DataFrame(found, columns=names).astype({"ray": "Int64"})
+
+
+def _length(mask: np.ndarray) -> float:
+    y, x = np.nonzero(mask)
+    pixels = np.stack([x, y], axis=1)
+    corners = np.concatenate([np.add(pixels, (right, down)) for right in (0, 1) for down in (0, 1)]).astype(np.int32)
+    return float(pdist(cv2.convexHull(corners)[:, 0]).max())
 
 
 def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFrame:
