@@ -42,14 +42,47 @@ def overlay(radiograph: np.ndarray, planes: np.ndarray, fill: float = 0.25) -> n
             f"{radiograph.shape}"
         )
     picture = np.repeat(radiograph[..., None], 3, axis=2)
-    masks = [(k, box, ((planes[box] >> k) & 1).astype(np.uint8)) for k, box in boxes(planes)]
-    for k, box, mask in masks:
-        tinted = picture[box][mask > 0]
-        picture[box][mask > 0] = ((1 - fill) * tinted + fill * np.array(BONES[k].colour)).astype(np.uint8)
+    for k, box in boxes(planes):
+        mask = planes[box] >> k & 1 > 0
+        picture[box][mask] = ((1 - fill) * picture[box][mask] + fill * np.array(BONES[k].colour)).astype(np.uint8)
+    _outline(picture, planes)
+    return picture
+
+
+def _outline(picture: np.ndarray, planes: np.ndarray, colour: tuple[int, int, int] | None = None) -> None:
     thickness = max(1, round(max(planes.shape) / 700))
-    for k, (rows, columns), mask in masks:
+    for k, (rows, columns) in boxes(planes):
+        mask = (planes[rows, columns] >> k & 1).astype(np.uint8)
         contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(columns.start, rows.start))
-        cv2.drawContours(picture, contours, -1, BONES[k].colour, thickness, cv2.LINE_AA)
+        cv2.drawContours(picture, contours, -1, colour or BONES[k].colour, thickness, cv2.LINE_AA)
+
+
+MISSED, ADDED = (64, 156, 255), (255, 92, 60)
+"""Colours, red, green, blue, of what a prediction lacks, and of what it has too much."""
+
+
+def difference(radiograph: np.ndarray, planes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Draw where the bones of a prediction and those of the truth differ.
+
+    Parameters
+    ----------
+    radiograph
+        uint8 (H, W).
+    planes, truth
+        Bit planes, int32 (H, W).
+
+    Returns
+    -------
+    picture
+        uint8 (H, W, 3), red, green, blue: outlines of the truth in white, those of the prediction in the bones'
+        colours over them, and between the two :data:`MISSED` where the prediction lacks a bone of the truth,
+        :data:`ADDED` where the truth lacks one of the prediction.
+    """
+    picture = np.repeat(radiograph[..., None], 3, axis=2)
+    for colour, only in ((MISSED, truth & ~planes), (ADDED, planes & ~truth)):
+        picture[only != 0] = (0.4 * picture[only != 0] + 0.6 * np.array(colour)).astype(np.uint8)
+    _outline(picture, truth, (255, 255, 255))
+    _outline(picture, planes)
     return picture
 
 

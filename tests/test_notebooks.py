@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +16,17 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+import torch
 
 from handseg_monai.bones import INDEX
 from handseg_monai.data import labelled_items
 from handseg_monai.data.adapters import convert
 from handseg_monai.data.layouts import read_truth
+from handseg_monai.metrics.bone_sizes import measure_bones
+from handseg_monai.notebook import make_workflow
+from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.report import survey
+from handseg_monai.rle import read_csv
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
@@ -29,25 +38,141 @@ def run(name: str, tmp_path: Path, **environment: str) -> list[Any]:
     client = nbclient.NotebookClient(
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
-    client.execute(env={**os.environ, **environment})
+    here = {name: value for name, value in os.environ.items() if not name.startswith("HANDSEG_")}
+    inline = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    client.execute(env=here | inline | environment)
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def said(outputs: list[Any], stream: str = "stdout") -> str:
+    """What cells printed, and the tables that they show."""
+    parts = [output for output in outputs if output.get("name", "stdout") == stream]
+    return "\n".join(output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in parts)
+
+
+def pictures(outputs: list[Any]) -> int:
+    return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_explore(tmp_path: Path) -> None:
-    outputs = run(
-        "01_explore.ipynb",
-        tmp_path,
-        HANDSEG_NOTEBOOK_SUBJECTS="7",
-        MPLBACKEND="module://matplotlib_inline.backend_inline",
-    )
-    text = "\n".join(output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs)
+    outputs = run("01_explore.ipynb", tmp_path, HANDSEG_NOTEBOOK_SUBJECTS="7")
+    text = said(outputs)
     assert "14 labelled radiographs of 7 people" in text
     # The planted faults are found.
     for fault in ("Radius and Ulna are swapped", "Lunate is missing", "multiplied by 2", "same outline"):
         assert fault in text
-    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 9
+    assert pictures(outputs) == 9
+
+
+@pytest.mark.filterwarnings("ignore")
+class TestTrain:
+    def test_phantoms(self, tmp_path: Path) -> None:
+        outputs = run("02_train.ipynb", tmp_path)
+        text = said(outputs)
+        assert said(outputs, "stderr") == ""
+        assert "training: 12 radiographs of 6 people\nvalidation: 4 radiographs of 2 people" in text
+        # The 19 bones of the fingers are unknown in some of the images.
+        unknown, masks = map(int, re.search(r"(\d+) of (\d+) masks unknown", text).groups())  # type: ignore[union-attr]
+        assert unknown in (19 * 2, 19 * 4)
+        assert masks == 12 * 29
+        epochs = [float(dice) for dice in re.findall(r"epoch \d: loss [\d.]+, Dice ([\d.]+)", text)]
+        before, after = map(float, re.search(r"mean Dice ([\d.]+) -> ([\d.]+), of", text).groups())  # type: ignore[union-attr]
+        assert len(epochs) == 3
+        assert after == max(epochs) > before > 0.8
+        assert len(re.search("weakest: (.*)", text)[1].split(", ")) == 5  # type: ignore[index]
+        assert pictures(outputs) == 6
+        checkpoint = torch.load(tmp_path / "runs" / "02_train" / "model.pt", weights_only=True)
+        assert checkpoint["score"] == pytest.approx(after, abs=5e-5)
+
+    def test_labels_of_ones_own(self, drawn_dataset: Path, tmp_path: Path) -> None:
+        shutil.copytree(drawn_dataset, tmp_path / "my labels")
+        for path in sorted(tmp_path.rglob("*.json"))[::2]:
+            content = json.loads(path.read_text())
+            content["annotations"] = [a for a in content["annotations"] if a["label"] != "Pisiform"]
+            path.write_text(json.dumps(content))
+        options = {"size": 128, "window": 128, "epochs": 1, "batch_size": 4}
+        outputs = run(
+            "02_train.ipynb",
+            tmp_path,
+            PWD=str(tmp_path),
+            HANDSEG_DATA="my labels",
+            HANDSEG_OUT="run",
+            HANDSEG_OPTIONS=json.dumps(options),
+        )
+        assert said(outputs, "stderr") == ""
+        text = said(outputs)
+        assert f"{tmp_path / 'my labels'}\n" in text
+        assert "0 of" in text
+        assert len(re.findall("epoch 1: loss", text)) == 1
+        assert pictures(outputs) == 6
+        assert (tmp_path / "run" / "model.pt").is_file()
+
+    def test_a_damaged_image_stops_it_and_is_named(self, drawn_dataset: Path, tmp_path: Path) -> None:
+        shutil.copytree(drawn_dataset, tmp_path / "data")
+        image = sorted((tmp_path / "data").rglob("*.png"))[2]
+        image.write_bytes(image.read_bytes()[:200])
+        with pytest.raises(nbclient.exceptions.CellExecutionError, match=rf"{image.name}[\s\S]*SystemExit.* 2"):
+            run("02_train.ipynb", tmp_path, HANDSEG_DATA=str(tmp_path / "data"))
+
+
+@pytest.mark.filterwarnings("ignore")
+class TestInference:
+    def test_phantoms(self, tmp_path: Path) -> None:
+        outputs = run("03_inference.ipynb", tmp_path)
+        text = said(outputs)
+        assert said(outputs, "stderr") == ""
+        assert "174 rows = 6 images x 29 bones" in text
+        assert "5 of 6 images are plausible" in text  # one shows no hand
+        assert pictures(outputs) == 7
+        phantom = render_phantom(33, 0, "left", PRESETS["standard"], 640)
+        truth = measure_bones(phantom.planes).set_index("bone")["length"] * phantom.spacing
+        for bone in ("finger-3", "finger-7", "finger-11", "finger-10", "finger-14"):
+            measured = float(re.search(rf"^{bone} .*?[\d.]+ +([\d.]+)", text, re.MULTILINE)[1])  # type: ignore[index]
+            assert measured == pytest.approx(truth[bone], abs=1.0)
+        out = tmp_path / "runs" / "03_inference"
+        assert len(list(out.glob("export-*/labelme/*.json"))) == 6
+        assert len(list(out.glob("export-*/coco/annotations.json"))) == 1
+        assert (out / "report.html").stat().st_size > 100_000
+
+    def test_a_folder_of_ones_own(self, drawn_dataset: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "my images"
+        (folder / "deep er").mkdir(parents=True)
+        drawn = cv2.imread(str(sorted(drawn_dataset.rglob("*.png"))[0]))
+        cv2.imwrite(str(folder / "deep er" / "a, b.png"), drawn)
+        cv2.imwrite(str(folder / "even.tif"), np.full((40, 90), 7, np.uint16))
+        (folder / "cut.png").write_bytes((folder / "deep er" / "a, b.png").read_bytes()[:300])
+        (folder / "notes.txt").write_text("no image")
+        out = tmp_path / "out"
+        options = {"HANDSEG_IMAGES": "my images", "HANDSEG_OUT": str(out), "PWD": str(tmp_path)}
+        outputs = run("03_inference.ipynb", tmp_path, **options)
+        assert "1 of 3 images failed" in said(outputs, "stderr")
+        assert "cut.png" in said(outputs, "stderr")
+        assert set(read_csv(out / "submission.csv")) == {"a, b.png", "even.tif"}
+        assert "58 rows = 2 images x 29 bones" in said(outputs)
+        assert "0 of 2 images are plausible" in said(outputs)
+        assert "no plausible hand to measure" in said(outputs)
+
+        for path in folder.rglob("*.*"):
+            path.unlink()
+        (folder / "cut.png").write_bytes(b"no image")
+        with pytest.raises(nbclient.exceptions.CellExecutionError, match=r"none of the images in .*my images could be"):
+            run("03_inference.ipynb", tmp_path, **options)
+
+
+class TestWorkflow:
+    @pytest.fixture(autouse=True)
+    def _logging(self, restore_globals: None) -> Iterator[None]:
+        yield
+        logging.disable(logging.NOTSET)
+        logging.getLogger("monai.bundle.workflows").setLevel(logging.NOTSET)
+
+    def test_a_misspelt_option_is_refused(
+        self, drawn_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit, match="2"):
+            make_workflow("train.json", dataset_dir=str(drawn_dataset), output_dir=str(tmp_path), epochz=1)
+        assert "did you mean --epochs?" in capsys.readouterr().err
 
 
 def first_cells(folder: Path, monkeypatch: pytest.MonkeyPatch, data: str, number: int = 3) -> dict[str, Any]:
