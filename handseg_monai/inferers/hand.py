@@ -107,6 +107,7 @@ class HandInferer(Inferer):
         return looks
 
     def _closer_look(self, image: torch.Tensor, last: Look, network: Network) -> Look | None:
+        assert isinstance(last.logits, torch.Tensor)
         shape, window = (image.shape[-2], image.shape[-1]), (self.window, self.window)
         frame: torch.Tensor | None = None
         seen = []

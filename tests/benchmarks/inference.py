@@ -1,7 +1,8 @@
 """Inference at full size against the plain way: ``python -m tests.benchmarks.inference [--images 20]``.
 
 The plain way brings the logits of all 29 bones to 2048 x 2048, takes the sigmoid, thresholds, and encodes mask by mask.
-What counts are ratios in one run; peaks of memory are those of processes of their own.
+So it does with views of the whole image in windows of 1024 and 512, through MONAI's SlidingWindowInferer, and a network
+of one convolution, so that the rest shows. What counts are ratios in one run; peaks of memory are those of processes of their own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
+from monai.inferers import SlidingWindowInferer
 from rich.console import Console
 from rich.table import Table
 from torch.nn.functional import interpolate
@@ -80,7 +82,7 @@ def memory(call: Callable[..., object], *args: Any) -> tuple[float, float | None
     return result
 
 
-def _workflow(folder: str, out: str) -> ConfigWorkflow:
+def _workflow(folder: str, out: str, **options: Any) -> ConfigWorkflow:
     bundle = ConfigWorkflow(
         str(bundle_root() / "configs" / "inference.json"),
         workflow_type="infer",
@@ -89,6 +91,7 @@ def _workflow(folder: str, out: str) -> ConfigWorkflow:
         output_dir=out,
         num_workers=0,
         overlays=False,
+        **options,
     )
     bundle.initialize()
     return bundle
@@ -126,6 +129,55 @@ def network_share(folder: str, out: str) -> tuple[float, float]:
     return taken, sum(spent)
 
 
+def save_bright(path: Path) -> None:
+    """Write a network of one convolution that sees 29 "bones" in what is bright, the first largest."""
+    network = torch.nn.Conv2d(1, NUM_BONES, 5, padding=2)
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+        network.bias.copy_(-25 * torch.linspace(0.5, 0.8, NUM_BONES))
+    torch.save({"network": network.state_dict(), "network_name": "bright", "views": "image"}, path)
+
+
+def _windows(folder: str, out: str, window: int, where: str) -> ConfigWorkflow:
+    network = {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": NUM_BONES, "kernel_size": 5}
+    options: dict[str, Any] = {"network_name": "bright", "network_def": {**network, "padding": 2}}
+    options |= {"checkpoint": f"{Path(folder).parent}/bright.pt", "size": SIZE, "window": window}
+    return _workflow(folder, out, **options, **{"window_inferer#where": where})
+
+
+def one_window(folder: str, out: str, window: int) -> float:
+    """Forward of one window of the whole image; returns its seconds."""
+    network = _windows(folder, out, window, "content").parser.get_parsed_content("network").eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        return seconds(lambda: network(torch.rand(1, 1, window, window)), 3)
+
+
+def windows_here(folder: str, out: str, window: int, where: str) -> float:
+    """Inference of a folder in windows; returns its seconds."""
+    bundle = _windows(folder, out, window, where)
+    began = time.perf_counter()
+    bundle.run()
+    bundle.finalize()
+    taken = time.perf_counter() - began
+    inferer = bundle.parser.get_parsed_content("window_inferer")
+    print(f"window {window}, {where}: {inferer.shown} windows shown, {inferer.passed_over} passed over", flush=True)
+    return taken
+
+
+def windows_plainly(folder: str, out: str, window: int) -> float:
+    """The same by MONAI's inferer, whole logits and probabilities; returns its seconds."""
+    bundle = _windows(folder, out, window, "everywhere")
+    network = bundle.parser.get_parsed_content("network").eval()
+    inferer = SlidingWindowInferer((window, window), overlap=0.5, mode="gaussian")
+    began = time.perf_counter()
+    for item in bundle.parser.get_parsed_content("dataset"):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            logits = inferer(item["image"][None], network)[0].float()
+        for mask in (logits.sigmoid() > 0.5).numpy():
+            plain_encode(mask)
+    return time.perf_counter() - began
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -151,6 +203,18 @@ def main() -> None:
         window, _ = memory(one_forward, str(images), f"{folder}/a")
         run, _ = memory(whole_run, str(images), f"{folder}/b")
         table.add_row(f"peak MB of inference at {SIZE} less one window's", "", f"{run - window:.0f}", "")
+        save_bright(Path(folder) / "bright.pt")
+        for side in (1024, 512):
+            window, _ = memory(one_window, str(images), f"{folder}/d", side)
+            most, slow = memory(windows_plainly, str(images), f"{folder}/e", side)
+            for where in ("everywhere", "content"):
+                least, fast = memory(windows_here, str(images), f"{folder}/f{side}{where}", side, where)
+                what = f"{SIZE} in windows of {side}, {where}"
+                cells = f"{most - window:.0f}", f"{least - window:.0f}", f"{(most - window) / (least - window):.1f}"
+                table.add_row(f"{what}: peak MB less one window's", *cells)
+                assert slow is not None
+                assert fast is not None
+                table.add_row(f"{what}: s an image", f"{slow:.1f}", f"{fast:.1f}", f"{slow / fast:.1f}")
         for number in range(1, given.images):
             cv2.imwrite(str(images / f"{number}.png"), hands[number % len(hands)].image)
         taken, network = network_share(str(images), f"{folder}/c")
