@@ -19,6 +19,8 @@ from handseg_monai.bones import NUM_BONES
 Box = tuple[int, int, int, int]
 _REDUCED = 1.3
 """From this reduction on images are averaged before they are sampled."""
+_AT_ONCE = 256
+"""Rows of a bone that are drawn at once: places of its pixels take 32 bytes each."""
 _MOST = 60000.0
 """Logits are cut to what float16 can hold."""
 
@@ -227,12 +229,14 @@ def planes_of_looks(
         box = _union([look.box(bone, float(limits[bone])) for looks in drawn for look in looks], size)
         if box is None:
             continue
-        logits = [_of_bone(looks, bone, box) for looks in drawn]
-        if len(logits) == 1:
-            inside = logits[0] > limits[bone]
-        else:
-            inside = torch.stack(logits).sigmoid().mean(dim=0) > thresholds[bone]
-        planes[box[0] : box[2], box[1] : box[3]] |= inside.to(torch.int32) << bone
+        for top in range(box[0], box[2], _AT_ONCE):
+            strip = top, box[1], min(top + _AT_ONCE, box[2]), box[3]
+            logits = [_of_bone(looks, bone, strip) for looks in drawn]
+            if len(logits) == 1:
+                inside = logits[0] > limits[bone]
+            else:
+                inside = torch.stack(logits).sigmoid().mean(dim=0) > thresholds[bone]
+            planes[strip[0] : strip[2], strip[1] : strip[3]] |= inside.to(torch.int32) << bone
     return planes
 
 

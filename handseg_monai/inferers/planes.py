@@ -84,7 +84,7 @@ class PlanesInferer(Inferer):
         return [self.thresholds]
 
     def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int]) -> list[list[Look]]:
-        """What each network of an ensemble, here the only one, saw in the one image of ``inputs``, to draw at ``size``."""
+        """What each network, here the only one, saw in the one image of ``inputs``, to draw at ``size``."""
         return [self.looks(inputs, network, size, min(min(each) for each in self._drawn_at()))]
 
     def looks(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float = _FAINT) -> list[Look]:

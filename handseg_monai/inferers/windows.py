@@ -121,7 +121,8 @@ class WindowsInferer(Inferer):
         shape = (image.shape[-2], image.shape[-1])
         short = [max(side - own, 0) for side, own in zip(self.roi_size, shape, strict=True)]
         top, left = short[0] // 2, short[1] // 2
-        image = pad(image, (left, short[1] - left, top, short[0] - top))
+        if any(short):
+            image = pad(image, (left, short[1] - left, top, short[0] - top))
         rows, columns = (self._starts(axis, image.shape[axis + 1]) for axis in (0, 1))
         chosen = self._chosen(image, rows, columns, see)
         self.shown += int(chosen.sum())
@@ -141,8 +142,7 @@ class WindowsInferer(Inferer):
             places = [(y, x) for x, some in zip(columns, chosen[row].tolist(), strict=True) if some]
             for start in range(0, len(places), self.sw_batch_size):
                 some = places[start : start + self.sw_batch_size]
-                for (_, x), logits in zip(some, self._seen(image, some, see), strict=True):
-                    band.add(x, logits)
+                band.add([x for _, x in some], self._seen(image, some, see))
             finished = rows[row + 1] if row + 1 < len(rows) else image.shape[-2]
             band.finish(finished, floor, found, (top, left))
         return Look(matrix, found)
@@ -238,12 +238,13 @@ class _Band:
             plane[: len(kept)] = kept
             plane[len(kept) :] = 0
 
-    def add(self, x: int, logits: torch.Tensor) -> None:
-        """Add the logits (29, h, w) of the window that begins in column ``x``."""
-        place = slice(self.reach, None), slice(x - self.left, x - self.left + logits.shape[-1])
-        for total, seen in zip(self.sums, logits, strict=True):
-            total[place] += seen.float().clamp(_LEAST, -_LEAST) * self.importance
-        self.weights[place] += self.importance
+    def add(self, columns: Sequence[int], logits: torch.Tensor) -> None:
+        """Add the logits (N, 29, h, w) of windows that begin in some columns."""
+        for x, window in zip(columns, logits, strict=True):
+            place = slice(self.reach, None), slice(x - self.left, x - self.left + window.shape[-1])
+            for total, seen in zip(self.sums, window, strict=True):
+                total[place] += seen.float().clamp(_LEAST, -_LEAST).mul_(self.importance)
+            self.weights[place] += self.importance
 
     def finish(self, until: int, floor: float, found: NearBones, padding: tuple[int, int]) -> None:
         """Keep of the rows before ``until`` what lies near bones; ``padding`` is what comes before the image."""
