@@ -76,7 +76,7 @@ class WindowsInferer(Inferer):
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap: expected 0 or more, below 1, got {overlap}")
         if isinstance(scales, str | float | int) or not scales or min(scales) < 1:
-            raise ValueError(f'scales: expected one or more, at least 1, as "[1.0,1.2]", got {scales!r}')
+            raise ValueError(f"scales: expected one or more, at least 1, as [1.0,1.2], got {scales!r}")
         if where not in WHERE:
             raise ValueError(f"where: expected {', '.join(WHERE)}, got {where!r}")
         self.roi_size: tuple[int, int] = (roi_size[0], roi_size[1])
@@ -156,12 +156,12 @@ class WindowsInferer(Inferer):
     def _seen(self, image: torch.Tensor, places: Sequence[tuple[int, int]], see: Network) -> torch.Tensor:
         """Logits (N, 29, h, w) of the windows at (top, left), as the network gives them or averaged over views."""
         if not self.flip and self.scales == (1.0,):
-            return see(torch.stack([self._window(image, place) for place in places]))
+            return see(self._windows(image, places))
         total: torch.Tensor | float = 0.0
         for scale in self.scales:
             matrices = [_scaled(self.roi_size, place, scale) for place in places]
             if scale == 1:
-                views = torch.stack([self._window(image, place) for place in places])
+                views = self._windows(image, places)
             else:
                 views = torch.stack([sample(image, matrix, self.roi_size) for matrix in matrices])
             logits = see(views).float()
@@ -178,6 +178,10 @@ class WindowsInferer(Inferer):
             total = total + logits / len(self.scales)
         assert isinstance(total, torch.Tensor)
         return total
+
+    def _windows(self, image: torch.Tensor, places: Sequence[tuple[int, int]]) -> torch.Tensor:
+        windows = [self._window(image, place) for place in places]
+        return windows[0][None] if len(windows) == 1 else torch.stack(windows)
 
     def _window(self, image: torch.Tensor, place: tuple[int, int]) -> torch.Tensor:
         return image[:, place[0] : place[0] + self.roi_size[0], place[1] : place[1] + self.roi_size[1]]
