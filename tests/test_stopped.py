@@ -100,7 +100,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(images: Path, ch
 
 
 def test_a_full_disk_is_one_line(images: Path, checkpoint: Path, tmp_path: Path) -> None:
-    """A limit on the size of files stands for a disk that is full: masks of an image take 128 kB, and one MB is allowed."""
+    """A limit on the size of files stands for a full disk: masks of an image take 128 kB, and one MB is allowed."""
     encode_planes(np.ones((4, 4), np.int32))  # what numba compiles is on disk before the limit
     given = arguments(images, checkpoint, tmp_path / "out", "--overlays", "false")
     command = [sys.executable, "-m", "monai.bundle", "run", *given]
