@@ -114,10 +114,15 @@ def sheet(pictures: Sequence[np.ndarray], columns: int, gap: int = 6) -> np.ndar
     return result
 
 
-def save(path: str | Path, picture: np.ndarray) -> None:
-    """Write a picture, uint8 (H, W) or (H, W, 3) in red, green, blue, atomically; the suffix says the format."""
+def save(path: str | Path, picture: np.ndarray, comment: bytes = b"") -> None:
+    """Write a picture, uint8 (H, W) or (H, W, 3) in red, green, blue, atomically; the suffix says the format.
+
+    A JPEG may hold a comment, at its beginning.
+    """
     path = Path(path)
     bgr = picture if picture.ndim == 2 else picture[..., ::-1]
-    _, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(bgr))
+    encoded = cv2.imencode(path.suffix, np.ascontiguousarray(bgr))[1].tobytes()
+    if comment:
+        encoded = encoded[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + encoded[2:]
     with atomic_path(path) as part:
-        part.write_bytes(encoded.tobytes())
+        part.write_bytes(encoded)

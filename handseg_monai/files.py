@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ def require_out(path: str | Path, folder: bool = False) -> None:
     Raises
     ------
     OSError
-        It is a folder where a file is wanted, or the other way round, or lies in a file.
+        It is a folder where a file is wanted, or the other way round, or lies in a file, or where nothing can be
+        written.
     """
     path = Path(path)
     if path.is_dir() and not folder:
@@ -33,6 +35,13 @@ def require_out(path: str | Path, folder: bool = False) -> None:
     for there in (path, *path.parents) if folder else path.parents:
         if there.exists() and not there.is_dir():
             raise NotADirectoryError(f"{there} is a file; expected a folder to write to (--out {path})")
+    place = next(there for there in (path, *path.absolute().parents) if there.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=place):  # on a read-only disk and in /proc os.access promises root too much
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"{place} can't be written to ({reason}); expected a place to write to (--out {path})") from error
 
 
 def find_files(folder: str | Path, suffixes: str | tuple[str, ...] = "") -> list[Path]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
+import torch
 from monai.bundle import ConfigParser, create_workflow
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,18 @@ def _command() -> FrameType | None:
 
 _TOLD = frozenset({"run_name", "experiment_name", "tracking", "tracking_uri", "save_execute_config", "is_not_rank0"})
 _BESIDE = _TOLD | frozenset(
-    {"setup", "rank", "device", "finalize", "+finalize", "num_workers", "sw_batch_size", "output_dir", "follow"}
+    {
+        "setup",
+        "rank",
+        "device",
+        "finalize",
+        "+finalize",
+        "num_workers",
+        "sw_batch_size",
+        "output_dir",
+        "follow",
+        "overlays",
+    }
 )
 """Ids of a configuration that results do not depend on."""
 
@@ -212,6 +224,61 @@ def refuse_options(*names: str, why: str = "each network of an ensemble has its 
     frame = _command()
     if frame is not None and (given := [name for name in names if name in frame.f_locals["_args"]]):
         raise ValueError(f"--{given[0]}: {why}")
+
+
+def check_parts(*names: str) -> None:
+    """Refuse options of which a part of a bundle run's configuration can't be made.
+
+    MONAI makes a component where another item refers to it, and wraps what goes wrong in sixty lines of traceback.
+    Called from a configuration's ``initialize``; as with :func:`check_options`, a workflow that was made without the
+    command is not checked.
+
+    Parameters
+    ----------
+    names
+        Top-level ids, in the order in which they are made. Of them ``device`` must be a ``torch.device``.
+
+    Raises
+    ------
+    ValueError
+        Naming the id, and what is wrong in one line.
+    """
+    frame = _command()
+    if frame is None:
+        return
+    parser = frame.f_locals["workflow_"].parser
+    for name in names:
+        try:
+            part = parser.get_parsed_content(name)
+        except Exception as error:  # whatever a wrong value makes of a constructor or an expression
+            while error.__cause__ is not None:
+                error = error.__cause__  # type: ignore[assignment]
+            raise ValueError(f"--{name}, or an option in it: {' '.join(str(error).split())}") from error
+        if name == "device" and not isinstance(part, torch.device):
+            raise ValueError(f"--device {part!r}: expected an expression, \"\\$torch.device('{part}')\"")
+
+
+def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> None:
+    """Call what does the work of a run; where it can't go on, print in one line what is kept, and exit.
+
+    Parameters
+    ----------
+    function
+        The work. An ``OSError`` in it (a disk that is full) exits with code 1, Ctrl-C with 130.
+    kept
+        Says what is kept, and how to go on.
+    """
+    try:
+        function()
+    except KeyboardInterrupt:
+        said, code = f"interrupted: {kept()}", 130
+    except OSError as error:
+        said, code = f"{error}: {kept()}", 1
+    else:
+        return
+    rank = os.environ.get("RANK", "0")
+    print(said if rank == "0" else f"rank {rank}: {said}", file=sys.stderr)
+    sys.exit(code)
 
 
 def flag(value: object) -> bool:

@@ -59,7 +59,7 @@ def _text(edges: np.ndarray) -> str:
     return " ".join(map(str, np.column_stack([runs[:, 0] + 1, runs[:, 1] - runs[:, 0]]).ravel().tolist()))
 
 
-def parse(text: str | float | None, shape: tuple[int, int] | None = None) -> np.ndarray:
+def parse(text: str | float | None, shape: tuple[int, int] | int | None = None) -> np.ndarray:
     """Read run-length text into runs.
 
     Parameters
@@ -67,7 +67,7 @@ def parse(text: str | float | None, shape: tuple[int, int] | None = None) -> np.
     text
         Run-length text. Empty text, None and NaN (as pandas reads an empty field) are the empty mask.
     shape
-        (height, width) of the image, if known, to check that no run ends beyond it.
+        (height, width) of the image, or its count of pixels, if known, to check that no run ends beyond it.
 
     Returns
     -------
@@ -103,11 +103,11 @@ def parse(text: str | float | None, shape: tuple[int, int] | None = None) -> np.
             f"run {i + 2} starts at {runs[i + 1, 0]}, before run {i + 1} ({runs[i, 0]} {lengths[i]}) has ended: "
             "runs overlap or are out of order"
         )
-    if shape is not None and len(runs) and (end := int(starts[-1] + lengths[-1])) > shape[0] * shape[1]:
-        raise ValueError(
-            f"the last run ends at pixel {end}, past the end of an image of {shape[0]} x {shape[1]} "
-            f"({shape[0] * shape[1]} pixels)"
-        )
+    if shape is not None and len(runs):
+        pixels, size = (shape, "") if isinstance(shape, int) else (shape[0] * shape[1], f"{shape[0]} x {shape[1]} ")
+        if (end := int(starts[-1] + lengths[-1])) > pixels:
+            whole = f"{size}({pixels} pixels)" if size else f"{pixels} pixels"
+            raise ValueError(f"the last run ends at pixel {end}, past the end of an image of {whole}")
     return np.column_stack([starts, lengths])
 
 
@@ -167,7 +167,7 @@ def parse_many(texts: Sequence[str | float | None], pixels: Sequence[int] | None
     each = []
     for number, text in enumerate(texts):
         try:
-            each.append(parse(text, (1, pixels[number]) if pixels is not None else None))
+            each.append(parse(text, int(pixels[number]) if pixels is not None else None))
         except ValueError as error:
             raise RunsError(number, str(error)) from error
     runs = np.concatenate([np.empty((0, 2), np.int64), *each])

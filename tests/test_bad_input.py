@@ -225,6 +225,58 @@ def test_options_that_an_ensemble_s_checkpoints_decide(
     assert only(lines) == "--size: each network of an ensemble has its own, as its checkpoint says"
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("hand_inferer#scales", [0.5], "--hand_inferer, or an option in it: scales: expected one or more, at least 1"),
+        ("hand_inferer#scales", "1.2", "--hand_inferer, or an option in it: scales: expected one or more"),
+        ("hand_inferer#turns", 7, "--hand_inferer, or an option in it: turns: expected 1 to 4 quarter turns, got 7"),
+        ("hand_inferer#sclaes", [1.0], "--hand_inferer, or an option in it: "),
+        ("window_inferer#where", "here", "--window_inferer, or an option in it: where: expected everywhere, content"),
+        ("amp_dtype", "foo", "expected dtype bfloat16 or float16, got 'foo'"),
+        ("device", "nonsense", "--device 'nonsense': expected an expression"),
+        ("device", "$torch.device('nonsense')", "--device, or an option in it: "),
+    ],
+)
+def test_an_option_of_which_nothing_can_be_made(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, checkpoint: Path, option: str, value: object, said: str
+) -> None:
+    assert said in only(infer(capsys, checkpoint, drawn_dataset, **{option: value}))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"checkpoints": [1, 2]}, "--checkpoints [1, 2]: expected a list of files"),
+        ({"network_files": "mine.json"}, "--network_files 'mine.json': expected a list of files"),
+        ({"network_files": ["nowhere.json"]}, "--network_files nowhere.json: "),
+    ],
+)
+def test_members_that_are_no_list_of_files(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, checkpoint: Path, options: dict[str, Any], said: str
+) -> None:
+    given: dict[str, Any] = {"dataset_dir": str(drawn_dataset), "checkpoints": [str(checkpoint)]} | options
+    assert said in only(stopped(capsys, "inference.json", "ensemble.json", **given))
+
+
+def test_pictures_of_images_that_are_gone_are_removed_and_no_others(
+    drawn_dataset: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    images, pictures = tmp_path / "images", tmp_path / "out" / "overlays"
+    images.mkdir()
+    paths = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[:3]
+    for path in paths:
+        shutil.copy(path, images)
+    options = {"dataset_dir": str(images), "output_dir": str(tmp_path / "out"), "checkpoint": str(checkpoint)}
+    run_here("inference.json", **options, **(tiny(inference=True) | {"overlays": True}))
+    assert sorted(p.stem for p in pictures.iterdir()) == [path.name for path in paths]
+    assert cv2.imread(str(pictures / f"{paths[0].name}.jpg")) is not None
+    cv2.imwrite(str(pictures / "mine.jpg"), cv2.imread(str(paths[0])))
+    (images / paths[1].name).unlink()
+    run_here("inference.json", **options, **(tiny(inference=True) | {"overlays": True}))
+    assert sorted(p.stem for p in pictures.iterdir()) == [paths[0].name, paths[2].name, "mine"]
+
+
 def test_a_run_goes_on_where_a_killed_one_of_the_same_options_was(
     drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -203,3 +203,29 @@ def test_a_result_that_can_not_be_written_is_refused_before_the_work(
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert expected in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "a.csv", "--truth", "data"],
+        ["joints", "a.csv", "--points", "points.csv"],
+        ["plausibility", "a.csv", "--images", "data"],
+        ["report", "a.csv", "--images", "data"],
+        ["vote", "a.csv", "b.csv"],
+        ["export", "a.csv", "--images", "data", "--to", "png"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_where_nothing_can_be_written_the_work_does_not_begin(arguments: list[str]) -> None:
+    result = handseg(*arguments, "--out", "/proc/nowhere/out")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("handseg: /proc can't be written to")
+
+
+@pytest.mark.parametrize("size", ["0x0", "0x100", "100x0", "00x10"])
+def test_a_size_without_pixels_is_refused(size: str, tmp_path: Path) -> None:
+    result = handseg("vote", "a.csv", "b.csv", "--size", size, "--out", str(tmp_path / "out.csv"))
+    assert result.returncode == 2
+    assert f"--size: expected HxW in pixels, as 2048x2048, got '{size}'" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from monai.transforms import Compose, ScaleIntensityRangePercentilesd
 from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate
 from pydicom.pixels import compress
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
@@ -384,6 +386,29 @@ def test_what_can_not_be_right_is_said(case: str, tmp_path: Path) -> None:
     write(tmp_path / "a.dcm")
     with pytest.raises(UnreadableImageError, match=rf"^{tmp_path}/a\.dcm: .*{message}"):
         read_radiograph(tmp_path / "a.dcm", any_body_part=False)
+
+
+HIGH_THROUGHPUT = (
+    b"|4;u>04YEK0000G0000O00000000000000G0000O0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kdTmwh=~7W0"
+    b"2crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00001JOBazlfVEb>HGx;bO68r698KM0*7<}zyK3K01|-i>H!OM0P6q;bO68r6;J>LL;wLO0%6+#`U99k"
+    b"wE#k`+5lreH30huJhTA702Z780ct=17Jx{=T37^10RuqoLmi(uxCJ(u0K$MIp9Mh662SdH2tc-Pq4brS03Zqh2BbP1GysxXu-xgm0Kfn)$^Zd(FaQg%"
+    b")dWN)VH*Gt;S)lzM}#K;(FF3000+d12>oL1**|1HvD<~&gsT+LuZdR^Un@O*=m8NU2v9aI3l=5`Kx+WVFd-3~0<};EW`GK*KmzArApzJS2mqTljqNRA"
+    b")E6-EWx5trD)jQ3k6Zzp=BP;ID5at-TGFL$lRTXn2}?{V{wce9|8^E!k^8rK<X!zbhTE!suJRxIq*?+0*#<"
+)
+"""A ramp in high-throughput JPEG 2000, without losses, of OpenJPH, in base 85: no package that tests have writes it."""
+
+
+@pytest.mark.parametrize("uid", ["201", "202", "203"])
+def test_high_throughput_jpeg_2000_gives_the_pixels(uid: str, tmp_path: Path) -> None:
+    y, x = np.mgrid[:24, :16]
+    ramp = (40 * y + 13 * x + (x * y) % 7).astype(np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", ramp, WindowCenter=None, WindowWidth=None)
+    dataset = dcmread(path)
+    dataset.PixelData = encapsulate([base64.b85decode(HIGH_THROUGHPUT)])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.4.{uid}"
+    dataset.save_as(path)
+    assert np.array_equal(read_radiograph(path), ramp)
 
 
 def test_a_table_shorter_than_it_says(tmp_path: Path) -> None:

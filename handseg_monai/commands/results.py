@@ -65,9 +65,12 @@ def joints(
     out: Annotated[Path | None, typer.Option(help="CSV to write, a row for each joint.")] = None,
 ) -> None:
     """Count the marked joints that a submission hits, on radiographs without masks."""
+    from handseg_monai.files import require_out
     from handseg_monai.metrics.joints import joints as hit_joints
     from handseg_monai.metrics.joints import print_joints
 
+    if out is not None:
+        require_out(out)
     result = hit_joints(prediction, points, images, within)
     print_joints(result)
     if out is not None:
@@ -82,8 +85,11 @@ def plausibility(
 ) -> None:
     """Judge each image's masks by what hands look like, the worst first; needs no labels."""
     from handseg_monai.data.images import find_images
+    from handseg_monai.files import require_out
     from handseg_monai.metrics.plausibility_report import judge_submission, print_judgements, write_judgements
 
+    if out is not None:
+        require_out(out)
     judgements = judge_submission(prediction, images)
     print_judgements(judgements)
     if lacks := sorted(
@@ -108,8 +114,10 @@ def report(
     size: Annotated[int, typer.Option(help="Longer side of the pictures in pixels, at most.")] = 1024,
 ) -> None:
     """Write a page that shows each image with its bones' outlines, the worst first; it works without a network."""
+    from handseg_monai.files import require_out
     from handseg_monai.report import write_report
 
+    require_out(out)
     result = write_report(prediction, images, out, truth, missing.value, long_side=size)
     done = "taken as empty" if missing is MissingRows.ZERO else "left out"
     for lacking, what in ((result.missing_images, "images"), (result.missing_rows, "rows")):

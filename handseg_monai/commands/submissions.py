@@ -56,12 +56,14 @@ def vote(
 ) -> None:
     """Make one submission from several by a vote on every pixel."""
     from handseg_monai.export.vote import print_vote, vote_submissions
+    from handseg_monai.files import require_out
 
+    require_out(out)
     shape = None
     if size is not None:
-        match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
+        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", size)
         if not match:
-            raise ValueError(f"--size: expected HxW, as 2048x2048, got {size!r}")
+            raise ValueError(f"--size: expected HxW in pixels, as 2048x2048, got {size!r}")
         shape = int(match[1]), int(match[2])
     result = vote_submissions(
         submissions,
@@ -84,7 +86,9 @@ def export(
 ) -> None:
     """Write a submission in the form that another tool reads; overlaps are kept."""
     from handseg_monai.export.export import export as export_masks
+    from handseg_monai.files import require_out
 
+    require_out(out, folder=True)
     missing = export_masks(prediction, images, to.value, out)
     if missing:
         done = "have no file" if to is ExportForm.PNG else "are written as absent"

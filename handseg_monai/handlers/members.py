@@ -41,12 +41,17 @@ def load_members(
     Raises
     ------
     CheckpointError
-        None given, or see :func:`~handseg_monai.handlers.load_weights`; or no declaration of a network.
+        None given, or no list of files, or see :func:`~handseg_monai.handlers.load_weights`; or no declaration of a
+        network.
     ValueError
         See :func:`~handseg_monai.guard.check_packages`.
     """
-    if isinstance(checkpoints, str | Path) or not checkpoints:
-        raise CheckpointError(f"--checkpoints {checkpoints!r}: expected a list of files, such as \"['a.pt','b.pt']\"")
+    for name, given in (("checkpoints", checkpoints), ("network_files", network_files)):
+        right = isinstance(given, list | tuple) and all(isinstance(path, str | Path) for path in given)
+        if not right or (name == "checkpoints" and not given):
+            ending = "pt" if name == "checkpoints" else "json"
+            example = f"\"['a.{ending}','b.{ending}']\""
+            raise CheckpointError(f"--{name} {given!r}: expected a list of files, such as {example}")
     files = [*map(Path, network_files), *sorted(Path(configs).glob("network_*.json"))]
     declared = {
         parser["network_name"]: parser for parser in reversed(_parsers(Path(configs) / "inference.json", files))
@@ -72,6 +77,9 @@ def _parsers(base: Path, overlays: Sequence[Path]) -> list[ConfigParser]:
     parsers = []
     for overlay in (*overlays, None):
         parser = ConfigParser()
-        parser.read_config([str(base), *([str(overlay)] if overlay else [])])
+        try:
+            parser.read_config([str(base), *([str(overlay)] if overlay else [])])
+        except Exception as error:  # no such file, no JSON or YAML, no mapping
+            raise CheckpointError(f"--network_files {overlay}: {' '.join(str(error).split())}") from error
         parsers.append(parser)
     return parsers

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Events
 from monai.engines import Workflow
@@ -14,8 +16,12 @@ from monai.engines import Workflow
 from handseg_monai import drawing
 from handseg_monai.data.images import read_radiograph
 from handseg_monai.data.items import Item
+from handseg_monai.rle import decode_planes
 
 logger = logging.getLogger(__name__)
+
+_NOTE = b"overlay by handseg-monai"
+"""Comment in the pictures, by which those that may be removed are known."""
 
 
 def _planes(value: Any) -> np.ndarray:
@@ -94,16 +100,53 @@ class OverlayWriter:
         """Attach to an evaluator whose output holds ``pred``, bit planes int32 (1, H, W)."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
+    def begin(self, earlier: Iterable[tuple[str, Sequence[str]]]) -> None:
+        """Remove pictures that an earlier run has left of other images, and draw those that its images lack.
+
+        Every rank may call it; the first one works.
+
+        Parameters
+        ----------
+        earlier
+            Images that are done already, and the texts of their 29 masks.
+        """
+        if idist.get_rank() > 0:
+            return
+        wanted = {self._path(name) for name in self.paths}
+        for path in self.output_dir.rglob("*.jpg"):
+            if path not in wanted and _is_ours(path):
+                path.unlink()
+        for name, texts in earlier:
+            if not self._path(name).exists():
+                self._draw(name, partial(decode_planes, texts))
+
     def write(self, engine: Workflow) -> None:
         """Write the pictures of one iteration; images that failed, or can't be read any more, have none."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             if "failure" in batch:
                 continue
-            try:
-                radiograph = read_radiograph(self.paths[batch["name"]])
-                small, planes = drawing.fit(radiograph, _planes(output["pred"]), self.long_side)
-            except (OSError, ValueError) as error:
-                logger.warning("no overlay: %s has changed since it was segmented (%s)", batch["name"], error)
-                continue
-            path = self.output_dir / f"{batch['name']}.jpg"
-            drawing.save(path, drawing.overlay(drawing.grey8(small), planes))
+            self._draw(batch["name"], partial(_of_size, _planes(output["pred"])))
+
+    def _path(self, name: str) -> Path:
+        return self.output_dir / f"{name}.jpg"
+
+    def _draw(self, name: str, planes_of: Callable[[tuple[int, int]], np.ndarray]) -> None:
+        try:
+            radiograph = read_radiograph(self.paths[name])
+            planes = planes_of((radiograph.shape[0], radiograph.shape[1]))
+            small, planes = drawing.fit(radiograph, planes, self.long_side)
+        except (OSError, ValueError) as error:
+            logger.warning("no overlay: %s has changed since it was segmented (%s)", name, error)
+            return
+        drawing.save(self._path(name), drawing.overlay(drawing.grey8(small), planes), _NOTE)
+
+
+def _of_size(planes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if planes.shape != shape:
+        raise ValueError(f"{planes.shape[0]} x {planes.shape[1]} pixels then, {shape[0]} x {shape[1]} now")
+    return planes
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _NOTE in file.read(64)

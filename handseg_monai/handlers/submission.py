@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -185,6 +185,30 @@ class SubmissionWriter:
         """Wait until all images that were given are in this rank's part."""
         while self._waiting:
             self._waiting.popleft().result()
+
+    def kept(self) -> str:
+        """Give this rank's part up, and say how many images are done and how to go on."""
+        while self._waiting:
+            with suppress(Exception):
+                self._waiting.popleft().result()
+        if self._masks is not None:
+            with suppress(OSError):
+                self._masks.close()
+        if not self._parts.exists():
+            return f"{self.path} is whole"
+        done = {name for path in self._of_kind("masks") for name, *_ in _images(path)}
+        count = len(done.intersection(self._paths))
+        return f"{count} of {len(self.data)} images are done and kept in {self._parts}; the same command goes on there"
+
+    def earlier(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the images that an earlier run of the same job has done, each with its 29 texts."""
+        for path in self._of_kind("masks"):
+            for name, start, end in _images(path):
+                if _run_of(path) != self._run and name in (self._done or ()):
+                    with path.open("rb") as file:
+                        file.seek(start)
+                        block = file.read(end - start).decode("utf-8")
+                    yield name, [row[2] for row in csv.reader(io.StringIO(block, newline=""))]
 
     def finish(self) -> None:
         """Merge the parts of all ranks, on rank 0, and print where the result is; every rank calls it after the run.

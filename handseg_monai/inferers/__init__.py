@@ -5,6 +5,7 @@ from handseg_monai.inferers.ensemble import EnsembleInferer
 from handseg_monai.inferers.hand import HandInferer
 from handseg_monai.inferers.planes import PlanesInferer, SweepInferer
 from handseg_monai.inferers.thresholds import thresholds_of
+from handseg_monai.inferers.windows import WindowsInferer
 
 __all__ = [
     "AutocastInferer",
@@ -12,5 +13,6 @@ __all__ = [
     "HandInferer",
     "PlanesInferer",
     "SweepInferer",
+    "WindowsInferer",
     "thresholds_of",
 ]

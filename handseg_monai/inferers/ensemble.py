@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
-from monai.inferers import SlidingWindowInferer
 from torch.nn.functional import interpolate
 
 from handseg_monai.inferers.hand import HandInferer
 from handseg_monai.inferers.looks import Look, moved
 from handseg_monai.inferers.planes import PlanesInferer
 from handseg_monai.inferers.thresholds import Threshold
+from handseg_monai.inferers.windows import WindowsInferer
 from handseg_monai.transforms import fitted_shape
 
 
@@ -56,7 +56,7 @@ class EnsembleInferer(PlanesInferer):
         self,
         viewers: Sequence[Viewer],
         hand_inferer: HandInferer,
-        window_inferer: SlidingWindowInferer,
+        window_inferer: WindowsInferer,
         threshold: Threshold = 0.5,
         enabled: bool = True,
         dtype: str = "bfloat16",
@@ -67,17 +67,18 @@ class EnsembleInferer(PlanesInferer):
             for viewer in viewers
         ]
 
-    def members(self, inputs: torch.Tensor, network: Any) -> list[list[Look]]:
+    def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int]) -> list[list[Look]]:
         """What each of the networks saw in the one image of ``inputs``, (1, 1, h, w); ``network`` lists them."""
         networks: Iterable[Any] = network
         return [
-            _seen(inputs, one, viewer, inferer) for one, (viewer, inferer) in zip(networks, self._viewers, strict=True)
+            _seen(inputs, one, viewer, inferer, size)
+            for one, (viewer, inferer) in zip(networks, self._viewers, strict=True)
         ]
 
 
 def _at_window(
-    viewer: Viewer, hand_inferer: HandInferer, window_inferer: SlidingWindowInferer
-) -> HandInferer | SlidingWindowInferer:
+    viewer: Viewer, hand_inferer: HandInferer, window_inferer: WindowsInferer
+) -> HandInferer | WindowsInferer:
     if viewer.views == "hand":
         hand = copy.copy(hand_inferer)
         hand.window = viewer.window
@@ -87,10 +88,12 @@ def _at_window(
     return windows
 
 
-def _seen(inputs: torch.Tensor, network: Any, viewer: Viewer, inferer: PlanesInferer) -> list[Look]:
+def _seen(
+    inputs: torch.Tensor, network: Any, viewer: Viewer, inferer: PlanesInferer, size: tuple[int, int]
+) -> list[Look]:
     shape = (inputs.shape[-2], inputs.shape[-1])
     own = fitted_shape(shape, viewer.size) if viewer.views == "image" else shape
     if own == shape:
-        return inferer.looks(inputs, network)
+        return inferer.looks(inputs, network, size)
     image = interpolate(inputs, own, mode="bilinear", antialias=True, align_corners=False)
-    return [moved(look, own, shape) for look in inferer.looks(image, network)]
+    return [moved(look, own, shape) for look in inferer.looks(image, network, size)]

@@ -70,8 +70,8 @@ class HandInferer(Inferer):
         if margin < 1:
             raise ValueError(f"margin: expected at least 1, got {margin}")
         self.window, self.turns, self.closer, self.margin, self.flip = window, turns, closer, margin, flip
-        if not scales or min(scales) < 1:
-            raise ValueError(f"scales: expected one or more, at least 1, got {tuple(scales)}")
+        if isinstance(scales, str | float | int) or not scales or min(scales) < 1:
+            raise ValueError(f"scales: expected one or more, at least 1, as [1.0,1.2], got {scales!r}")
         self.percentiles, self.scales = tuple(percentiles), tuple(scales)
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
@@ -107,6 +107,7 @@ class HandInferer(Inferer):
         return looks
 
     def _closer_look(self, image: torch.Tensor, last: Look, network: Network) -> Look | None:
+        assert isinstance(last.logits, torch.Tensor)
         shape, window = (image.shape[-2], image.shape[-1]), (self.window, self.window)
         frame: torch.Tensor | None = None
         seen = []

@@ -1,7 +1,8 @@
 """What a network saw in views of an image, and the masks of the whole image that follow from it.
 
 Whole logits of 29 bones take 116 bytes a pixel, 487 MB of a radiograph of 2048 x 2048. Looks are kept at the size at
-which the network gave them instead, and each bone is drawn straight at the image's size, inside of its own box.
+which the network gave them instead, of large views only where bones are, and each bone is drawn straight at the image's
+size, inside of its own box.
 """
 
 from __future__ import annotations
@@ -18,6 +19,45 @@ from handseg_monai.bones import NUM_BONES
 Box = tuple[int, int, int, int]
 _REDUCED = 1.3
 """From this reduction on images are averaged before they are sampled."""
+_AT_ONCE = 256
+"""Rows of a bone that are drawn at once: places of its pixels take 32 bytes each."""
+_MOST = 60000.0
+"""Logits are cut to what float16 can hold."""
+
+
+class NearBones:
+    """Logits of a view of which only those near bones are kept, in pieces, each bone's in its own.
+
+    Parameters
+    ----------
+    shape
+        (h, w) of the view.
+    below
+        What stands where nothing was kept.
+    device
+        Where they lie.
+    """
+
+    def __init__(self, shape: tuple[int, int], below: float, device: torch.device) -> None:
+        self.shape = (NUM_BONES, *shape)
+        self.below = below
+        self.device = device
+        self._pieces: list[list[tuple[int, int, torch.Tensor]]] = [[] for _ in range(NUM_BONES)]
+
+    def keep(self, bone: int, top: int, left: int, logits: torch.Tensor) -> None:
+        """Keep a piece (h', w') of a bone's logits, as float16; what it shares with one before it must be the same."""
+        self._pieces[bone].append((top, left, logits.clamp(-_MOST, _MOST).half()))
+
+    def __getitem__(self, bone: int) -> torch.Tensor:
+        """Logits of a bone all over the view, float32 (h, w)."""
+        plane = torch.full(self.shape[1:], self.below, device=self.device)
+        for top, left, logits in self._pieces[bone]:
+            plane[top : top + logits.shape[0], left : left + logits.shape[1]] = logits
+        return plane
+
+    def has(self, bone: int) -> bool:
+        """Whether anything of a bone was kept."""
+        return bool(self._pieces[bone])
 
 
 @dataclass(frozen=True)
@@ -29,14 +69,14 @@ class Look:
     matrix
         float (2, 3): pixel (x, y) of the view to pixel of the image; the centre of the first pixel is (0, 0).
     logits
-        float32 (29, h, w): what the network saw in the view.
+        float (29, h, w), or those near bones: what the network saw in the view.
     weight
         float32 (h, w), 0 to 1: how far the view counts over those before it; beyond it they count alone. None: all
         over, as of the first one, which shows the whole image.
     """
 
     matrix: torch.Tensor
-    logits: torch.Tensor
+    logits: torch.Tensor | NearBones
     weight: torch.Tensor | None = None
 
 
@@ -109,38 +149,42 @@ class _Drawn:
         self.height, self.width = look.logits.shape[-2:]
         self.forward = _squared(look.matrix)
         self.matrix = torch.linalg.inv(self.forward)[:2]
-        reduction = float(torch.linalg.det(self.matrix[:, :2]).abs().sqrt())
-        self.logits = _reduced(look.logits, reduction)
-        self.weight = None if look.weight is None else _reduced(look.weight[None], reduction)
+        self.reduction = float(torch.linalg.det(self.matrix[:, :2]).abs().sqrt())
+        self.logits = look.logits
+        self.weight = None if look.weight is None else _reduced(look.weight[None], self.reduction)
+        self._last: tuple[int, torch.Tensor] | None = None
 
-    def boxes(self, limits: torch.Tensor) -> list[Box | None]:
-        """Of each bone, where in the image it may be: wherever the logits may come to its limit."""
-        inside = self.logits > limits[:, None, None]
-        rows, columns = inside.any(dim=2).cpu(), inside.any(dim=1).cpu()
-        step_y, step_x = self.height / inside.shape[1], self.width / inside.shape[2]
-        found: list[Box | None] = []
-        for bone in range(NUM_BONES):
-            y, x = rows[bone].nonzero().flatten(), columns[bone].nonzero().flatten()
-            if not len(y):
-                found.append(None)
-                continue
-            # A pixel further, where bilinear interpolation still comes to it; at the view's border it goes on.
-            low_y, high_y = (int(y[0]) - 1) * step_y, (int(y[-1]) + 2) * step_y
-            low_x, high_x = (int(x[0]) - 1) * step_x, (int(x[-1]) + 2) * step_x
-            corners = [(low_x, low_y, 1.0), (high_x, low_y, 1.0), (low_x, high_y, 1.0), (high_x, high_y, 1.0)]
-            places = torch.tensor(corners).double() @ self.forward.T
-            low, high = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
-            top, left, bottom, right = math.floor(low[1]), math.floor(low[0]), math.ceil(high[1]), math.ceil(high[0])
-            found.append((top - 1, left - 1, bottom + 2, right + 2))
-        return found
+    def plane(self, bone: int) -> torch.Tensor:
+        """Logits of a bone all over the view, float32 (h, w), averaged where the image is smaller."""
+        if self._last is None or self._last[0] != bone:
+            self._last = bone, _reduced(self.logits[bone].float()[None], self.reduction)[0]
+        return self._last[1]
 
-    def over(self, below: torch.Tensor | None, bones: list[int], box: Box) -> torch.Tensor:
-        """Logits (N, h, w) of some bones in a box, over what looks before this one give there."""
+    def box(self, bone: int, limit: float) -> Box | None:
+        """Where in the image a bone may be: wherever its logits may come to its limit."""
+        if isinstance(self.logits, NearBones) and not self.logits.has(bone) and self.logits.below <= limit:
+            return None
+        inside = self.plane(bone) > limit
+        y, x = (inside.any(dim=axis).nonzero().flatten().cpu() for axis in (1, 0))
+        if not len(y):
+            return None
+        step_y, step_x = self.height / inside.shape[0], self.width / inside.shape[1]
+        # A pixel further, where bilinear interpolation still comes to it; at the view's border it goes on.
+        low_y, high_y = (int(y[0]) - 1) * step_y, (int(y[-1]) + 2) * step_y
+        low_x, high_x = (int(x[0]) - 1) * step_x, (int(x[-1]) + 2) * step_x
+        corners = [(low_x, low_y, 1.0), (high_x, low_y, 1.0), (low_x, high_y, 1.0), (high_x, high_y, 1.0)]
+        places = torch.tensor(corners).double() @ self.forward.T
+        low, high = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+        top, left, bottom, right = math.floor(low[1]), math.floor(low[0]), math.ceil(high[1]), math.ceil(high[0])
+        return top - 1, left - 1, bottom + 2, right + 2
+
+    def over(self, below: torch.Tensor | None, bone: int, box: Box) -> torch.Tensor:
+        """Logits (h, w) of a bone in a box, over what looks before this one give there."""
         grid = _grid(self.matrix, box, self.height, self.width, self.logits.device)[None]
-        drawn = _sampled(self.logits[bones], grid, "border")
+        drawn = _sampled(self.plane(bone)[None], grid, "border")[0]
         if below is None or self.weight is None:
             return drawn
-        return below + _sampled(self.weight, grid, "zeros") * (drawn - below)
+        return below + _sampled(self.weight, grid, "zeros")[0] * (drawn - below)
 
 
 def _sampled(image: torch.Tensor, grid: torch.Tensor, padding_mode: str) -> torch.Tensor:
@@ -151,12 +195,8 @@ def merged(looks: Sequence[Look], shape: tuple[int, int]) -> torch.Tensor:
     """Return the logits of the whole image, float32 (29, H, W): each look over those before it."""
     if not looks:
         raise ValueError("expected at least one look")
-    bones = list(range(NUM_BONES))
-    out: torch.Tensor | None = None
-    for look in looks:
-        out = _Drawn(look).over(out, bones, (0, 0, *shape))
-    assert out is not None
-    return out
+    drawn = [_Drawn(look) for look in looks]
+    return torch.stack([_of_bone(drawn, bone, (0, 0, *shape)) for bone in range(NUM_BONES)])
 
 
 def planes_of_looks(
@@ -183,28 +223,29 @@ def planes_of_looks(
     device = members[0][0].logits.device
     limits = torch.tensor([math.log(t / (1 - t)) for t in thresholds], dtype=torch.float32, device=device)
     drawn = [[_Drawn(moved(look, shape, size)) for look in looks] for looks in members]
-    # A mean above the threshold takes a member, and in it a look, above it.
-    found = [look.boxes(limits) for looks in drawn for look in looks]
     planes = torch.zeros(size, dtype=torch.int32, device=device)
     for bone in range(NUM_BONES):
-        box = _union([boxes[bone] for boxes in found], size)
+        # A mean above the threshold takes a member, and in it a look, above it.
+        box = _union([look.box(bone, float(limits[bone])) for looks in drawn for look in looks], size)
         if box is None:
             continue
-        logits = [_of_bone(looks, bone, box) for looks in drawn]
-        if len(logits) == 1:
-            inside = logits[0] > limits[bone]
-        else:
-            inside = torch.stack(logits).sigmoid().mean(dim=0) > thresholds[bone]
-        planes[box[0] : box[2], box[1] : box[3]] |= inside.to(torch.int32) << bone
+        for top in range(box[0], box[2], _AT_ONCE):
+            strip = top, box[1], min(top + _AT_ONCE, box[2]), box[3]
+            logits = [_of_bone(looks, bone, strip) for looks in drawn]
+            if len(logits) == 1:
+                inside = logits[0] > limits[bone]
+            else:
+                inside = torch.stack(logits).sigmoid().mean(dim=0) > thresholds[bone]
+            planes[strip[0] : strip[2], strip[1] : strip[3]] |= inside.to(torch.int32) << bone
     return planes
 
 
 def _of_bone(looks: Sequence[_Drawn], bone: int, box: Box) -> torch.Tensor:
     logits: torch.Tensor | None = None
     for look in looks:
-        logits = look.over(logits, [bone], box)
+        logits = look.over(logits, bone, box)
     assert logits is not None
-    return logits[0]
+    return logits
 
 
 def _union(boxes: Sequence[Box | None], size: tuple[int, int]) -> Box | None:

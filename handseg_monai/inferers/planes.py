@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -11,6 +12,10 @@ from monai.inferers import Inferer
 from handseg_monai.inferers.coarse import coarse_probabilities
 from handseg_monai.inferers.looks import Look, planes_of_looks, whole_view
 from handseg_monai.inferers.thresholds import Threshold, thresholds_of
+from handseg_monai.inferers.windows import WindowsInferer
+
+_FAINT = 1e-4
+"""Probability below which what a network saw may count as nothing in the mean of several."""
 
 
 class Looking(Protocol):
@@ -29,8 +34,8 @@ class PlanesInferer(Inferer):
     Parameters
     ----------
     inferer
-        :class:`~handseg_monai.inferers.HandInferer`, or any inferer that returns logits (B, 29, h, w) of the whole
-        image, as MONAI's do.
+        :class:`~handseg_monai.inferers.HandInferer`; :class:`~handseg_monai.inferers.WindowsInferer`, which keeps
+        logits near bones alone; or any inferer that returns logits (B, 29, h, w) of the whole image, as MONAI's do.
     threshold
         Of the probability, see :func:`~handseg_monai.inferers.thresholds_of`: a pixel belongs to a bone where it is
         above.
@@ -82,7 +87,7 @@ class PlanesInferer(Inferer):
             raise ValueError(f"expected one image at a time, as their sizes differ; got {len(inputs)}")
         shape = (inputs.shape[-2], inputs.shape[-1])
         height, width = (int(n) for n in image_size[0])
-        members = self.members(inputs, network)
+        members = self.members(inputs, network, (height, width))
         if self.coarse_side is not None:
             self.coarse = coarse_probabilities(members, shape, self.coarse_side)
         drawn = [planes_of_looks(members, shape, (height, width), each) for each in self._drawn_at()]
@@ -91,13 +96,18 @@ class PlanesInferer(Inferer):
     def _drawn_at(self) -> Sequence[tuple[float, ...]]:
         return [self.thresholds]
 
-    def members(self, inputs: torch.Tensor, network: Any) -> list[list[Look]]:
-        """What each network of an ensemble saw, here the only one, in the one image of ``inputs``."""
-        return [self.looks(inputs, network)]
+    def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int]) -> list[list[Look]]:
+        """What each network, here the only one, saw in the one image of ``inputs``, to draw at ``size``."""
+        least = min(min(each) for each in self._drawn_at()) if self.coarse_side is None else _FAINT
+        return [self.looks(inputs, network, size, least)]
 
-    def looks(self, inputs: torch.Tensor, network: Any) -> list[Look]:
-        """What a network saw in the one image of ``inputs``."""
+    def looks(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float = _FAINT) -> list[Look]:
+        """What a network saw in the one image of ``inputs``, to draw at ``size`` where it is above a probability."""
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.enabled):
+            if isinstance(self.inferer, WindowsInferer):
+                # What an interpolated value may depend on, and one that is averaged first where the image is smaller.
+                reach = 2 + math.ceil(2 * max(inputs.shape[-2] / size[0], inputs.shape[-1] / size[1]))
+                return self.inferer.looks(inputs, network, math.log(least / (1 - least)), reach)[0]
             if not isinstance(self.inferer, Inferer) or hasattr(self.inferer, "looks"):
                 return self.inferer.looks(inputs, network)[0]
             logits = self.inferer(inputs, network)[0].float()

@@ -1,7 +1,9 @@
 """Inference at full size against the plain way: ``python -m tests.benchmarks.inference [--images 20]``.
 
 The plain way brings the logits of all 29 bones to 2048 x 2048, takes the sigmoid, thresholds, and encodes mask by mask.
-What counts are ratios in one run; peaks of memory are those of processes of their own.
+So it does with views of the whole image in windows of 1024 and 512, through MONAI's SlidingWindowInferer; there the
+network is a tiny one, so that the rest shows. What counts are ratios in one run; peaks of memory are those of processes
+of their own.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
+from monai.inferers import SlidingWindowInferer
 from rich.console import Console
 from rich.table import Table
 from torch.nn.functional import interpolate
@@ -80,7 +83,7 @@ def memory(call: Callable[..., object], *args: Any) -> tuple[float, float | None
     return result
 
 
-def _workflow(folder: str, out: str) -> ConfigWorkflow:
+def _workflow(folder: str, out: str, **options: Any) -> ConfigWorkflow:
     bundle = ConfigWorkflow(
         str(bundle_root() / "configs" / "inference.json"),
         workflow_type="infer",
@@ -89,6 +92,7 @@ def _workflow(folder: str, out: str) -> ConfigWorkflow:
         output_dir=out,
         num_workers=0,
         overlays=False,
+        **options,
     )
     bundle.initialize()
     return bundle
@@ -126,6 +130,72 @@ def network_share(folder: str, out: str) -> tuple[float, float]:
     return taken, sum(spent)
 
 
+class Painted(torch.nn.Module):
+    """Sees bone k where the image, smoothed, has the grey value (k + 1) / 29."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.smooth = torch.nn.Conv2d(1, NUM_BONES, 3, padding=1)
+        torch.nn.init.constant_(self.smooth.weight, 1 / 9)
+        self.smooth.bias = torch.nn.Parameter(-torch.arange(1, NUM_BONES + 1) / NUM_BONES)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits (B, 29, H, W)."""
+        return self.smooth(image).abs_().mul_(-600).add_(9)
+
+
+def save_painted(images: Path, planes: np.ndarray) -> Path:
+    """Write an image of bones, each in a grey value of its own, and the checkpoint of the network that sees them."""
+    images.mkdir()
+    image = np.zeros(planes.shape, np.uint8)
+    for bone in range(NUM_BONES):
+        image[(planes >> bone) & 1 != 0] = 8 * (bone + 1)
+    cv2.imwrite(str(images / "0.png"), image)
+    content = {"network": Painted().state_dict(), "network_name": "painted", "views": "image"}
+    torch.save(content, images.with_suffix(".pt"))
+    return images
+
+
+def _windows(folder: str, out: str, window: int, where: str) -> ConfigWorkflow:
+    options: dict[str, Any] = {"network_name": "painted", "checkpoint": f"{folder}.pt", "size": SIZE, "window": window}
+    options |= {"network_def": {"_target_": "tests.benchmarks.inference.Painted"}}
+    return _workflow(folder, out, **options, **{"window_inferer#where": where})
+
+
+def one_window(folder: str, out: str, window: int) -> float:
+    """Forward of one window of the whole image; returns its seconds."""
+    network = _windows(folder, out, window, "content").parser.get_parsed_content("network").eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        return seconds(lambda: network(torch.rand(1, 1, window, window)), 3)
+
+
+def windows_here(folder: str, out: str, window: int, where: str) -> float:
+    """Inference of a folder in windows; returns its seconds."""
+    bundle = _windows(folder, out, window, where)
+    began = time.perf_counter()
+    bundle.run()
+    bundle.finalize()
+    taken = time.perf_counter() - began
+    inferer = bundle.parser.get_parsed_content("window_inferer")
+    counts = f"{inferer.shown} windows shown, {inferer.passed_over} passed over"
+    print(f"window {window}, {where}: {counts}", flush=True)
+    return taken
+
+
+def windows_plainly(folder: str, out: str, window: int) -> float:
+    """The same by MONAI's inferer, whole logits and probabilities; returns its seconds."""
+    bundle = _windows(folder, out, window, "everywhere")
+    network = bundle.parser.get_parsed_content("network").eval()
+    inferer = SlidingWindowInferer((window, window), overlap=0.5, mode="gaussian")
+    began = time.perf_counter()
+    for item in bundle.parser.get_parsed_content("dataset"):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            logits = inferer(item["image"][None], network)[0].float()
+        for mask in (logits.sigmoid() > 0.5).numpy():
+            plain_encode(mask)
+    return time.perf_counter() - began
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -151,6 +221,18 @@ def main() -> None:
         window, _ = memory(one_forward, str(images), f"{folder}/a")
         run, _ = memory(whole_run, str(images), f"{folder}/b")
         table.add_row(f"peak MB of inference at {SIZE} less one window's", "", f"{run - window:.0f}", "")
+        painted = str(save_painted(Path(folder) / "painted", hands[0].planes))
+        for side in (1024, 512):
+            window, _ = memory(one_window, painted, f"{folder}/d", side)
+            most, slow = memory(windows_plainly, painted, f"{folder}/e", side)
+            for where in ("everywhere", "content"):
+                least, fast = memory(windows_here, painted, f"{folder}/f{side}{where}", side, where)
+                what = f"{SIZE} in windows of {side}, {where}"
+                cells = f"{most - window:.0f}", f"{least - window:.0f}", f"{(most - window) / (least - window):.1f}"
+                table.add_row(f"{what}: peak MB less one window's", *cells)
+                assert slow is not None
+                assert fast is not None
+                table.add_row(f"{what}: s an image", f"{slow:.1f}", f"{fast:.1f}", f"{slow / fast:.1f}")
         for number in range(1, given.images):
             cv2.imwrite(str(images / f"{number}.png"), hands[number % len(hands)].image)
         taken, network = network_share(str(images), f"{folder}/c")
