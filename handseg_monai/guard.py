@@ -121,20 +121,8 @@ def _command() -> FrameType | None:
 
 
 _TOLD = frozenset({"run_name", "experiment_name", "tracking", "tracking_uri", "save_execute_config", "is_not_rank0"})
-_BESIDE = _TOLD | frozenset(
-    {
-        "setup",
-        "rank",
-        "device",
-        "finalize",
-        "+finalize",
-        "num_workers",
-        "sw_batch_size",
-        "output_dir",
-        "follow",
-        "overlays",
-    }
-)
+_PLACES = frozenset({"setup", "rank", "device", "num_workers", "sw_batch_size", "output_dir"})
+_BESIDE = _TOLD | _PLACES | {"finalize", "+finalize", "follow", "overlays"}
 """Ids of a configuration that results do not depend on."""
 
 
