@@ -40,6 +40,7 @@ def test_help_lists_the_commands_and_imports_no_torch() -> None:
         "convert",
         "folds",
         "audit",
+        "cross-validate",
         "evaluate",
         "joints",
         "plausibility",
