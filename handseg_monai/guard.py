@@ -360,7 +360,6 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "least_piece": (float, 0.0, 1.0),
     "least_carpal_piece": (float, 0.0, 1.0),
     "most_covered": (float, 0.0, 1.0),
-    "most_alike": (float, 0.0, 1.0),
     "cache_rate": (float, 0, 1),
     "warmup": (float, 0, 1),
     "cycles": (int, 1, math.inf),

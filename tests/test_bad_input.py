@@ -193,7 +193,6 @@ def test_a_window_that_the_network_can_not_take(
         ("least_piece", 1.5),
         ("least_carpal_piece", -0.5),
         ("most_covered", -0.1),
-        ("most_alike", 1.1),
         ("cache_rate", 2),
     ],
 )

@@ -382,7 +382,7 @@ class TestDropCovered:
 
     def test_the_smaller_of_two_that_lie_apart_in_a_hand_goes(self) -> None:
         before = self.PLANES.copy()
-        kept = drop_covered(self.PLANES, 0.5, 1.0)
+        kept = drop_covered(self.PLANES, 0.5)
         np.testing.assert_array_equal(self.PLANES, before)
         assert kept.dtype == np.int32
         gone = INDEX["Scaphoid"]
@@ -390,47 +390,35 @@ class TestDropCovered:
 
     @pytest.mark.parametrize(("most", "kept"), [(0.59, False), (0.6, True), (1.0, True)])
     def test_only_beyond_the_share(self, most: float, kept: bool) -> None:
-        assert bool((drop_covered(self.PLANES, most, 1.0) >> INDEX["Scaphoid"] & 1).any()) == kept
-
-    @pytest.mark.parametrize(("alike", "kept"), [(0.74, False), (0.75, True), (1.0, True)])
-    def test_of_two_with_one_outline_the_smaller_goes(self, alike: float, kept: bool) -> None:
-        """The pisiform within the triquetrum, of which it covers three quarters."""
-        planes = np.zeros((30, 40), np.int32)
-        planes[5:15, 22:38] |= 1 << INDEX["Triquetrum"]
-        planes[5:15, 24:36] |= 1 << INDEX["Pisiform"]
-        planes[20:25, 2:9] |= 1 << INDEX["finger-7"] | 1 << INDEX["finger-11"]
-        gone = 0 if kept else 1 << INDEX["Pisiform"]
-        np.testing.assert_array_equal(drop_covered(planes, 1.0, alike), planes & np.int32(~gone))
+        assert bool((drop_covered(self.PLANES, most) >> INDEX["Scaphoid"] & 1).any()) == kept
 
     @pytest.mark.parametrize("rows", [slice(None, 20), slice(14, None)])
     def test_what_the_border_cuts_stays(self, rows: slice) -> None:
         """The capitate ends with the image, or it and the scaphoid begin with it."""
         cut = np.ascontiguousarray(self.PLANES[rows])
-        np.testing.assert_array_equal(drop_covered(cut, 0.5, 0.23), cut)
+        np.testing.assert_array_equal(drop_covered(cut, 0.5), cut)
 
     def test_nothing_of_nothing(self) -> None:
-        np.testing.assert_array_equal(drop_covered(np.zeros((4, 5), np.int32), 0.5, 0.5), np.zeros((4, 5), np.int32))
+        np.testing.assert_array_equal(drop_covered(np.zeros((4, 5), np.int32), 0.5), np.zeros((4, 5), np.int32))
 
     def test_true_hands_keep_all(self, phantom_dataset: Path) -> None:
         load = Compose([LoadRadiographd("image", None), LoadBonePlanesd("label", None)])
         for path in sorted(phantom_dataset.rglob("*.json")):
             image = path.parents[2] / "DCM" / path.parent.name / f"{path.stem}.png"
             planes = load({"image": str(image), "label": str(path)})["label"][0].numpy()
-            np.testing.assert_array_equal(drop_covered(planes, 0.5, 0.75), planes)
+            np.testing.assert_array_equal(drop_covered(planes, 0.5), planes)
 
     def test_the_transform_takes_the_loop_s_tensors(self) -> None:
         planes = torch.from_numpy(self.PLANES)[None]
-        out = DropCoveredd("pred", 0.5, 1.0)({"pred": planes})["pred"]
-        np.testing.assert_array_equal(out[0].numpy(), drop_covered(self.PLANES, 0.5, 1.0))
-        assert DropCoveredd("pred", 1.0, 1.0)({"pred": planes})["pred"] is planes
+        out = DropCoveredd("pred", 0.5)({"pred": planes})["pred"]
+        np.testing.assert_array_equal(out[0].numpy(), drop_covered(self.PLANES, 0.5))
+        assert DropCoveredd("pred", 1.0)({"pred": planes})["pred"] is planes
         failed = {"pred": torch.zeros(1, 0, 0), "failure": "not an image"}
-        assert DropCoveredd("pred", 0.5, 1.0)(failed) == failed
+        assert DropCoveredd("pred", 0.5)(failed) == failed
 
     def test_a_share_beyond_one_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"most: expected a share from 0 to 1, got 1\.2"):
-            DropCoveredd("pred", 1.2, 1.0)
-        with pytest.raises(ValueError, match=r"alike: expected a share from 0 to 1, got -1"):
-            DropCoveredd("pred", 0.5, -1)
+        with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.2"):
+            DropCoveredd("pred", 1.2)
 
 
 class TestOrientation:
