@@ -65,7 +65,7 @@ def test_many_short_texts_are_all_read(count: int) -> None:
 )
 def test_of_many_texts_the_first_bad_one_is_named_as_alone(bad: str) -> None:
     with pytest.raises(ValueError, match=r"run|number|integers") as alone:
-        parse(bad, (1, 35))
+        parse(bad, 35)
     with pytest.raises(RunsError) as among:
         parse_many(["1 2", bad, "x"], [35] * 3)
     assert among.value.mask == 1
