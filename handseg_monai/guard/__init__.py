@@ -1,0 +1,41 @@
+"""Stopping a bundle run in one line where what it was given can't be right."""
+
+from handseg_monai.guard.ending import checked, stop, until_stopped
+from handseg_monai.guard.options import (
+    asked_for,
+    check_options,
+    check_parts,
+    check_tracking,
+    parameters,
+    refuse_options,
+)
+from handseg_monai.guard.values import (
+    check_compile,
+    check_numbers,
+    check_packages,
+    check_paths,
+    check_views,
+    check_window,
+    flag,
+    warn_of_patience,
+)
+
+__all__ = [
+    "asked_for",
+    "check_compile",
+    "check_numbers",
+    "check_options",
+    "check_packages",
+    "check_parts",
+    "check_paths",
+    "check_tracking",
+    "check_views",
+    "check_window",
+    "checked",
+    "flag",
+    "parameters",
+    "refuse_options",
+    "stop",
+    "until_stopped",
+    "warn_of_patience",
+]

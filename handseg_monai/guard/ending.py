@@ -1,0 +1,54 @@
+"""Ending a bundle run in one line, before it has begun or while it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+
+
+T = TypeVar("T")
+
+
+def stop(message: str) -> NoReturn:
+    """Print a message to standard error, with the rank where it is not the first, and exit with code 2."""
+    rank = os.environ.get("RANK", "0")
+    print(message if rank == "0" else f"rank {rank}: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def checked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function from a configuration's ``initialize``; a ``ValueError`` or ``OSError`` becomes :func:`stop`.
+
+    Without it MONAI prints sixty lines of traceback around the one that helps.
+    """
+    try:
+        return function(*args, **kwargs)
+    except (ValueError, OSError) as error:
+        stop(str(error))
+
+
+def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> None:
+    """Call what does the work of a run; where it can't go on, print in one line what is kept, and exit.
+
+    Parameters
+    ----------
+    function
+        The work. An ``OSError`` in it (a disk that is full) exits with code 1, Ctrl-C with 130.
+    kept
+        Says what is kept, and how to go on.
+    """
+    try:
+        function()
+    except KeyboardInterrupt:
+        said, code = f"interrupted: {kept()}", 130
+    except OSError as error:
+        said, code = f"{error}: {kept()}", 1
+    else:
+        return
+    rank = os.environ.get("RANK", "0")
+    print(said if rank == "0" else f"rank {rank}: {said}", file=sys.stderr)
+    sys.exit(code)
