@@ -84,3 +84,19 @@ def test_further_arguments_reach_the_inferer_and_the_network() -> None:
 def test_another_dtype_is_refused(dtype: str) -> None:
     with pytest.raises(ValueError, match=f"expected dtype bfloat16 or float16, got '{dtype}'"):
         AutocastInferer(SimpleInferer(), dtype=dtype)
+
+
+@pytest.mark.parametrize("form", [list, tuple, dict])
+def test_heads_of_every_form_are_given_as_float32(form: type) -> None:
+    class Heads(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Conv2d(1, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            out, aux = self.layer(x), self.layer(x[..., ::2, ::2])
+            assert out.dtype == torch.bfloat16
+            return {"aux": aux, "out": out} if form is dict else form([out, aux])
+
+    heads = AutocastInferer(SimpleInferer())(torch.rand(1, 1, 8, 8), Heads())
+    assert [(head.dtype, head.shape[-1]) for head in heads] == [(torch.float32, 8), (torch.float32, 4)]

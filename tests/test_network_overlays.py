@@ -170,7 +170,7 @@ def train_and_infer(data: Path, folder: Path, name: str) -> None:
     result = run_bundle(
         *("--config_file", str([str(CONFIGS / "inference.json"), overlay]), "--output_dir", str(folder / "out")),
         *("--dataset_dir", str(data / "train" / "DCM" / "ID001"), "--checkpoint", f"{run}/model.pt"),
-        *("--overlays", "false", "--threshold", "0.4", *encoder, *options),
+        *("--overlays", "false", "--threshold", "0.05", *encoder, *options),
     )
     assert result.returncode == 0, result.stderr[-2000:]
     texts = read_csv(folder / "out" / "submission.csv")

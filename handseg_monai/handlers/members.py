@@ -60,8 +60,9 @@ def load_members(
     for path in checkpoints:
         name = read_checkpoint(path).get("network_name", "of unknown name")
         if name not in declared:
+            default, *others = declared
             raise CheckpointError(
-                f"checkpoint {path} holds network {name}; declared are {', '.join(sorted(declared))}: "
+                f"checkpoint {path} holds network {name}; declared are {', '.join([default, *sorted(others)])}: "
                 "name the file that declares it in --network_files"
             )
         check_packages(name, declared[name]["network_def"])
