@@ -93,6 +93,38 @@ def test_what_is_kept_near_bones_gives_the_masks_that_all_of_it_gives() -> None:
         assert found.any()
 
 
+@pytest.mark.parametrize("ratio", [3.0, 1.0, 0.4, 0.15])
+def test_bones_apart_from_each_other_are_drawn_with_what_is_around_them(ratio: float) -> None:
+    """What is kept of each is enough for sizes from a seventh to three times: the same but for a pixel or two."""
+    image, _ = drawn(300, 400, 150.0, 220.0, 150.0, 0.4)
+    soft = avg_pool2d(image[None], 9, stride=1, padding=4)
+    size = {"image_size": torch.tensor([[round(300 * ratio), round(400 * ratio)]])}
+    found, expected = (
+        unpack(PlanesInferer(inferer, enabled=False)(soft, SeeingNetwork(), **size)[0, 0].numpy())
+        for inferer in (WindowsInferer((64, 64)), monai_s(0.5))
+    )
+    assert expected.any(axis=(1, 2)).sum() == 7
+    assert (found != expected).sum() <= 2 + 1e-3 * expected.sum()
+
+
+@pytest.mark.parametrize("top", [62, 63, 64, 65, 66])
+def test_a_bone_that_begins_where_rows_are_let_go_is_whole(top: int) -> None:
+    """What lies above its first row belongs to the rows before, which no longer are there in whole."""
+    image = torch.zeros(1, 1, 192, 64)
+    image[..., top : top + 30, 20:40] = 1
+
+    def network(view: torch.Tensor) -> torch.Tensor:
+        return (12 * avg_pool2d(view, 3, stride=1, padding=1) - 2.5).repeat(1, NUM_BONES, 1, 1)
+
+    size = {"image_size": torch.tensor([[7 * 192, 7 * 64]])}
+    found, expected = (
+        PlanesInferer(inferer, enabled=False)(image, network, **size)
+        for inferer in (WindowsInferer((64, 64), overlap=0, where="everywhere"), monai_s(0.0))
+    )
+    assert expected.any()
+    assert (found != expected).sum() <= 4
+
+
 def test_logits_are_kept_near_bones_alone() -> None:
     """What a run holds at its end is a small part of the whole logits."""
     image = torch.zeros(1, 1, 256, 256)
@@ -213,13 +245,21 @@ class TestWhere:
         size = torch.tensor([image.shape[-2:]])
         return PlanesInferer(inferer, enabled=False)(image, network, image_size=size)[0, 0].numpy(), inferer
 
-    @pytest.mark.parametrize(("where", "extra"), [("content", 0), ("hand", 1)])
+    @pytest.fixture(scope="class")
+    @classmethod
+    def uneven(cls, radiograph: torch.Tensor) -> torch.Tensor:
+        """The same on a ground that is nowhere even, and a speck of bone apart from it that is lost when shrunk."""
+        image = torch.maximum(radiograph, torch.linspace(0, 0.3, 640).expand_as(radiograph))
+        image[..., 330:338, 120:128] = 0.9
+        return image
+
+    @pytest.mark.parametrize(("ground", "where", "extra"), [("radiograph", "content", 0), ("uneven", "hand", 1)])
     def test_windows_of_nothing_are_passed_over_and_no_mask_changes(
-        self, radiograph: torch.Tensor, where: str, extra: int
+        self, ground: str, where: str, extra: int, request: pytest.FixtureRequest
     ) -> None:
-        network = Bright()
-        found, inferer = self.infer(radiograph, network, where)
-        all_of_them, everywhere = self.infer(radiograph, Bright(), "everywhere")
+        image, network = request.getfixturevalue(ground), Bright()
+        found, inferer = self.infer(image, network, where)
+        all_of_them, everywhere = self.infer(image, Bright(), "everywhere")
         assert everywhere.shown == 7 * 9
         assert everywhere.passed_over == 0
         assert inferer.shown + inferer.passed_over == 7 * 9
@@ -236,7 +276,7 @@ class TestWhere:
         _, inferer = self.infer(image, Bright(), "content")
         assert inferer.shown > without.shown
 
-    def test_a_first_look_that_does_not_find_the_hand_leaves_no_window_out(self, radiograph: torch.Tensor) -> None:
+    def test_a_first_look_that_does_not_find_the_hand_leaves_no_window_out(self, uneven: torch.Tensor) -> None:
         class Shortsighted(Bright):
             """Misses four bones in its first view, that of the whole image."""
 
@@ -245,10 +285,9 @@ class TestWhere:
                 logits[:, : 4 if self.seen == 1 else 0] = -9
                 return logits
 
-        found, inferer = self.infer(radiograph, Shortsighted(), "hand")
-        _, content = self.infer(radiograph, Bright(), "content")
-        assert inferer.shown == content.shown
-        assert np.array_equal(found, self.infer(radiograph, Bright(), "everywhere")[0])
+        found, inferer = self.infer(uneven, Shortsighted(), "hand")
+        assert inferer.shown == 7 * 9
+        assert np.array_equal(found, self.infer(uneven, Bright(), "everywhere")[0])
 
     def test_of_an_image_without_any_content_nothing_is_shown(self) -> None:
         network = Bright()
