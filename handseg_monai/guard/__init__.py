@@ -8,6 +8,7 @@ from handseg_monai.guard.options import (
     check_tracking,
     parameters,
     refuse_options,
+    warn_of_patience,
 )
 from handseg_monai.guard.values import (
     check_compile,
@@ -17,7 +18,6 @@ from handseg_monai.guard.values import (
     check_views,
     check_window,
     flag,
-    warn_of_patience,
 )
 
 __all__ = [

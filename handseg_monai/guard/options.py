@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import re
 import secrets
@@ -17,6 +18,8 @@ import torch
 from monai.bundle import ConfigParser, create_workflow
 
 from handseg_monai.guard.values import check_packages
+
+logger = logging.getLogger(__name__)
 
 
 def check_options() -> None:
@@ -122,6 +125,22 @@ def refuse_options(*names: str, why: str = "each network of an ensemble has its 
     frame = _command()
     if frame is not None and (given := [name for name in names if name in frame.f_locals["_args"]]):
         raise ValueError(f"--{given[0]}: {why}")
+
+
+def warn_of_patience(patience: int, val_interval: int, epochs: int) -> None:
+    """Say in a line that early stopping can't take place where the epochs end before the patience.
+
+    The first validation sets the score, and so many more without a better one must end before the last epoch. It is a
+    warning where the command line gives a patience; else the line is for the log.
+    """
+    frame = _command()
+    asked = frame is None or "patience" in frame.f_locals["_args"]
+    if (patience + 1) * val_interval >= epochs:
+        logger.log(
+            logging.WARNING if asked else logging.INFO,
+            "no early stopping: --patience %s validations, one in %s epochs, do not run out in --epochs %s",
+            *(patience, val_interval, epochs),
+        )
 
 
 def check_parts(*names: str) -> None:

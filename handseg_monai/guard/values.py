@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 import tempfile
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any
 import torch
 
 from handseg_monai.guard.ending import stop
-
-logger = logging.getLogger(__name__)
 
 
 def flag(value: object) -> bool:
@@ -93,18 +90,6 @@ def check_compile(enabled: bool, backend: str) -> None:
             f"--compile true: the backend {backend} can't run here ({reason}); "
             "install what it needs, such as a C++ compiler, give another --compile_backend, or leave it out"
         ) from error
-
-
-def warn_of_patience(patience: int, val_interval: int, epochs: int) -> None:
-    """Say in a line that early stopping can't take place where the epochs end before the patience.
-
-    The first validation sets the score, and so many more without a better one must end before the last epoch.
-    """
-    if (patience + 1) * val_interval >= epochs:
-        logger.warning(
-            "no early stopping: --patience %s validations, one in %s epochs, do not run out in --epochs %s",
-            *(patience, val_interval, epochs),
-        )
 
 
 _LIMITS: dict[str, tuple[type, float, float]] = {
