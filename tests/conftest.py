@@ -6,11 +6,16 @@ import importlib.util
 import json
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 # Threads of tiny networks cost more than they give, and the tests' own processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Of a shell's background job Ctrl-C is ignored, and so it would be of the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import cv2
 import numpy as np
