@@ -36,12 +36,17 @@ def require_out(path: str | Path, folder: bool = False) -> None:
         if there.exists() and not there.is_dir():
             raise NotADirectoryError(f"{there} is a file; expected a folder to write to (--out {path})")
     place = next(there for there in (path, *path.absolute().parents) if there.is_dir())
+    if reason := why_not_writable(place):
+        raise OSError(f"{place} can't be written to ({reason}); expected a place to write to (--out {path})")
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Return the system's reason why no file can be written in a folder that is there; None where one can."""
     try:
-        with tempfile.TemporaryFile(dir=place):  # on a read-only disk and in /proc os.access promises root too much
-            pass
+        with tempfile.TemporaryFile(dir=folder):  # on a read-only disk and in /proc os.access promises root too much
+            return None
     except OSError as error:
-        reason = error.strerror or error
-        raise OSError(f"{place} can't be written to ({reason}); expected a place to write to (--out {path})") from error
+        return error.strerror or str(error)
 
 
 def find_files(folder: str | Path, suffixes: str | tuple[str, ...] = "") -> list[Path]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from handseg_monai.files import why_not_writable
 from handseg_monai.guard.ending import stop
 
 
@@ -182,12 +182,8 @@ def _require_writable(name: str, folder: str) -> None:
     there = next(place for place in (path, *path.parents) if place.exists())
     if not there.is_dir():
         raise ValueError(f"--{name} {folder}: {there} is a file; give a folder")
-    try:
-        with tempfile.TemporaryFile(dir=there):  # on a read-only disk and in /proc os.access promises root too much
-            pass
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"--{name} {folder}: {there} can't be written to ({reason}); choose another folder") from error
+    if reason := why_not_writable(there):
+        raise ValueError(f"--{name} {folder}: {there} can't be written to ({reason}); choose another folder")
 
 
 def _targets(value: Any) -> list[str]:
