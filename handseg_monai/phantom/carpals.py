@@ -45,6 +45,8 @@ class _Solid:
         Shift in x and y for each millimetre towards dorsal.
     cup
         How far (x, y) the dorsal and the palmar rim stand over the middle of a hollow joint surface, millimetres.
+    wedge
+        Change of the depth for each millimetre from the middle along x and y, share.
     size
         Of the whole bone about its middle, over that of its outline: radiographs show some smaller than drawn.
     """
@@ -58,6 +60,7 @@ class _Solid:
     box: float = 2.6
     lean: tuple[float, float] = (0.0, 0.0)
     cup: tuple[float, float] = (0.0, 0.0)
+    wedge: tuple[float, float] = (0.0, 0.0)
     size: float = 1.0
 
 
@@ -84,14 +87,14 @@ _SOLIDS = {
         (-12.4, -8.5), -2.6, 7.6, slope=(0.05, -0.92), box=2.3, lean=(-0.1, 0.0), cup=(1.2, 0.0),
     ),
     "Triquetrum": _Solid(
-        ((11.7, -11.6), (13.6, -8.4), (17.2, -3.6), (20.4, -0.2), (23.2, -0.2), (25.4, -4.6), (23.6, -10.4),
-         (19.4, -15.4), (15.0, -18.4), (12.2, -16.4)),
-        (18.2, -9.0), -2.0, 6.4, slope=(-0.15, 0.0), box=2.4, lean=(0.06, -0.06),
+        ((11.7, -11.6), (13.6, -8.4), (17.2, -3.6), (20.4, -0.2), (23.2, -0.2), (25.4, -4.6), (24.2, -10.0),
+         (20.8, -14.9), (16.4, -18.2), (12.8, -16.2)),
+        (18.4, -9.0), -2.0, 6.0, slope=(-0.15, 0.0), box=2.4, lean=(0.06, -0.06), wedge=(-0.02, -0.04),
     ),
     "Pisiform": _Solid(
-        ((20.2, -12.9), (24.3, -11.0), (25.6, -6.8), (24.0, -2.4), (20.1, -0.7), (16.3, -2.4), (14.9, -6.8),
-         (16.2, -11.1)),
-        (20.2, -6.8), -13.4, 4.4, box=2.1,
+        ((19.6, -17.3), (23.7, -15.4), (25.0, -11.2), (23.4, -6.8), (19.5, -5.1), (15.7, -6.8), (14.3, -11.2),
+         (15.6, -15.5)),
+        (19.6, -11.2), -13.4, 4.4, box=2.1,
     ),
     "Trapezoid": _Solid(
         ((-9.6, 3.2), (-13.8, 2.9), (-18.6, 3.8), (-21.0, 7.2), (-20.4, 11.2), (-17.2, 13.4), (-14.0, 14.2),
@@ -129,6 +132,7 @@ def carpal(name: str) -> Mesh:
     angle = np.arctan2(y, x)
     out = planar * swell * (1.0 + solid.taper * (z * swell - 0.3)) * (_reach(solid, angle) + _GROWN)
     points = np.stack([out * np.cos(angle), out * np.sin(angle), solid.half * z * swell], axis=1)
+    points[:, 2] *= 1.0 + points[:, :2] @ np.array(solid.wedge)
     points[:, 2] += solid.level + points[:, :2] @ np.array(solid.slope)
     hollow = np.array(solid.cup)
     depth = float(np.hypot(*hollow))

@@ -25,6 +25,7 @@ _EASY = replace(
     carpus_scale=(0.92, 0.96),
     carpal_scale=(0.97, 1.03),
     carpal_shift=(-0.2, 0.2),
+    pisiform_shift=(-0.5, 0.5),
     carpal_bumps=(0.1, 0.3),
     carpal_ripples=(0.0, 0.1),
     carpal_turn=(-2.0, 2.0),

@@ -48,6 +48,8 @@ class PhantomRanges:
     """Size of one carpal bone along each axis, factor."""
     carpal_shift: Range = (-0.8, 0.8)
     """Shift of a carpal bone along each axis before the joint spaces are set, millimetres."""
+    pisiform_shift: Range = (-2.6, 2.6)
+    """Shift of the pisiform besides, across and along the hand, millimetres; it slides on the triquetrum."""
     carpal_bumps: Range = (0.2, 0.8)
     """Amplitude of broad hills and dells of a carpal bone, millimetres."""
     carpal_ripples: Range = (0.05, 0.3)
@@ -82,7 +84,7 @@ class PhantomRanges:
     """Cortical thickness, factor."""
     trabecular_density: Range = (0.55, 1.3)
     """Attenuation of trabecular bone, factor."""
-    trabecular_contrast: Range = (0.4, 1.8)
+    trabecular_contrast: Range = (0.4, 2.4)
     """Visibility of trabeculae, factor."""
     thumb_sesamoids_share: float = 0.85
     """Share of each of the two sesamoids at the thumb's metacarpophalangeal joint."""

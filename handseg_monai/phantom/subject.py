@@ -133,9 +133,12 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     for bone, rise in zip(rest, levelled((vertices[rest[0]], vertices[rest[1]]), inclination), strict=True):
         vertices[bone] = vertices[bone] + np.array([0.0, rise, 0.0])
     gap = draw(rng, ranges.carpal_gap)
+    # Streams of their own: what is drawn after them stays as it was.
+    fitting, growing, sliding = rng.spawn(3)
+    pisiform = INDEX["Pisiform"]
+    vertices[pisiform] = vertices[pisiform] + [*(draw(sliding, ranges.pisiform_shift) for _ in range(2)), 0.0]
     _close_joints(base, vertices, anchors, ends, gap)
-    # A stream of its own: what is drawn after it stays as it was.
-    fit = draw(rng.spawn(1)[0], ranges.carpal_fit)
+    fit = draw(fitting, ranges.carpal_fit)
     _fit_joints(base, vertices, anchors, ends, fit, gap)
     radiocarpal = draw(rng, ranges.radiocarpal_gap)
     meshes = [Mesh(points, mesh.faces) for points, mesh in zip(vertices, base.meshes, strict=True)]
@@ -155,8 +158,6 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     cortex = draw(rng, ranges.cortex)
     walls = [cortex * _cortex(anatomy, bone)[:, None] * anatomy.normals[bone] for bone in range(NUM_BONES)]
     scale = draw(rng, ranges.hand_scale)
-    # A stream of its own again.
-    growing = rng.spawn(1)[0]
     child = growing.random() < ranges.child_share
     age = draw(growing, ranges.child_age)
     scale *= size_at(age) if child else 1.0
