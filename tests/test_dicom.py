@@ -17,7 +17,7 @@ import cv2
 import gdcm
 import numpy as np
 import pytest
-from monai.transforms import Compose, ScaleIntensityRangePercentilesd
+from monai.transforms import Compose
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.pixels import compress
@@ -38,7 +38,7 @@ from handseg_monai.data.dicom import is_hand, pixel_spacing
 from handseg_monai.data.images import UnreadableImageError, find_images, image_size, read_radiograph
 from handseg_monai.metrics.evaluation import evaluate
 from handseg_monai.rle import encode_planes, read_csv, write_csv
-from handseg_monai.transforms import LoadRadiographd
+from handseg_monai.transforms import LoadRadiographd, ScalePercentilesd
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
 from tests.conftest import draw_radiograph
 from tests.dicoms import radiograph, write_dicom
@@ -56,9 +56,7 @@ def picture(bits: int = 12) -> np.ndarray:
 
 def shown(path: Path, size: int | None = None) -> np.ndarray:
     """What the network gets: (H, W), 0 to 1."""
-    steps = Compose(
-        [LoadRadiographd("image", size), ScaleIntensityRangePercentilesd("image", 0.5, 99.5, 0, 1, clip=True)]
-    )
+    steps = Compose([LoadRadiographd("image", size), ScalePercentilesd("image", 0.5, 99.5)])
     return np.asarray(steps({"image": str(path)})["image"][0])
 
 

@@ -12,7 +12,7 @@ import pytest
 import skimage.measure
 import torch
 from monai.bundle import ConfigParser
-from monai.transforms import Compose
+from monai.transforms import Compose, ScaleIntensityRangePercentilesd
 from PIL import Image
 
 from handseg_monai import bundle_root
@@ -27,6 +27,7 @@ from handseg_monai.transforms import (
     LoadRadiographd,
     LogitsToPlanesd,
     RandAlbumentationsd,
+    ScalePercentilesd,
     drop_covered,
     drop_pieces,
     fitted_shape,
@@ -256,6 +257,40 @@ class TestLoadRadiograph:
         image = LoadRadiographd("image", 24)({"image": str(tmp_path / "a.png")})["image"][0].numpy()
         expected = np.array([[stored[r : r + 4, c : c + 4].mean() for c in range(0, 72, 4)] for r in range(0, 96, 4)])
         np.testing.assert_allclose(image, expected, atol=0.5)
+
+
+class TestScalePercentiles:
+    @pytest.mark.parametrize("percentiles", [(0.5, 99.5), (0.0, 100.0), (12.34, 77.7)])
+    @pytest.mark.parametrize("values", ["bytes", "few bytes", "deep", "fractions", "negative"])
+    @pytest.mark.parametrize("shape", [(1, 1, 7), (1, 97, 31), (1, 256, 300)])
+    def test_it_does_as_monai(self, shape: tuple[int, ...], values: str, percentiles: tuple[float, float]) -> None:
+        rng = np.random.default_rng(int(np.prod(shape)))
+        drawn = {
+            "bytes": rng.normal(90, 60, shape).clip(0, 255).round(),
+            "few bytes": rng.choice([3, 4, 200], shape),
+            "deep": rng.integers(0, 65536, shape),
+            "fractions": rng.gamma(2.0, 30.0, shape),
+            "negative": rng.integers(-128, 128, shape),
+        }[values]
+        image = torch.from_numpy(drawn.astype(np.float32))
+        before = image.clone()
+        scaled = ScalePercentilesd("image", *percentiles)({"image": image})["image"]
+        plain = ScaleIntensityRangePercentilesd("image", *percentiles, b_min=0.0, b_max=1.0, clip=True)
+        assert scaled.dtype == torch.float32
+        torch.testing.assert_close(scaled, torch.as_tensor(plain({"image": image})["image"]), rtol=0, atol=1e-6)
+        assert torch.equal(image, before), "the cached image is left as it is"
+
+    @pytest.mark.parametrize("background", [7.0, 7.25])
+    def test_one_value_has_no_range(self, background: float) -> None:
+        image = torch.full((1, 40, 50), background)
+        image[0, 3, 4], image[0, 9, 9] = 90.0, 2.0
+        scaled = ScalePercentilesd("image", 0.5, 99.5)({"image": image})["image"]
+        assert scaled.sum() == scaled[0, 3, 4] == 1.0
+
+    @pytest.mark.parametrize("percentiles", [(50.0, 50.0), (99.0, 1.0), (-1.0, 50.0), (5.0, 101.0)])
+    def test_percentiles_out_of_order_are_refused(self, percentiles: tuple[float, float]) -> None:
+        with pytest.raises(ValueError, match="0 <= lower < upper <= 100"):
+            ScalePercentilesd("image", *percentiles)
 
 
 class TestLoadBonePlanes:

@@ -161,7 +161,7 @@ def _read(path: Path) -> np.ndarray | None:
 
 
 def _read_rgb_png(content: bytes) -> np.ndarray | None:
-    """Decode a PNG of three channels of 8 bits, not interlaced, in half of OpenCV's time; None for any other file."""
+    """Decode an 8-bit PNG of three channels, not interlaced, to grey in half of OpenCV's time; None for any other."""
     if not content.startswith(_PNG) or len(content) < 33 or content[24:29] != _RGB_8:
         return None
     width, height = struct.unpack(">II", content[16:24])
@@ -173,7 +173,7 @@ def _read_rgb_png(content: bytes) -> np.ndarray | None:
         raise
     except BaseException:  # a panic of Rust is no Exception; what is wrong with the file OpenCV says
         return None
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, dst=pixels)
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
 
 
 def _read_tiff(path: Path, content: bytes) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from handseg_monai.transforms.load_bone_planes import LoadBonePlanesd
 from handseg_monai.transforms.load_radiograph import LoadRadiographd, fitted_shape
 from handseg_monai.transforms.logits_to_planes import LogitsToPlanesd, logits_to_planes
 from handseg_monai.transforms.rand_albumentations import RandAlbumentationsd
+from handseg_monai.transforms.scale_percentiles import ScalePercentilesd
 
 __all__ = [
     "DropCoveredd",
@@ -14,6 +15,7 @@ __all__ = [
     "LoadRadiographd",
     "LogitsToPlanesd",
     "RandAlbumentationsd",
+    "ScalePercentilesd",
     "drop_covered",
     "drop_pieces",
     "fitted_shape",

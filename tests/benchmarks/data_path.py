@@ -31,7 +31,7 @@ from handseg_monai.data import RadiographDataset, labelled_items
 from handseg_monai.losses import PerBoneLoss, PlanesDiceCELoss
 from handseg_monai.metrics import PlanesDice
 from handseg_monai.phantom import write_dataset
-from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd, RandAlbumentationsd
+from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd, RandAlbumentationsd, ScalePercentilesd
 
 STORED, WORKING, ROUNDS = 2048, 1024, 7
 Steps = list[A.BasicTransform]
@@ -74,12 +74,10 @@ def reference(item: dict[str, Any], compose: A.Compose, seed: int) -> tuple[torc
 
 def loading(transforms: Steps) -> Compose:
     """The training path of ``train.json`` up to image and bit planes."""
-    from monai.transforms import ScaleIntensityRangePercentilesd
-
     return Compose(
         [
             LoadRadiographd("image", WORKING),
-            ScaleIntensityRangePercentilesd("image", 0.5, 99.5, 0.0, 1.0, clip=True),
+            ScalePercentilesd("image", 0.5, 99.5),
             LoadBonePlanesd("label", WORKING),
             RandAlbumentationsd("image", "label", transforms),
         ]
