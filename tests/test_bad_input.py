@@ -194,6 +194,10 @@ def test_a_window_that_the_network_can_not_take(
         ("least_carpal_piece", -0.5),
         ("most_covered", -0.1),
         ("cache_rate", 2),
+        ("learning_rate", "abc"),
+        ("learning_rate", float("nan")),
+        ("weight_decay", -0.1),
+        ("loss_stride", 0),
     ],
 )
 def test_a_number_out_of_range_is_named(

@@ -18,6 +18,7 @@ import pytest
 from handseg_monai.cross_validation import cross_validate
 from handseg_monai.data.folds import read_folds
 from handseg_monai.files import exclusive
+from handseg_monai.handlers.weights import read_checkpoint
 from tests.bundle_runs import TINY
 
 OPTIONS = [*TINY, "--epochs", "2", "--output_bias", "0.0", "--threshold", "0.45"]
@@ -89,6 +90,19 @@ def test_the_table_is_that_of_the_folds(drawn_dataset: Path, uninterrupted: tupl
     weakest = min(summary["bones"].values())
     assert f"{weakest:.4f}" in text.split("weakest bones")[1]
     assert f"--checkpoints \"['{out}/fold0/model.pt', '{out}/fold1/model.pt']\"" in text
+
+
+def test_two_ranks_share_the_images_of_each_run(drawn_dataset: Path, tmp_path: Path) -> None:
+    options = [*TINY, "--epochs", "1", "--output_bias", "0.0", "--batch_size", "1"]
+    cross_validate(drawn_dataset, tmp_path / "cv", k=2, options=options, processes=2)
+    images = [path.name for path in (drawn_dataset / "train" / "DCM").rglob("*.png")]
+    with (tmp_path / "cv" / "cross_validation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["image"] for row in rows) == sorted(images), "each is measured once"
+    for fold in range(2):
+        others = sum(int(row["fold"]) != fold for row in rows)
+        last = read_checkpoint(tmp_path / "cv" / f"fold{fold}" / "last.pt")
+        assert last["states"]["lr_scheduler"]["last_epoch"] == -(-others // 2), "a step takes an image from each rank"
 
 
 def test_another_configuration_or_data_is_refused(

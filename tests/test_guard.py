@@ -11,7 +11,8 @@ import pytest
 
 from handseg_monai.data import DatasetError
 from handseg_monai.guard import check_options, check_window, checked, flag, stop
-from tests.bundle_runs import run_bundle
+from handseg_monai.guard.options import _check_overlays
+from tests.bundle_runs import CONFIGS, run_bundle, run_here
 
 
 class TestStop:
@@ -168,6 +169,29 @@ class TestOptions:
         assert "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1].endswith("did you mean --dataset_dir?")
         assert not (config.parent / "ran.json").exists()
+
+    @pytest.mark.parametrize(
+        ("first", "second", "what"),
+        [
+            ("loss_planes.json", "loss_dice.json", "loss"),
+            ("schedule_cosine.json", "schedule_plateau.json", "schedule"),
+            ("network_unet.json", "network_segresnet.json", "network"),
+        ],
+    )
+    def test_two_overlays_of_one_kind_are_refused(
+        self, tmp_path: Path, first: str, second: str, what: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Of the first only a part would remain, such as how it wants its batches."""
+        with pytest.raises(SystemExit) as raised:
+            run_here("train.json", first, second, dataset_dir=str(tmp_path), output_dir=str(tmp_path / "out"))
+        assert raised.value.code == 2
+        assert f"{second} both choose the {what}; lay over one of them" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    def test_overlays_of_different_kinds_go_together(self) -> None:
+        names = ("train.json", "network_unet.json", "loss_dice.json", "schedule_cosine.json", "finetune.json")
+        _check_overlays([str(CONFIGS / name) for name in names])
+        _check_overlays(",".join(str(CONFIGS / name) for name in names))
 
     def test_outside_of_a_bundle_run_nothing_is_checked(self) -> None:
         assert check_options() is None

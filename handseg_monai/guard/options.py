@@ -34,12 +34,14 @@ def check_options() -> None:
     ------
     ValueError
         A top-level option that neither a file holds nor another item refers to, or a nested one whose place the files
-        don't hold (an argument of a component may be new). The message names the closest one.
+        don't hold (an argument of a component may be new). The message names the closest one. Or two files laid over
+        the first choose the same: a network, a loss or a schedule; of the one only a part would remain.
     """
     frame = _command()
     if frame is None:
         return
     workflow, config_file = frame.f_locals["workflow_"], frame.f_locals["config_file"]
+    _check_overlays(config_file)
     contents = ConfigParser.load_config_files(config_file)
     files = ConfigParser(contents)
     known = {*contents, workflow.parser.meta_key}
@@ -58,6 +60,16 @@ def check_options() -> None:
         place, _, last = name.replace("::", "#").rpartition("#")
         if place and name not in files and "_target_" not in (files.get(place) or {}):
             raise ValueError(f"option --{name} is unknown: {config_file} holds no {last} in {place}")
+
+
+def _check_overlays(config_file: str | list[str]) -> None:
+    files = config_file.split(",") if isinstance(config_file, str) else list(config_file)
+    choosing: dict[str, str] = {}
+    for file in files[1:]:
+        for name in _CHOSEN.keys() & ConfigParser.load_config_file(file).keys():
+            if name in choosing:
+                raise ValueError(f"{choosing[name]} and {file} both choose the {_CHOSEN[name]}; lay over one of them")
+            choosing[name] = file
 
 
 def _command() -> FrameType | None:
@@ -199,6 +211,10 @@ def check_tracking() -> None:
         raise ValueError(
             "--tracking_uri: expected sqlite:///FILE.db or the address of a server, MLflow takes no folders"
         )
+
+
+_CHOSEN = {"network_def": "network", "loss": "loss", "lr_scheduler": "schedule"}
+"""Ids of what an overlay chooses as a whole."""
 
 
 _CHOICES = ("loss", "optimizer", "lr_scheduler")
