@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +21,7 @@ from handseg_monai.bundle_process import bundle_command, run_bundle, shown
 from handseg_monai.data.datalists import training_datalist
 from handseg_monai.data.folds import read_folds, write_folds
 from handseg_monai.files import atomic_open, exclusive, require_out
+from handseg_monai.handlers.checkpoint import LAST
 from handseg_monai.handlers.weights import read_checkpoint
 
 _OWN = frozenset({"fold", "num_folds", "folds_file", "dataset_dir", "output_dir", "exclude", "resume", "config_file"})
@@ -109,7 +111,7 @@ def cross_validate(
     if processes < 1:
         raise ValueError(f"--processes {processes}: expected at least 1")
     given = _named(options)
-    if own := sorted(_OWN & given.keys()):
+    if own := sorted(_OWN & {name.partition("#")[0] for name in given}):
         raise ValueError(f"--{own[0]}: cross-validate sets it itself; leave it out after --")
     overlays = [_overlay(config) for config in configs]
     out.mkdir(parents=True, exist_ok=True)
@@ -126,7 +128,7 @@ def cross_validate(
                 print(f"fold {fold} of {folds}: finished, Dice {result.dice:.4f}", flush=True)
             results.append(result)
         _write(results, out)
-    _print(results, out, overlays)
+    _print(results, out, _network_file(out, overlays, given))
     return results
 
 
@@ -144,7 +146,6 @@ def _begin(
     """Make the folds, or make sure that the plan is the one that ``out`` was begun with. Number of folds."""
     folds = out / FOLDS
     words = [_digest(text) if Path(text).is_file() else text for text in options]
-    words = [_digest(text) if Path(text).is_file() else text for text in options]
     plan = {
         "folds": _digest(folds_file) if folds_file else f"{k} folds, seed {seed}",
         "configuration": [_digest(path) for path in (bundle_root() / "configs" / "train.json", *overlays)],
@@ -155,10 +156,12 @@ def _begin(
     note = out / PLAN
     if note.exists():
         begun = json.loads(note.read_text(encoding="utf-8"))
-        if other := [name for name, value in plan.items() if begun.get(name) != value]:
+        trained = any(out.glob(f"fold*/{LAST}"))  # else an option was refused, and the next one may be right
+        if trained and (other := [name for name, value in plan.items() if begun.get(name) != value]):
             raise ValueError(f"--out {out} was begun with other {' and '.join(other)}; choose another folder")
-        return max(read_folds(folds).values()) + 1
-    if strange := sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path != folds):
+        if trained or begun == plan:
+            return max(read_folds(folds).values()) + 1
+    elif strange := sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path != folds):
         raise ValueError(f"--out {out} holds {strange[0]}, which is no cross-validation; choose another folder")
     if folds_file:
         read_folds(folds_file)
@@ -184,12 +187,12 @@ def _data_digest(data: Path, exclude: str | Path | None) -> str:
 
 
 def _named(options: Sequence[str]) -> dict[str, str]:
-    """Read ``--name value`` pairs."""
+    """Read ``--name value`` pairs; parts of a name are parted by ``#``."""
     named = {}
     for name, value in zip(options[::2], [*options[1::2], None], strict=False):
-        if not name.startswith("--") or value is None:
+        if not name.startswith("--") or "=" in name or value is None:
             raise ValueError(f"after --: expected pairs --name value, got {' '.join(options)}")
-        named[name.removeprefix("--").partition("#")[0]] = value
+        named[name.removeprefix("--").replace("::", "#")] = value
     return named
 
 
@@ -291,7 +294,26 @@ def _write(results: Sequence[FoldResult], out: Path) -> None:
         file.write("\n")
 
 
-def _print(results: Sequence[FoldResult], out: Path, overlays: Sequence[Path]) -> None:
+def _network_file(out: Path, overlays: Sequence[Path], given: Mapping[str, str]) -> Path | None:
+    """File that declares the network, which inference needs to be told, where the bundle has none; made for options."""
+    bundled = bundle_root() / "configs"
+    base = bundled / "train.json"
+    for path in overlays:
+        base = path if "network_def" in ConfigParser.load_config_file(path) else base
+    content = ConfigParser.load_config_file(base)
+    if base == bundled / "train.json":
+        content = {name: content[name] for name in ("network_name", "size_divisor", "network_def")}
+    chosen = {name: DefaultParseValue(value) for name, value in given.items() if name.partition("#")[0] in content}
+    if not chosen:
+        return None if base.parent == bundled else base
+    parser = ConfigParser(content)
+    parser.update(chosen)
+    with atomic_open(out / "network.json") as file:
+        json.dump({name: parser[name] for name in content}, file, indent=4)
+    return out / "network.json"
+
+
+def _print(results: Sequence[FoldResult], out: Path, network_file: Path | None) -> None:
     console = Console()
     table = Table("fold", "images", "best epoch", "Dice")
     for column in table.columns:
@@ -310,10 +332,8 @@ def _print(results: Sequence[FoldResult], out: Path, overlays: Sequence[Path]) -
     console.print(bones)
     print(f"{out / TABLE}, {out / SUMMARY}")
     configs = bundle_root() / "configs"
-    own = [path for path in overlays if path.parent != configs]
-    more = [str(path) for path in own if "network_def" in ConfigParser.load_config_file(path)]
     arguments = ["--checkpoints", str([str(out / f"fold{result.fold}" / "model.pt") for result in results])]
-    arguments += ["--network_files", str(more)] if more else []
+    arguments += ["--network_files", str([str(network_file)])] if network_file else []
     arguments += ["--dataset_dir", "DIR_OF_IMAGES", "--output_dir", "OUT"]
     command = bundle_command("run", [configs / "inference.json", configs / "ensemble.json"], arguments)
     print(f"all {len(results)} checkpoints as an ensemble:\n$ {shown(command)}")

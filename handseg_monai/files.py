@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -146,6 +147,29 @@ def atomic_open(path: str | Path) -> Iterator[IO[str]]:
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         yield file
         file.flush()
+
+
+_HELD: list[IO[str]] = []
+
+
+def hold(path: str | Path, what: str) -> None:
+    """Hold a lock file until this process ends; a child doesn't hold it on, and this process may hold it again.
+
+    Raises
+    ------
+    ValueError
+        Another process holds it.
+    """
+    file = Path(path).open("a")  # noqa: SIM115
+    if fcntl is not None:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise ValueError(f"{what}: another run still writes to it; end all of its processes first") from error
+    _HELD.append(file)
 
 
 @contextmanager

@@ -54,6 +54,8 @@ def track(place: str | Path = "runs", port: int = 5000, share: bool = False) -> 
         A program ended by itself.
     """
     place = Path(place)
+    if place.name == STORE and place.is_file():
+        place = place.parent
     store = _store(place)
     logs = store is None and any(place.rglob("events.out.tfevents.*"))
     if store is None and not logs:

@@ -753,7 +753,12 @@ class TestLinksAndDamagedFiles:
 
     @pytest.mark.parametrize(
         ("suffix", "place", "damage"),
-        [(".nii.gz", 12, b"\xff" * 20), (".nii", 70, b"\x07\x77"), (".nii", 40, b"\xff\xff")],
+        [
+            (".nii.gz", 12, b"\xff" * 20),
+            (".nii", 70, b"\x07\x77"),
+            (".nii", 40, b"\xff\xff"),
+            (".nii", 42, b"\xff\xff"),
+        ],
     )
     def test_damaged_nifti_is_one_line(
         self, tmp_path: Path, labels: Labels, suffix: str, place: int, damage: bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +19,9 @@ import pytest
 from handseg_monai.cross_validation import cross_validate
 from handseg_monai.data.folds import read_folds
 from handseg_monai.files import exclusive
+from handseg_monai.handlers.members import load_members
 from handseg_monai.handlers.weights import read_checkpoint
-from tests.bundle_runs import TINY
+from tests.bundle_runs import CONFIGS, TINY
 
 OPTIONS = [*TINY, "--epochs", "2", "--output_bias", "0.0", "--threshold", "0.45"]
 
@@ -72,6 +74,9 @@ def test_a_kill_in_the_second_fold_changes_nothing(
 
 def test_the_table_is_that_of_the_folds(drawn_dataset: Path, uninterrupted: tuple[Path, str]) -> None:
     out, text = uninterrupted
+    (network,) = re.findall(r"--network_files \"?\['([^']*)'\]", text.replace("\n", ""))
+    checkpoints = [out / f"fold{fold}" / "model.pt" for fold in range(2)]
+    assert len(load_members(checkpoints, CONFIGS, [network])) == 2, "options have made the network another one"
     summary = json.loads((out / "cross_validation.json").read_text())
     folds = read_folds(out / "folds.json")
     with (out / "cross_validation.csv").open(newline="") as file:
@@ -133,6 +138,7 @@ def test_what_can_not_be_right_is_refused_before_training(drawn_dataset: Path, t
     out = tmp_path / "cv"
     for options, match in (
         (["--fold", "1"], "--fold: cross-validate sets it itself"),
+        (["--fold=1", "--epochs=1"], "expected pairs --name value"),
         (["--epochs"], "expected pairs --name value"),
         (["epochs", "3"], "expected pairs --name value"),
     ):
@@ -143,6 +149,11 @@ def test_what_can_not_be_right_is_refused_before_training(drawn_dataset: Path, t
     with pytest.raises(ValueError, match="no such file, nor one of"):
         cross_validate(drawn_dataset, out, configs=["nothing.json"])
     assert not out.exists()
+    # What an option was refused for may be given anew; nothing was trained.
+    for k, options in ((2, ["--epohs", "1"]), (3, ["--epochs", "0"])):
+        with pytest.raises(ValueError, match=r"ended with code 2; its log is .*training\.log"):
+            cross_validate(drawn_dataset, out, k=k, options=options)
+    assert set(read_folds(out / "folds.json").values()) == {0, 1, 2}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
     with pytest.raises(ValueError, match=r"holds thesis\.txt, which is no cross-validation"):

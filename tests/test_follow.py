@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -108,6 +110,21 @@ def test_what_breaks_is_told_and_raised(tmp_path: Path, error: BaseException) ->
     assert raised.value is error
     said = {ValueError: "ValueError: no", KeyboardInterrupt: "KeyboardInterrupt", SystemExit: "ended with exit code 3"}
     assert Recorder.told == [("started", 0, None, None), ("failed", said[type(error)]), "closed"]
+
+
+def test_losses_that_stay_not_finite_end_the_run(tmp_path: Path) -> None:
+    """One of them alone may be of float16, and passes."""
+    losses = iter([0.7, math.nan, 0.6, *[math.inf, math.nan] * 20])
+
+    class Trainer(Engine):
+        def run(self) -> Any:  # type: ignore[override]
+            return super().run(range(20), max_epochs=2)
+
+    engine = Trainer(lambda engine, batch: {"loss": torch.tensor(next(losses))})
+    evaluator = SimpleNamespace(state=SimpleNamespace(best_metric=0, best_metric_epoch=-1, epoch=0))
+    with pytest.raises(FloatingPointError, match="the loss is nan in the last 10 iterations, to iteration 13; a lower"):
+        FollowRun("night", tmp_path, [Recorder()], evaluator).run(engine)
+    assert Recorder.told[1][0] == "failed"
 
 
 def test_other_ranks_tell_only_what_breaks(tmp_path: Path) -> None:

@@ -284,6 +284,12 @@ class TestBadFiles:
         with pytest.raises(UnreadableImageError, match=rf"{name}: holds 3 pictures; expected one"):
             read_radiograph(tmp_path / name)
 
+    def test_bigtiff_is_refused(self, tmp_path: Path) -> None:
+        """OpenCV would turn it by its orientation, and take the first of several pictures."""
+        Image.fromarray(grey8()).save(tmp_path / "a.tif", big_tiff=True)
+        with pytest.raises(UnreadableImageError, match=r"a\.tif: BigTIFF is not read; save it as TIFF or PNG"):
+            read_radiograph(tmp_path / "a.tif")
+
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_values_that_are_not_finite_are_refused(self, tmp_path: Path, value: float) -> None:
         values = grey16().astype(np.float32)

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.inferers import EnsembleInferer, HandInferer, PlanesInferer
+from handseg_monai.inferers import EnsembleInferer, HandInferer, PlanesInferer, WindowsInferer
 from handseg_monai.inferers.looks import Look, merged, planes_of_looks
 from tests.test_hand_inferer import SeeingNetwork, drawn
 
@@ -177,6 +177,19 @@ class TestEnsembleInferer:
         one = PlanesInferer(HandInferer(256), enabled=False)(image[None], SeeingNetwork(), image_size=self.SIZE)
         assert torch.equal(both, one)
         assert networks[0].seen[0].shape[-2:] == (256, 256)
+
+    @pytest.mark.parametrize("threshold", [1e-3, 5e-5, 1e-5])
+    def test_thresholds_below_what_counts_as_nothing_draw_the_same(self, threshold: float) -> None:
+        """What windows drop as nothing must lie below any threshold."""
+        image, _ = drawn(300, 400, 150.0, 220.0, 150.0, 0.4)
+        windows = WindowsInferer((64, 64), overlap=0.5)
+        single = PlanesInferer(windows, threshold, enabled=False)
+        one = single(image[None], Tinted(6.0), image_size=self.SIZE)
+        assert 0 < (one != 0).float().mean() < 0.9
+        single.coarse_side = 64
+        assert torch.equal(single(image[None], Tinted(6.0), image_size=self.SIZE), one)
+        both = EnsembleInferer([Viewer("image", 400, 64)] * 2, HandInferer(64), windows, threshold, enabled=False)
+        assert torch.equal(both(image[None], [Tinted(6.0)] * 2, image_size=self.SIZE), one)
 
     def test_it_is_the_mean_of_the_probabilities_of_networks_that_see_differently(self) -> None:
         image, _ = drawn(300, 400, 150.0, 220.0, 150.0, 0.4)

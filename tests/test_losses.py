@@ -271,6 +271,15 @@ class TestStride:
         }
         assert seen == {0, 1, 2, 3}
 
+    @pytest.mark.parametrize("side", [1, 2, 3])
+    def test_a_stride_beyond_the_head_takes_a_pixel_of_it(self, side: int) -> None:
+        """Heads of deep supervision are small: a corner beyond them would leave nothing, and a loss of NaN."""
+        logits, planes = torch.randn(1, 29, side, side), torch.ones(1, 1, side, side, dtype=torch.int32)
+        for seed in range(20):
+            torch.manual_seed(seed)
+            assert PerBoneLoss(DiceCELoss(sigmoid=True), stride=8)(logits, (logits > 0).float()).isfinite()
+            assert PlanesDiceCELoss(stride=8)(logits, planes).isfinite()
+
     def test_a_stride_below_one_is_refused(self) -> None:
         with pytest.raises(ValueError, match="at least 1, got 0"):
             PerBoneLoss(DiceCELoss(sigmoid=True), stride=0)

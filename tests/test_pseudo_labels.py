@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_confidences_that_do_not_fit_are_named(drawn_dataset: Path, tmp_path: Pa
         (["image_name,class,rle", *whole[1:]], "expected the header image,bone,confidence"),
         ([*whole[:5], "a.png,finger-1,1.5"], "line 6: expected image, bone and a number from 0 to 1"),
         ([*whole[:5], "a.png,finger-99,0.5"], "line 6: expected image, bone"),
+        ([*whole[:5], "a.png,finger-1," + "5" * 200_000], "field larger than field limit|line 6: expected image"),
         (whole[:-1], "has 28 bones, expected 29"),
         (whole[:30], "it belongs to another submission"),
     ):
@@ -234,4 +236,5 @@ def test_pseudo_labels_of_images_that_are_there_already_are_refused(
 def test_no_configuration_takes_pseudo_labels_by_itself() -> None:
     for path in CONFIGS.glob("*.json"):
         if path.name != "train.json":
-            assert "pseudo_labels" not in path.read_text(), path
+            assert "pseudo_labels" not in json.loads(path.read_text()), path
+            assert "@pseudo_labels" not in path.read_text(), path

@@ -65,6 +65,12 @@ def test_a_schedule_goes_on_to_the_end_that_is_configured_now(drawn_dataset: Pat
     states = _last(tmp_path / "run")["states"]
     assert states["lr_scheduler"]["t_total"] == states["lr_scheduler"]["last_epoch"] == 16
     assert states["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-9)
+    # Half as many steps in an epoch, and four of six epochs are done: the schedule is at two thirds of the new steps.
+    run_here("train.json", run_id="training", epochs=6, resume=True, accumulate=2, weight_decay=0.02, **options)
+    states = _last(tmp_path / "run")["states"]
+    assert states["lr_scheduler"]["t_total"] == states["lr_scheduler"]["last_epoch"] == 12
+    assert states["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-9)
+    assert states["optimizer"]["param_groups"][0]["weight_decay"] == 0.02, "as it is configured now"
 
 
 def test_no_one_validates_on_images_of_training(
@@ -144,13 +150,30 @@ def test_an_earlier_run_is_moved_aside(tmp_path: Path, capsys: pytest.CaptureFix
     for number in (1, 2):
         assert _last(tmp_path / "earlier" / str(number))["epoch"] == number
         assert (tmp_path / "earlier" / str(number) / "tensorboard").is_dir()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["earlier", "other.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "earlier", "other.txt"]
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(tmp_path: Path) -> None:
+    script = f"from handseg_monai.handlers import prepare_run; prepare_run({str(tmp_path)!r}, False); print(1); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "1\n"
+        (tmp_path / "last.pt").touch()
+        for resume in (False, True):
+            with pytest.raises(ValueError, match=f"--output_dir {tmp_path}: another run still writes to it"):
+                prepare_run(tmp_path, resume)
+        assert not (tmp_path / "earlier").exists()
+        other.kill()
+    prepare_run(tmp_path, resume=True)
+    prepare_run(tmp_path, resume=True)  # what ran in this process before
 
 
 def test_half_a_checkpoint_that_a_kill_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".last.pt.0a1b2c3d.part").write_bytes(b"half")
     prepare_run(tmp_path, resume=False)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_run_that_stopped_early_says_so_instead_of_training_one_more_epoch(

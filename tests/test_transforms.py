@@ -287,6 +287,14 @@ class TestScalePercentiles:
         scaled = ScalePercentilesd("image", 0.5, 99.5)({"image": image})["image"]
         assert scaled.sum() == scaled[0, 3, 4] == 1.0
 
+    def test_extreme_values_make_no_noise(self, recwarn: pytest.WarningsRecorder) -> None:
+        image = np.linspace(-3e38, 3e38, 200, dtype=np.float32).reshape(1, 10, 20)
+        image.flags.writeable = False
+        scaled = ScalePercentilesd("image", 25, 75)({"image": image})["image"]
+        assert (scaled[0, 0].numpy() == 0).all()
+        assert (scaled[0, -1].numpy() == 1).all()
+        assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
+
     @pytest.mark.parametrize("percentiles", [(50.0, 50.0), (99.0, 1.0), (-1.0, 50.0), (5.0, 101.0)])
     def test_percentiles_out_of_order_are_refused(self, percentiles: tuple[float, float]) -> None:
         with pytest.raises(ValueError, match="0 <= lower < upper <= 100"):

@@ -42,7 +42,7 @@ def phantom(
     size: Annotated[
         int | None, typer.Option(help="Longer side of the radiographs in pixels; 2048, drawn by the preset hard.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
     preset: Annotated[Preset, typer.Option(help="How much the radiographs vary.")] = Preset.STANDARD,
     preview: Annotated[Path | None, typer.Option(help="PNG of a contact sheet to write.")] = None,
@@ -145,7 +145,7 @@ def folds(
     data: Annotated[Path, typer.Argument(help="Dataset in the competition's layout, or converted.")],
     out: Annotated[Path, typer.Option(help="Datalist JSON to write.")] = Path("folds.json"),
     k: Annotated[int, typer.Option(help="Number of folds.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the order in which subjects are dealt.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order in which subjects are dealt.")] = 0,
     exclude: Annotated[Path | None, typer.Option(help="exclude.txt of handseg audit: images to leave out.")] = None,
 ) -> None:
     """Deal the subjects of a dataset into folds alike in sex, height and wrist deviation; write a MONAI datalist."""

@@ -22,7 +22,7 @@ def cross_validate(
     ] = None,
     folds_file: Annotated[Path | None, typer.Option(help="Folds that handseg folds wrote, instead of --k.")] = None,
     exclude: Annotated[Path | None, typer.Option(help="exclude.txt of handseg audit: images to leave out.")] = None,
-    seed: Annotated[int, typer.Option(help="Of folds and training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of folds and training.")] = 0,
     processes: Annotated[int, typer.Option(help="Ranks of each run, by torchrun: one for each GPU.")] = 1,
 ) -> None:
     """Train and evaluate each fold, and print a table over them; the same command goes on after a kill."""

@@ -27,7 +27,7 @@ def read_confidence(path: str | Path) -> dict[str, list[float]]:
     """
     found: dict[str, list[float | None]] = {}
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             if tuple(next(reader, ())) != HEADER:
                 raise LabelError(f"{path}: expected the header {','.join(HEADER)} of inference --confidence true")
@@ -39,6 +39,8 @@ def read_confidence(path: str | Path) -> dict[str, list[float]]:
                 if not 0 <= value <= 1 or len(row) != 3:
                     raise LabelError(f"{path}, line {reader.line_num}: expected image, bone and a number from 0 to 1")
                 found.setdefault(name, [None] * NUM_BONES)[bone] = value
+    except csv.Error as error:
+        raise LabelError(f"{path}: {error}") from error
     except OSError as error:
         raise LabelError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -155,6 +155,8 @@ def _read(path: Path) -> np.ndarray | None:
         return _read_by_pillow(content)  # OpenCV fills up a JPEG that is cut short without an error; Pillow raises
     if content.startswith((b"II*\0", b"MM\0*")):
         return _read_tiff(path, _without_orientation(content))
+    if content.startswith((b"II+\0", b"MM\0+")):
+        raise ValueError("BigTIFF is not read; save it as TIFF or PNG")
     if (pixels := _read_rgb_png(content)) is not None:
         return pixels
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)

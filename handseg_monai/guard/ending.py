@@ -37,7 +37,8 @@ def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> No
     Parameters
     ----------
     function
-        The work. An ``OSError`` in it (a disk that is full) exits with code 1, Ctrl-C with 130.
+        The work. An ``OSError`` in it (a disk that is full) and a ``FloatingPointError`` (training that has diverged)
+        exit with code 1, Ctrl-C with 130.
     kept
         Says what is kept, and how to go on.
     """
@@ -45,7 +46,7 @@ def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> No
         function()
     except KeyboardInterrupt:
         said, code = f"interrupted: {kept()}", 130
-    except OSError as error:
+    except (OSError, FloatingPointError) as error:
         said, code = f"{error}: {kept()}", 1
     else:
         return

@@ -95,7 +95,7 @@ def check_compile(enabled: bool, backend: str) -> None:
 _LIMITS: dict[str, tuple[type, float, float]] = {
     "fold": (int, 0, math.inf),
     "num_folds": (int, 2, math.inf),
-    "seed": (int, 0, math.inf),
+    "seed": (int, 0, 2**32 - 1),
     "epochs": (int, 1, math.inf),
     "val_interval": (int, 1, math.inf),
     "curves_interval": (int, 0, math.inf),
@@ -104,6 +104,7 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "accumulate": (int, 1, math.inf),
     "learning_rate": (float, 0, 10),
     "weight_decay": (float, 0, 1),
+    "output_bias": (float, -100, 100),
     "loss_stride": (int, 1, math.inf),
     "ema": (float, 0, 0.99999),
     "sw_batch_size": (int, 1, math.inf),
@@ -120,6 +121,7 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "cycle_growth": (int, 1, math.inf),
     "lr_decay": (float, 0.001, 0.99),
     "peak_decay": (float, 0.01, 1),
+    "cycle_warmup": (float, 0, math.inf),
     "plateau_patience": (int, 0, math.inf),
 }
 """Type, least and greatest value of options that are numbers."""

@@ -99,7 +99,7 @@ class TensorBoardPrecisionRecall:
         (batch,), (output,) = engine.state.batch, engine.state.output
         height, width = probabilities.shape[-2:]
         masks = coarse_masks(output["label"][0].to(probabilities.device), (height, width))
-        steps = (probabilities * (self.thresholds - 1)).floor().long()
+        steps = (probabilities.nan_to_num() * (self.thresholds - 1)).floor().long()
         bones = torch.arange(NUM_BONES, device=steps.device)[:, None, None]
         place = (masks.long() * NUM_BONES + bones) * self.thresholds + steps
         counts = torch.bincount(place.flatten(), minlength=self._counts.numel()).view(self._counts.shape).cpu()

@@ -14,10 +14,11 @@ import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from handseg_monai.data.items import Item
-from handseg_monai.files import atomic_path
+from handseg_monai.files import atomic_path, hold
 from handseg_monai.handlers.weight_average import WeightAverage
 from handseg_monai.handlers.weights import CheckpointError, load_weights
 
@@ -56,6 +57,9 @@ class TrainingCheckpoint:
         and ``views`` (see :func:`trained_with`).
     average
         The average of the weights, if any.
+    epoch_steps
+        Steps of the schedule in an epoch, so that it goes on at its place where a resumed run has more or fewer of
+        them; by default it goes on at its own count.
     """
 
     def __init__(
@@ -70,7 +74,9 @@ class TrainingCheckpoint:
         before: Sequence[str] = (),
         facts: Mapping[str, Any] | None = None,
         average: WeightAverage | None = None,
+        epoch_steps: int | None = None,
     ) -> None:
+        self.epoch_steps = epoch_steps
         self.folder = Path(folder)
         self.network = network
         self.network_name = network_name
@@ -119,6 +125,12 @@ class TrainingCheckpoint:
         else:
             print(f"best score {self.best_score:.4f}: {self.folder / BEST}")
 
+    def kept(self) -> str:
+        """Say what is kept of a run that can't go on, and how to go on."""
+        if not (self.folder / LAST).exists():
+            return "no epoch was finished, nothing is kept"
+        return f"the epochs that are finished are kept in {self.folder / LAST}; --resume true goes on there"
+
     def _write(self, name: str, content: dict[str, Any]) -> None:
         if idist.get_rank() != 0:
             return
@@ -148,7 +160,7 @@ class TrainingCheckpoint:
         parts = self._parts()
         for name, part in parts.items():
             if name in content["states"]:
-                _restore(part, content["states"][name])
+                _restore(part, content["states"][name], self.epoch_steps and self.epoch_steps * content["epoch"])
         self.best_score = content["best_score"]
         state = self.trainer.state
         state.epoch = content["epoch"]
@@ -169,11 +181,18 @@ _OF_PLATEAU = {"best", "num_bad_epochs", "cooldown_counter", "last_epoch", "_las
 """What changes in a schedule that follows a metric; all else is its configuration."""
 
 
-def _restore(part: Any, state: Mapping[str, Any]) -> None:
+def _restore(part: Any, state: Mapping[str, Any], steps: int | None) -> None:
     if isinstance(part, ReduceLROnPlateau):
         state = part.state_dict() | {key: value for key, value in state.items() if key in _OF_PLATEAU}
     elif isinstance(part, LRScheduler):
-        _step_anew(part, state["last_epoch"])
+        _step_anew(part, state["last_epoch"] if steps is None else steps)
+        return
+    elif isinstance(part, Optimizer):
+        # What is configured now, such as another weight decay, but for the rate, which a schedule of the metric keeps.
+        configured = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in part.param_groups]
+        part.load_state_dict(dict(state))
+        for group, values in zip(part.param_groups, configured, strict=True):
+            group.update(values)
         return
     part.load_state_dict(state)
 
@@ -196,17 +215,22 @@ def prepare_run(folder: str | Path, resume: bool) -> None:
     """Make sure that training finds the run that it is to resume, and overwrites none.
 
     Without ``resume`` an earlier run is moved to ``<folder>/earlier/<number>``, and a line says so. What a kill left
-    half written is removed. With several ranks every one of them calls it; the first does it.
+    half written is removed. The folder is this process's until it ends. With several ranks every one of them calls it;
+    the first does it.
 
     Raises
     ------
     CheckpointError
         ``resume`` without a ``last.pt``.
+    ValueError
+        Another run still writes to the folder.
     """
     folder = Path(folder)
     if resume and not (folder / LAST).is_file():
         raise CheckpointError(f"checkpoint {folder / LAST}: no such file, nothing to resume")
     if idist.get_rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        hold(folder / ".lock", f"--output_dir {folder}")
         for part in folder.glob(".*.pt.*.part"):
             part.unlink()
         if not resume and ((folder / LAST).exists() or (folder / BEST).exists()):

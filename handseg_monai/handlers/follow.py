@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -21,6 +22,9 @@ from handseg_monai.handlers.mailbox import one_line
 from handseg_monai.redact import hide, hide_in_log_of
 
 logger = logging.getLogger(__name__)
+
+_LOST = 10
+"""Losses in a row that are not finite, after which training has diverged. In float16 one may be, and passes."""
 
 
 @dataclass
@@ -125,6 +129,7 @@ class FollowRun:
         self.followers = list(followers)
         self.evaluator = evaluator
         self._losses: list[float] = []
+        self._lost = 0
 
     def begin(self, parameters: Mapping[str, object]) -> None:
         """Take the options of the run, which followers are told; secrets in them are hidden.
@@ -181,7 +186,14 @@ class FollowRun:
                 logger.warning(one_line(type(follower).__name__, error))
 
     def _iteration(self, engine: Workflow) -> None:
-        self._losses.append(engine.state.output["loss"].item())
+        loss = engine.state.output["loss"].item()
+        self._losses.append(loss)
+        self._lost = 0 if math.isfinite(loss) else self._lost + 1
+        if self._lost >= min(_LOST, engine.state.epoch_length or _LOST):
+            raise FloatingPointError(
+                f"the loss is {loss} in the last {self._lost} iterations, to iteration {engine.state.iteration}; "
+                "a lower --learning_rate or a longer --warmup may help"
+            )
 
     def _epoch(self, engine: SupervisedTrainer) -> None:
         assert self.evaluator is not None

@@ -107,7 +107,7 @@ def begin_from(
     Parameters
     ----------
     path
-        A checkpoint, or None to begin from nothing.
+        A checkpoint, or None or ``"none"`` to begin from nothing.
     network, network_name, unseen
         See :func:`load_weights`.
 
@@ -116,7 +116,7 @@ def begin_from(
     CheckpointError
         See :func:`load_weights`.
     """
-    if path is None:
+    if path is None or str(path).lower() == "none":
         return []
     return list(load_weights(path, network, network_name, unseen=unseen).get("trained_on", ()))
 

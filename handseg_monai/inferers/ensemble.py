@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from handseg_monai.inferers.hand import HandInferer
 from handseg_monai.inferers.looks import Look, moved
-from handseg_monai.inferers.planes import PlanesInferer
+from handseg_monai.inferers.planes import FAINT, PlanesInferer
 from handseg_monai.inferers.thresholds import Threshold
 from handseg_monai.inferers.windows import WindowsInferer
 from handseg_monai.transforms import fitted_shape
@@ -70,8 +70,10 @@ class EnsembleInferer(PlanesInferer):
     def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int]) -> list[list[Look]]:
         """What each of the networks saw in the one image of ``inputs``, (1, 1, h, w); ``network`` lists them."""
         networks: Iterable[Any] = network
+        # The others may be sure of what one finds faint.
+        least = min(self._least(), FAINT)
         return [
-            _seen(inputs, one, viewer, inferer, size)
+            _seen(inputs, one, viewer, inferer, size, least)
             for one, (viewer, inferer) in zip(networks, self._viewers, strict=True)
         ]
 
@@ -89,11 +91,11 @@ def _at_window(
 
 
 def _seen(
-    inputs: torch.Tensor, network: Any, viewer: Viewer, inferer: PlanesInferer, size: tuple[int, int]
+    inputs: torch.Tensor, network: Any, viewer: Viewer, inferer: PlanesInferer, size: tuple[int, int], least: float
 ) -> list[Look]:
     shape = (inputs.shape[-2], inputs.shape[-1])
     own = fitted_shape(shape, viewer.size) if viewer.views == "image" else shape
     if own == shape:
-        return inferer.looks(inputs, network, size)
+        return inferer.looks(inputs, network, size, least)
     image = interpolate(inputs, own, mode="bilinear", antialias=True, align_corners=False)
-    return [moved(look, own, shape) for look in inferer.looks(image, network, size)]
+    return [moved(look, own, shape) for look in inferer.looks(image, network, size, least)]

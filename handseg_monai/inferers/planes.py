@@ -14,7 +14,7 @@ from handseg_monai.inferers.looks import Look, planes_of_looks, whole_view
 from handseg_monai.inferers.thresholds import Threshold, thresholds_of
 from handseg_monai.inferers.windows import WindowsInferer
 
-_FAINT = 1e-4
+FAINT = 1e-4
 """Probability below which what a network saw may count as nothing in the mean of several."""
 
 
@@ -98,10 +98,14 @@ class PlanesInferer(Inferer):
 
     def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int]) -> list[list[Look]]:
         """What each network, here the only one, saw in the one image of ``inputs``, to draw at ``size``."""
-        least = min(min(each) for each in self._drawn_at()) if self.coarse_side is None else _FAINT
-        return [self.looks(inputs, network, size, least)]
+        return [self.looks(inputs, network, size, self._least())]
 
-    def looks(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float = _FAINT) -> list[Look]:
+    def _least(self) -> float:
+        """Probability below which nothing is drawn, nor counted for a confidence."""
+        drawn = min(min(each) for each in self._drawn_at())
+        return drawn if self.coarse_side is None else min(drawn, FAINT)
+
+    def looks(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float) -> list[Look]:
         """What a network saw in the one image of ``inputs``, to draw at ``size`` where it is above a probability."""
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.enabled):
             if isinstance(self.inferer, WindowsInferer):

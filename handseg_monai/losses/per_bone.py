@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from handseg_monai.bones import NUM_BONES
 from handseg_monai.losses.bone_weights import weights_of_bones
 
 
-def strided(stride: int) -> tuple[Any, slice, slice]:
-    """Return the index of every ``stride``-th pixel of every ``stride``-th row, from a drawn corner."""
-    y, x = (int(k) for k in torch.randint(stride, (2,)))
+def strided(stride: int, shape: Sequence[int]) -> tuple[Any, slice, slice]:
+    """Return the index of every ``stride``-th pixel of every ``stride``-th row of (..., H, W), from a drawn corner."""
+    corner = torch.randint(stride, (2,)).tolist()
+    y, x = (place % min(stride, side) for place, side in zip(corner, shape[-2:], strict=True))
     return ..., slice(y, None, stride), slice(x, None, stride)
 
 
@@ -68,7 +69,7 @@ class PerBoneLoss(nn.Module):
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         if self.stride > 1:
-            grid = strided(self.stride)
+            grid = strided(self.stride, logits.shape)
             logits, target = logits[grid], target[grid]
         images = len(logits)
         logits, target = logits.flatten(0, 1).unsqueeze(1), target.flatten(0, 1).unsqueeze(1)

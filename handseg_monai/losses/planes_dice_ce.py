@@ -79,7 +79,7 @@ class PlanesDiceCELoss(nn.Module):
                 f"{tuple(planes.shape)}"
             )
         if self.stride > 1:
-            grid = strided(self.stride)
+            grid = strided(self.stride, logits.shape)
             logits, planes = logits[grid], planes[grid]
         bits = torch.arange(NUM_BONES, device=logits.device)
         counted = torch.ones(batch, NUM_BONES, device=logits.device) if known is None else known[:, None] >> bits & 1

@@ -41,9 +41,10 @@ class ScalePercentilesd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.keys:
-            image = torch.as_tensor(result[key]).numpy()
+            image = np.asarray(result[key])
             flat = image.reshape(-1, image.shape[-1])
-            bytes_ = flat.astype(np.uint8)
+            with np.errstate(invalid="ignore"):  # values beyond those of bytes
+                bytes_ = flat.astype(np.uint8)
             if np.array_equal(bytes_, flat):
                 low, high = _percentiles_of_bytes(bytes_, self.percentiles)
                 scaled = cv2.LUT(bytes_, _scaled(np.arange(256, dtype=np.float32), low, high))
@@ -65,6 +66,7 @@ def _percentiles_of_bytes(values: np.ndarray, percentiles: tuple[float, float]) 
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    if high <= low:
-        return (values > low).astype(np.float32)
-    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    first, last = np.float32(low), np.float32(high)
+    if last <= first:
+        return (values > first).astype(np.float32)
+    return (np.clip(values, first, last) - first) / (last - first)

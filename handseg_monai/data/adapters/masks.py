@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -86,7 +88,7 @@ def _sort(path: Path, relative: Path, images: Images, of_image: dict[Path, list[
 def _channels(path: Path) -> int:
     try:
         stack = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, TokenError) as error:
         raise ValueError(f"not an array of NumPy, or damaged ({error})") from error
     if not isinstance(stack, np.ndarray):
         raise ValueError("an archive of NumPy; expected one array, .npy")

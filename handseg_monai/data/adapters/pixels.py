@@ -47,7 +47,7 @@ def read_pixels(path: Path, rows_first: bool = False) -> np.ndarray:
             if (count := getattr(image, "n_frames", 1)) > 1:
                 raise ValueError(f"holds {count} pictures; expected one")
             pixels = np.asarray(image)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
         raise ValueError(f"not an image, or cut short or damaged ({error})") from error
     if pixels.ndim == 3:
         colours = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]
@@ -82,7 +82,7 @@ def _nifti(path: Path, rows_first: bool) -> np.ndarray:
 
     try:
         volume = np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise ValueError(f"not NIfTI, or cut short or damaged ({error})") from error
     flat = volume.reshape(volume.shape[:2]) if volume.ndim > 2 and set(volume.shape[2:]) == {1} else volume
     if flat.ndim != 2:
