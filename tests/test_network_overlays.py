@@ -245,3 +245,13 @@ def test_a_network_of_a_library_that_is_not_installed_is_refused() -> None:
         check_packages("mine", network)
     check_packages("mine", {"_target_": "torch.nn.Conv2d"})
     check_packages("mine", {"_target_": "DynUNet"})
+
+
+def test_running_statistics_of_efficientnet_follow_a_short_training() -> None:
+    """Validation takes them: at EfficientNet's own momentum they lag hundreds of steps behind the weights."""
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / name) for name in ("train.json", "network_flexible_unet.json")])
+    network = parser.get_parsed_content("network_def")
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    assert {norm.momentum for norm in norms} == {0.1}

@@ -3,7 +3,7 @@
 from handseg_monai.networks.attention_unet import DilatedAttentionUNet
 from handseg_monai.networks.ducknet import DUCKNet
 from handseg_monai.networks.encoders import begin_encoder, efficientnet_encoder, smp_encoder, timm_encoder
-from handseg_monai.networks.fitting import take_lone_values, without
+from handseg_monai.networks.fitting import take_lone_values, with_momentum, without
 from handseg_monai.networks.heads import Heads, heads_of
 from handseg_monai.networks.output_bias import set_output_bias
 from handseg_monai.networks.rapunet import RAPUNet
@@ -24,5 +24,6 @@ __all__ = [
     "smp_encoder",
     "take_lone_values",
     "timm_encoder",
+    "with_momentum",
     "without",
 ]
