@@ -105,7 +105,7 @@ class PlanesInferer(Inferer):
         drawn = min(min(each) for each in self._drawn_at())
         return drawn if self.coarse_side is None else min(drawn, FAINT)
 
-    def looks(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float) -> list[Look]:
+    def looks(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float = FAINT) -> list[Look]:
         """What a network saw in the one image of ``inputs``, to draw at ``size`` where it is above a probability."""
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.enabled):
             if isinstance(self.inferer, WindowsInferer):
