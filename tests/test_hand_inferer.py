@@ -9,8 +9,8 @@ import torch
 
 from handseg_monai.bones import INDEX, NUM_BONES
 from handseg_monai.inferers import AutocastInferer
-from handseg_monai.inferers.hand import HandInferer, closer_view, stretched
-from handseg_monai.inferers.looks import sample
+from handseg_monai.inferers.hand import HandInferer, closer_view, stretched, wrist_view
+from handseg_monai.inferers.looks import merged, sample
 
 WINDOW = 256
 # Bone, place across and up, radius: in units of the hand's length.
@@ -191,6 +191,65 @@ def test_three_bones_of_one_kind_don_t_say_which_way_a_hand_points() -> None:
     assert closer_view(logits, torch.eye(3)[:2], (64, 64), 64, 1.25) is None
 
 
+class TestWrist:
+    """The look at the wrist, after that at the hand."""
+
+    @pytest.mark.parametrize("angle", [0, 75, 180, -120])
+    def test_carpal_bones_are_drawn_finer_and_the_others_as_before(self, angle: float) -> None:
+        image, masks = drawn(600, 600, 320.0, 300.0, 300.0, math.radians(angle))
+        coarse, fine = (HandInferer(128, wrist=wrist)(image[None], SeeingNetwork())[0] > 0 for wrist in (0.0, 2.2))
+        for name in ("Capitate", "Hamate"):
+            before, after = (dice(found[INDEX[name]], masks[INDEX[name]] > 0) for found in (coarse, fine))
+            assert before < 0.998 < after, name
+        assert torch.equal(coarse[TIP], fine[TIP])
+
+    def test_it_shows_the_carpal_bones_upright_at_the_size_asked_for(self) -> None:
+        image, masks = drawn(600, 600, 320.0, 300.0, 300.0, math.radians(40))
+        network = SeeingNetwork()
+        looks = HandInferer(WINDOW, flip=False, wrist=3.0, wrist_share=0.0).looks(image[None], network)[0]
+        assert len(looks) == 3
+        carpus = network.seen[-1][0, [INDEX["Capitate"], INDEX["Hamate"]]].amax(dim=0) > 0.5
+        rows, columns = carpus.nonzero(as_tuple=True)
+        extent = max(int(rows.max() - rows.min()), int(columns.max() - columns.min()))
+        # The extent is taken between the middles of cells of four pixels.
+        assert extent == pytest.approx(WINDOW / 3.0, rel=0.15)
+        assert float(rows.float().mean()) == pytest.approx(0.5 * WINDOW, abs=0.06 * WINDOW)
+        capitate, hamate = (_middle(network.seen[-1][0, INDEX[name]] > 0.5) for name in ("Capitate", "Hamate"))
+        assert capitate is not None
+        assert hamate is not None
+        assert abs(capitate[1] - hamate[1]) < 0.1 * WINDOW
+
+    def test_what_it_shows_is_averaged_with_what_the_hand_showed_there(self) -> None:
+        class Counting(SeeingNetwork):
+            def forward(self, image: torch.Tensor) -> torch.Tensor:
+                return super().forward(image) + len(self.seen)
+
+        image, _ = drawn(600, 600, 320.0, 300.0, 300.0, 0.0)
+        inferer = HandInferer(WINDOW, turns=1, flip=False, wrist=2.2)
+        looks = inferer.looks(image[None], Counting())[0]
+        # Looks at the image, the hand and the wrist: 1, 2 and 3 over what is to be seen.
+        logits = merged(looks, (600, 600))
+        x, y = 300, 300 + round(0.4 * 320)
+        assert float(logits[INDEX["Capitate"], y, x]) == pytest.approx(6.0 + 2.5, abs=0.05)
+        x, y = 300, 300 - round(0.45 * 320)
+        assert float(logits[TIP, y, x]) == pytest.approx(6.0 + 2.0, abs=0.05)
+
+    def test_few_small_bones_are_shown_with_what_lies_around_them(self) -> None:
+        logits = torch.full((NUM_BONES, 200, 200), -6.0)
+        logits[INDEX["Capitate"], 100:110, 80:92] = 6.0
+        view = wrist_view(logits, 2.2, 0.4)
+        assert view is not None
+        assert float(view[0, 0]) == pytest.approx(0.4)
+        middle = view @ torch.tensor([99.5, 99.5, 1.0])
+        assert middle.tolist() == pytest.approx([85.5, 104.5], abs=2.0)
+        assert wrist_view(torch.full((NUM_BONES, 200, 200), -6.0), 2.2, 0.4) is None
+
+    def test_a_view_that_shows_hardly_more_is_not_looked_at(self) -> None:
+        image, _ = drawn(600, 600, 320.0, 300.0, 300.0, 0.0)
+        assert len(HandInferer(WINDOW, wrist=20.0).looks(image[None], SeeingNetwork())[0]) == 2
+        assert len(HandInferer(WINDOW, closer=0, wrist=2.2).looks(image[None], SeeingNetwork())[0]) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -200,6 +259,9 @@ def test_three_bones_of_one_kind_don_t_say_which_way_a_hand_points() -> None:
         ({"margin": 0.5}, "at least 1"),
         ({"scales": (1.0, 0.8)}, "at least 1"),
         ({"scales": ()}, "one or more"),
+        ({"wrist": 0.5}, "wrist: expected at least 1, or 0"),
+        ({"wrist": -1}, "wrist: expected at least 1, or 0"),
+        ({"wrist_share": 1.0}, "wrist_share: expected 0 or more, and less than 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], said: str) -> None:

@@ -14,6 +14,7 @@ from handseg_monai.inferers.looks import Look, between, merged, sample
 Network = Callable[[torch.Tensor], torch.Tensor]
 
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
+_CARPUS = [bone.index for bone in BONES if bone.group is Group.CARPAL]
 _LEVEL = {
     Group.FOREARM: 0.0,
     Group.CARPAL: 1.0,
@@ -32,7 +33,8 @@ class HandInferer(Inferer):
     counts. The bones found there say where the hand is and which way it points. Each further look is a square of
     `margin` times the hand's extent, turned so that the fingers point up, at `window` pixels; its intensities are
     stretched again between its own percentiles. Where looks overlap the last one counts, blended over its border;
-    beyond it (down the forearm) the first one.
+    beyond it (down the forearm) the first one. Carpal bones are small and lie close together: a look at the wrist alone
+    comes last, and what it shows is averaged with what the one before it showed there.
 
     Parameters
     ----------
@@ -50,6 +52,11 @@ class HandInferer(Inferer):
         Average each further look with that at its mirror image.
     scales
         Average each further look over views whose side is `margin` times these, at least 1, in the frame of the first.
+    wrist
+        Side of the look at the wrist, relative to the extent of the carpal bones; 0: none.
+    wrist_share
+        The least side of it, relative to that of the look at the hand: a child's carpal bones, of which some have not
+        appeared, would fill it without their neighbours.
     """
 
     def __init__(
@@ -61,6 +68,8 @@ class HandInferer(Inferer):
         percentiles: Sequence[float] = (0.5, 99.5),
         flip: bool = True,
         scales: Sequence[float] = (1.0,),
+        wrist: float = 0.0,
+        wrist_share: float = 0.4,
     ) -> None:
         super().__init__()
         if not 1 <= turns <= 4:
@@ -72,7 +81,12 @@ class HandInferer(Inferer):
         self.window, self.turns, self.closer, self.margin, self.flip = window, turns, closer, margin, flip
         if isinstance(scales, str | float | int) or not scales or min(scales) < 1:
             raise ValueError(f"scales: expected one or more, at least 1, as [1.0,1.2], got {scales!r}")
+        if wrist != 0 and wrist < 1:
+            raise ValueError(f"wrist: expected at least 1, or 0 for no look at the wrist, got {wrist}")
+        if not 0 <= wrist_share < 1:
+            raise ValueError(f"wrist_share: expected 0 or more, and less than 1, got {wrist_share}")
         self.percentiles, self.scales = tuple(percentiles), tuple(scales)
+        self.wrist, self.wrist_share = wrist, wrist_share
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
         """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1], whole.
@@ -104,6 +118,10 @@ class HandInferer(Inferer):
             if look is None:
                 break
             looks.append(look)
+        if self.wrist and len(looks) > 1:
+            wrist = self._wrist_look(image, looks[-1], network)
+            if wrist is not None:
+                looks.append(wrist)
         return looks
 
     def _closer_look(self, image: torch.Tensor, last: Look, network: Network) -> Look | None:
@@ -115,10 +133,7 @@ class HandInferer(Inferer):
             matrix = closer_view(last.logits, last.matrix, shape, self.window, self.margin * scale)
             if matrix is None:
                 return None
-            view = stretched(sample(image, matrix, window), *self.percentiles)
-            logits = network(view[None])[0]
-            if self.flip:
-                logits = 0.5 * (logits + network(view[None].flip(-1))[0].flip(-1))
+            logits = self._seen(image, matrix, network)
             if frame is None:
                 frame = matrix
             else:
@@ -126,6 +141,21 @@ class HandInferer(Inferer):
             seen.append(logits)
         assert frame is not None
         return Look(frame, torch.stack(seen).mean(dim=0), _ramp(self.window, image.device))
+
+    def _wrist_look(self, image: torch.Tensor, hand: Look, network: Network) -> Look | None:
+        """Look at the wrist in the direction of the look at the hand; None where that shows it as large, or none."""
+        assert isinstance(hand.logits, torch.Tensor)
+        within = wrist_view(hand.logits, self.wrist, self.wrist_share)
+        if within is None or float(within[0, 0]) >= 1:
+            return None
+        matrix = (_homogeneous(hand.matrix) @ _homogeneous(within))[:2]
+        return Look(matrix, self._seen(image, matrix, network), 0.5 * _ramp(self.window, image.device))
+
+    def _seen(self, image: torch.Tensor, matrix: torch.Tensor, network: Network) -> torch.Tensor:
+        """Logits (29, h, w) of a view, and where asked for their mean with those of its mirror image."""
+        view = stretched(sample(image, matrix, (self.window, self.window)), *self.percentiles)
+        logits = network(view[None])[0]
+        return 0.5 * (logits + network(view[None].flip(-1))[0].flip(-1)) if self.flip else logits
 
     def _first_look(self, image: torch.Tensor, network: Network) -> Look:
         height, width = image.shape[-2:]
@@ -155,6 +185,10 @@ def _matrix(step: float, angle: float, x: float, y: float, window: int) -> torch
             [sine, cosine, y - half * (sine + cosine)],
         ]
     )
+
+
+def _homogeneous(matrix: torch.Tensor) -> torch.Tensor:
+    return torch.cat([matrix, matrix.new_tensor([[0.0, 0.0, 1.0]])])
 
 
 def stretched(image: torch.Tensor, lower: float = 0.5, upper: float = 99.5) -> torch.Tensor:
@@ -223,3 +257,24 @@ def closer_view(
         for place, side in ((middle[0], width), (middle[1], height))
     )
     return _matrix(extent / window, angle, at_x, at_y, window).to(logits.device)
+
+
+def wrist_view(logits: torch.Tensor, margin: float, share: float) -> torch.Tensor | None:
+    """Return the view (2, 3) of the wrist, its pixels to those of an upright view of the hand; None of too few bones.
+
+    Parameters
+    ----------
+    logits
+        float (29, h, h) of the view of the hand.
+    margin, share
+        ``wrist`` and ``wrist_share`` of :class:`HandInferer`.
+    """
+    window = logits.shape[-1]
+    rows, columns = (avg_pool2d(logits[None], 4)[0, _CARPUS] > 0).any(dim=0).nonzero(as_tuple=True)
+    if len(rows) < 6:
+        return None
+    places = torch.stack([columns, rows], dim=-1) * 4 + 1.5
+    low, high = (torch.quantile(places, q, dim=0) for q in (0.01, 0.99))
+    extent = max(float((high - low).max()) * margin, share * window)
+    x, y = (0.5 * (low + high)).tolist()
+    return _matrix(extent / window, 0.0, x, y, window).to(logits.device)
