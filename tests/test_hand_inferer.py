@@ -204,7 +204,7 @@ class TestWrist:
         assert torch.equal(coarse[TIP], fine[TIP])
 
     def test_it_shows_the_carpal_bones_upright_at_the_size_asked_for(self) -> None:
-        image, masks = drawn(600, 600, 320.0, 300.0, 300.0, math.radians(40))
+        image, _ = drawn(600, 600, 320.0, 300.0, 300.0, math.radians(40))
         network = SeeingNetwork()
         looks = HandInferer(WINDOW, flip=False, wrist=3.0, wrist_share=0.0).looks(image[None], network)[0]
         assert len(looks) == 3
