@@ -228,12 +228,23 @@ def test_options_that_an_ensemble_s_checkpoints_decide(
     assert only(lines) == "--size: each network of an ensemble has its own, as its checkpoint says"
 
 
+def test_nothing_in_the_network_of_an_ensemble_can_be_chosen(
+    capsys: pytest.CaptureFixture[str], drawn_dataset: Path, checkpoint: Path
+) -> None:
+    given: dict[str, Any] = {"dataset_dir": str(drawn_dataset), "checkpoints": [str(checkpoint)]}
+    for option in ("network_def#network#filters", "hand_inferer#window"):
+        lines = stopped(capsys, "inference.json", "ensemble.json", **given | {option: 128})
+        assert only(lines) == f"--{option}: each network of an ensemble has its own, as its checkpoint says"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("hand_inferer#scales", [0.5], "--hand_inferer, or an option in it: scales: expected one or more, at least 1"),
-        ("hand_inferer#scales", "1.2", "--hand_inferer, or an option in it: scales: expected one or more"),
-        ("hand_inferer#turns", 7, "--hand_inferer, or an option in it: turns: expected 1 to 4 quarter turns, got 7"),
+        ("hand_inferer#scales", [0.5], "--hand_inferer, or an option in it: scales: expected a number, at least 1"),
+        ("hand_inferer#scales", "1.2", "--hand_inferer, or an option in it: scales: expected a list of one or more"),
+        ("hand_inferer#turns", 7, "--hand_inferer, or an option in it: turns: expected a whole number, 1 to 4, got 7"),
+        ("hand_inferer#window", 100, "--window 100: network dynunet takes multiples of"),
+        ("window_inferer#roi_size", [100, 100], "--window 100: network dynunet takes multiples of"),
         ("hand_inferer#sclaes", [1.0], "--hand_inferer, or an option in it: "),
         ("window_inferer#where", "here", "--window_inferer, or an option in it: where: expected everywhere, content"),
         ("amp_dtype", "foo", "expected dtype bfloat16 or float16, got 'foo'"),

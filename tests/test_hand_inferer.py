@@ -150,6 +150,12 @@ def test_flipping_averages_the_mirror_image() -> None:
     assert torch.equal(network.seen[-1], network.seen[-2].flip(-1))
 
 
+def test_false_as_a_text_is_false() -> None:
+    """The command line hands on ``--hand_inferer#flip false`` so."""
+    assert HandInferer(WINDOW, flip="false").flip is False  # type: ignore[arg-type]
+    assert HandInferer(WINDOW, flip="True").flip is True  # type: ignore[arg-type]
+
+
 def test_scales_average_views_of_several_sizes_in_one_frame() -> None:
     image, masks = drawn(300, 400, 140.0, 200.0, 150.0, 0.5)
     network = SeeingNetwork()
@@ -244,6 +250,15 @@ class TestWrist:
         assert middle.tolist() == pytest.approx([85.5, 104.5], abs=2.0)
         assert wrist_view(torch.full((NUM_BONES, 200, 200), -6.0), 2.2, 0.4) is None
 
+    def test_at_the_border_it_shows_the_image_and_not_what_lies_beyond(self) -> None:
+        image, _ = drawn(600, 600, 320.0, 300.0, 440.0, 0.0)
+        network = SeeingNetwork()
+        looks = HandInferer(WINDOW, flip=False, wrist=3.5).looks(image[None], network)[0]
+        corners = looks[-1].matrix @ torch.tensor([[0.0, WINDOW - 1], [0.0, WINDOW - 1], [1.0, 1.0]])
+        assert float(corners.min()) > -2
+        assert float(corners.max()) < 601
+        assert network.seen[-1][0, INDEX["Capitate"]].max() > 0.5
+
     def test_a_view_that_shows_hardly_more_is_not_looked_at(self) -> None:
         image, _ = drawn(600, 600, 320.0, 300.0, 300.0, 0.0)
         assert len(HandInferer(WINDOW, wrist=20.0).looks(image[None], SeeingNetwork())[0]) == 2
@@ -253,15 +268,25 @@ class TestWrist:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"turns": 5}, "1 to 4"),
+        ({"turns": 5}, "turns: expected a whole number, 1 to 4, got 5"),
         ({"turns": 0}, "1 to 4"),
-        ({"closer": -1}, "0 or more"),
-        ({"margin": 0.5}, "at least 1"),
+        ({"turns": 1.5}, "turns: expected a whole number"),
+        ({"turns": True}, "turns: expected a whole number"),
+        ({"closer": -1}, "closer: expected a whole number, at least 0"),
+        ({"margin": 0.5}, "margin: expected a number, at least 1"),
+        ({"margin": "abc"}, "margin: expected a number"),
+        ({"flip": "maybe"}, "flip: expected true or false, got 'maybe'"),
+        ({"percentiles": (99.5, 0.5)}, "percentiles: expected a lower and a higher one"),
+        ({"percentiles": (0.5, 200)}, "percentiles: expected a number, 0 to 100, got 200"),
+        ({"percentiles": 5}, "percentiles: expected a list"),
         ({"scales": (1.0, 0.8)}, "at least 1"),
+        ({"scales": (1.0, None)}, "scales: expected a number, at least 1, got None"),
         ({"scales": ()}, "one or more"),
         ({"wrist": 0.5}, "wrist: expected at least 1, or 0"),
-        ({"wrist": -1}, "wrist: expected at least 1, or 0"),
-        ({"wrist_share": 1.0}, "wrist_share: expected 0 or more, and less than 1"),
+        ({"wrist": -1}, "wrist: expected a number, at least 0"),
+        ({"wrist": float("inf")}, "wrist: expected a finite number"),
+        ({"wrist_share": 1.1}, "wrist_share: expected a number, 0 to 1"),
+        ({"wrist_share": "abc"}, "wrist_share: expected a number, 0 to 1, got 'abc'"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], said: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -182,9 +183,12 @@ class TestGoingOn:
         self.finished(tmp_path)
 
     @pytest.mark.parametrize("job", [None, {"checkpoint": "b", "threshold": 0.5}])
-    def test_another_job_begins_anew(self, tmp_path: Path, job: dict[str, object] | None) -> None:
+    def test_another_job_begins_anew_and_says_so(
+        self, tmp_path: Path, job: dict[str, object] | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         names = self.left(tmp_path)
         assert len(_started(tmp_path, names, job).remaining()) == 5
+        assert "3 finished images of another job (options, weights) are thrown away" in capsys.readouterr().out
 
     def test_an_image_whose_file_has_changed_is_done_again(self, tmp_path: Path) -> None:
         names = self.left(tmp_path)
@@ -221,6 +225,44 @@ class TestGoingOn:
             part.write_bytes(content[:cut])
             self.finished(tmp_path)
             self.left(tmp_path)
+
+    @pytest.mark.parametrize("tail", [b"", b"\0\0\0\0", b'"', "\u00fc".encode()[:1]])
+    def test_wherever_a_list_of_sources_is_torn_its_images_are_done_again(self, tmp_path: Path, tail: bytes) -> None:
+        self.left(tmp_path)
+        (part,) = (tmp_path / ".submission.parts").glob("sources.*")
+        content = part.read_bytes()
+        for cut in range(0, len(content) + 1, max(len(content) // 12, 1)):
+            part.write_bytes(content[:cut] + tail)
+            remaining = [item["name"] for item in _started(tmp_path, list(self.NAMES)).remaining()]
+            assert remaining[-2:] == ["d", "e"]
+            self.finished(tmp_path)
+            self.left(tmp_path)
+            (part,) = (tmp_path / ".submission.parts").glob("sources.*")
+
+    def test_an_image_without_all_of_its_confidences_is_done_again(self, tmp_path: Path) -> None:
+        folder = tmp_path / "images"
+        folder.mkdir()
+        items = [Item(image=str(folder / name), name=name) for name in ("a", "b")]
+        for item in items:
+            Path(item["image"]).write_text("radiograph")
+
+        def begun() -> SubmissionWriter:
+            inferer: Any = SimpleNamespace(coarse=torch.rand(NUM_BONES, *SHAPE), coarse_side=None)
+            writer = SubmissionWriter(tmp_path / "out", items, job={}, confident=inferer)
+            writer.start()
+            return writer
+
+        writer = begun()
+        for seed, name in enumerate(("a", "b")):
+            writer.append(_step(name, _planes(seed)))
+        assert writer.kept().startswith("2 of 2 images are done")
+        (part,) = (tmp_path / "out" / ".submission.parts").glob("confidence.*")
+        part.write_bytes(part.read_bytes()[:-20])
+        again = begun()
+        assert [item["name"] for item in again.remaining()] == ["b"]
+        again.append(_step("b", _planes(1)))
+        again.finish()
+        assert len((tmp_path / "out" / "confidence.csv").read_text().splitlines()) == 1 + 2 * NUM_BONES
 
     def test_a_finished_job_runs_again_from_the_start(self, tmp_path: Path) -> None:
         self.finished(tmp_path)
@@ -298,3 +340,54 @@ class TestGoingOn:
     def test_what_remains_is_known_only_after_the_start(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="comes before"):
             SubmissionWriter(tmp_path, _items("a")).remaining()
+
+
+RANK = """
+    import sys
+    from pathlib import Path
+    import torch.distributed as dist
+    from handseg_monai.data.items import Item
+    from handseg_monai.handlers import SubmissionWriter
+
+    dist.init_process_group("gloo")
+    folder, *names = sys.argv[1:]
+    writer = SubmissionWriter(folder, [Item(image=name, name=name) for name in names])
+    writer.start()
+    print("started", flush=True)
+    if dist.get_rank() == 1:
+        import os
+        os._exit(3)
+    writer.finish()
+"""
+
+
+class TestRanks:
+    """Two real ranks, without torchrun, which would end the other of two."""
+
+    @staticmethod
+    def run(folder: Path, *names: list[str]) -> list[tuple[int, str]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        processes = []
+        for rank, own in enumerate(names):
+            environment = os.environ | {
+                "RANK": str(rank),
+                "WORLD_SIZE": str(len(names)),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "OMP_NUM_THREADS": "1",
+            }
+            command = [sys.executable, "-c", textwrap.dedent(RANK), str(folder), *own]
+            processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        return [(process.wait(timeout=120), process.communicate()[1]) for process in processes]
+
+    def test_ranks_that_see_different_images_do_not_begin(self, tmp_path: Path) -> None:
+        for code, said in self.run(tmp_path, ["a", "b"], ["a", "b", "c"]):
+            assert code == 1
+            assert "ValueError: ranks see different images (2, 3 of them)" in said
+
+    def test_where_a_rank_has_ended_the_other_says_so(self, tmp_path: Path) -> None:
+        (code, said), (other, _) = self.run(tmp_path, ["a", "b"], ["a", "b"])
+        assert (code, other) == (1, 3)
+        assert "ConnectionError: another rank has ended before its work was done" in said

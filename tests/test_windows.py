@@ -204,16 +204,25 @@ class TestViews:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"scales": [0.5]}, "scales: expected one or more, at least 1"),
-            ({"scales": "[0.5]"}, "scales: expected one or more"),
-            ({"scales": []}, "scales: expected one or more"),
+            ({"scales": [0.5]}, "scales: expected a number, at least 1, got 0.5"),
+            ({"scales": "[0.5]"}, "scales: expected a list of one or more"),
+            ({"scales": []}, "scales: expected a list of one or more"),
             ({"overlap": 1.0}, "overlap: expected 0 or more, below 1"),
+            ({"overlap": "abc"}, "overlap: expected a number, 0 to 1, got 'abc'"),
+            ({"mode": "nomode"}, "mode: expected gaussian, constant, got 'nomode'"),
+            ({"flip": "no"}, "flip: expected true or false, got 'no'"),
+            ({"roi_size": 128}, "roi_size: expected a list"),
+            ({"roi_size": [64]}, "roi_size: expected height and width"),
             ({"where": "somewhere"}, "where: expected everywhere, content, hand"),
         ],
     )
     def test_options_that_can_not_be_are_refused(self, options: dict[str, Any], said: str) -> None:
         with pytest.raises(ValueError, match=said):
-            WindowsInferer((64, 64), **options)
+            WindowsInferer(**{"roi_size": (64, 64)} | options)
+
+    def test_false_as_a_text_is_false(self) -> None:
+        """The command line hands on ``--window_inferer#flip false`` so."""
+        assert WindowsInferer((64, 64), flip="false").flip is False  # type: ignore[arg-type]
 
 
 class Bright(torch.nn.Module):

@@ -132,11 +132,15 @@ def refuse_options(*names: str, why: str = "each network of an ensemble has its 
     Raises
     ------
     ValueError
-        One of ``names`` was given.
+        One of ``names``, or something in it, was given.
     """
     frame = _command()
-    if frame is not None and (given := [name for name in names if name in frame.f_locals["_args"]]):
-        raise ValueError(f"--{given[0]}: {why}")
+    # MONAI writes the separator of ids in one way or the other.
+    refused = [name.replace("#", "::") for name in names]
+    for given in () if frame is None else frame.f_locals["_args"]:
+        place = given.replace("#", "::")
+        if any(place == name or place.startswith(f"{name}::") for name in refused):
+            raise ValueError(f"--{given}: {why}")
 
 
 def warn_of_patience(patience: int, val_interval: int, epochs: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -111,14 +112,17 @@ class SubmissionWriter:
         Raises
         ------
         ValueError
-            Another run still writes there.
+            Another run still writes there, or ranks have other images than this one.
         """
+        self._require_same_images()
         if idist.get_rank() == 0:
             for path in self._parts.glob("masks.*"):
                 with path.open("rb") as file:
                     self._lock(file)
             note = self._parts / "job.json"
             if self.job is None or not note.exists() or note.read_text(encoding="utf-8") != self.job:
+                if count := len({name for path in self._of_kind("masks") for name, *_ in _images(path)}):
+                    print(f"{self._parts}: {count} finished images of another job (options, weights) are thrown away")
                 shutil.rmtree(self._parts, ignore_errors=True)
                 self._parts.mkdir(parents=True)
                 if self.job is not None:
@@ -126,20 +130,45 @@ class SubmissionWriter:
                         file.write(self.job)
             for path in self._parts.glob("failures.*"):
                 path.unlink()
-        idist.barrier()
+        self._together()
         parts = self._of_kind("masks")
-        source = {name: text for path in self._of_kind("sources") for name, text in _read(path)}
+        source = dict(row for path in self._of_kind("sources") for row in _read(path, 2))
         done = {name for path in parts for name, *_ in _images(path)}
+        if self.confident is not None:
+            sure = {(name, bone) for part in self._of_kind("confidence") for name, bone, _ in _read(part, 3)}
+            done = {name for name in done if all((name, bone) in sure for bone in NAMES)}
         now = {item["name"]: _identity(item["image"]) for item in self.data if item["name"] in done}
         self._done = frozenset(name for name, identity in now.items() if identity and source.get(name) == identity)
         self._run = 1 + max(map(_run_of, parts), default=0)
         # No rank may write before all of them have read.
-        idist.barrier()
+        self._together()
         self._masks = self._part("masks").open("a", newline="", encoding="utf-8")
         self._lock(self._masks)
         self._part("failures").touch()
         if (count := len(self._done)) and idist.get_rank() == 0:
             print(f"{count} of {len(self.data)} images are done already: {self._parts}")
+
+    def _require_same_images(self) -> None:
+        """Compare the datalists of the ranks, each of which has listed the folder by itself."""
+        names = hashlib.sha256("\n".join(item["name"] for item in self.data).encode()).hexdigest()
+        seen = idist.all_gather(f"{names} {len(self.data)}")
+        texts = [str(one) for one in seen] if isinstance(seen, list) else []
+        if len(set(texts)) > 1:
+            counts = ", ".join(text.split()[1] for text in texts)
+            raise ValueError(f"ranks see different images ({counts} of them): is the folder still being filled?")
+
+    def _together(self) -> None:
+        """Wait for the other ranks.
+
+        Raises
+        ------
+        ConnectionError
+            One of them has ended.
+        """
+        try:
+            idist.barrier()
+        except RuntimeError as error:
+            raise ConnectionError("another rank has ended before its work was done") from error
 
     def _lock(self, file: IO[Any]) -> None:
         """Hold a part for as long as its file is open: a killed run's ranks may live on without their launcher."""
@@ -221,9 +250,9 @@ class SubmissionWriter:
             An image of the datalist is missing from the parts, or comes twice.
         """
         self.flush()
-        idist.barrier()
-        self.failures = {name: reason for path in self._parts.glob("failures.*") for name, reason in _read(path)}
-        idist.barrier()
+        self._together()
+        self.failures = dict(row for path in self._parts.glob("failures.*") for row in _read(path, 2))
+        self._together()
         if idist.get_rank() == 0:
             self._write_failures()
             self._write_confidence()
@@ -233,7 +262,7 @@ class SubmissionWriter:
         # Until here the parts are this run's alone.
         if self._masks is not None:
             self._masks.close()
-        idist.barrier()
+        self._together()
         if self.failures:
             sys.exit(1)
 
@@ -296,7 +325,7 @@ class SubmissionWriter:
         if self.confident is None:
             return
         # Of an image that was done again, or was cut off and is whole in a later part, the last rows count.
-        found = {tuple(row[:2]): row for part in self._of_kind("confidence") for row in _read(part) if len(row) == 3}
+        found = {tuple(row[:2]): row for part in self._of_kind("confidence") for row in _read(part, 3)}
         with atomic_open(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(CONFIDENCE_HEADER)
@@ -316,10 +345,11 @@ class SubmissionWriter:
                 )
 
 
-def _read(path: Path) -> Iterator[list[str]]:
+def _read(path: Path, columns: int) -> Iterator[list[str]]:
+    """Yield the rows of a part; one that a kill or a full disk has torn is passed over."""
     csv.field_size_limit(1 << 30)
-    with path.open(newline="", encoding="utf-8") as file:
-        yield from csv.reader(file)
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        yield from (row for row in csv.reader(file) if len(row) == columns)
 
 
 def _images(path: Path) -> Iterator[tuple[str, int, int]]:
@@ -339,7 +369,7 @@ def _images(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def _name_of(block: bytes) -> str | None:
-    image_rows = list(csv.reader(io.StringIO(block.decode("utf-8"), newline="")))
+    image_rows = list(csv.reader(io.StringIO(block.decode("utf-8", errors="replace"), newline="")))
     names = {row[0] for row in image_rows}
     return names.pop() if len(names) == 1 and [row[1:2] for row in image_rows] == _BONES else None
 

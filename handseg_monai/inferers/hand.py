@@ -9,6 +9,7 @@ from monai.inferers import Inferer
 from torch.nn.functional import avg_pool2d
 
 from handseg_monai.bones import BONES, Group
+from handseg_monai.inferers.arguments import listed, number, scales_of, truth, whole
 from handseg_monai.inferers.looks import Look, between, merged, sample
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -72,21 +73,21 @@ class HandInferer(Inferer):
         wrist_share: float = 0.4,
     ) -> None:
         super().__init__()
-        if not 1 <= turns <= 4:
-            raise ValueError(f"turns: expected 1 to 4 quarter turns, got {turns}")
-        if closer < 0:
-            raise ValueError(f"closer: expected 0 or more looks, got {closer}")
-        if margin < 1:
-            raise ValueError(f"margin: expected at least 1, got {margin}")
-        self.window, self.turns, self.closer, self.margin, self.flip = window, turns, closer, margin, flip
-        if isinstance(scales, str | float | int) or not scales or min(scales) < 1:
-            raise ValueError(f"scales: expected one or more, at least 1, as [1.0,1.2], got {scales!r}")
-        if wrist != 0 and wrist < 1:
-            raise ValueError(f"wrist: expected at least 1, or 0 for no look at the wrist, got {wrist}")
-        if not 0 <= wrist_share < 1:
-            raise ValueError(f"wrist_share: expected 0 or more, and less than 1, got {wrist_share}")
-        self.percentiles, self.scales = tuple(percentiles), tuple(scales)
-        self.wrist, self.wrist_share = wrist, wrist_share
+        self.window = whole("window", window, 1)
+        self.turns = whole("turns", turns, 1, 4)
+        self.closer = whole("closer", closer, 0)
+        self.margin = number("margin", margin, 1)
+        self.flip = truth("flip", flip)
+        self.scales = scales_of(scales)
+        self.percentiles = tuple(
+            number("percentiles", value, 0, 100) for value in listed("percentiles", percentiles, "[0.5,99.5]")
+        )
+        if len(self.percentiles) != 2 or self.percentiles[0] >= self.percentiles[1]:
+            raise ValueError(f"percentiles: expected a lower and a higher one, as [0.5,99.5], got {percentiles!r}")
+        self.wrist = number("wrist", wrist, 0)
+        if 0 < self.wrist < 1:
+            raise ValueError(f"wrist: expected at least 1, or 0 for no look at the wrist, got {wrist!r}")
+        self.wrist_share = number("wrist_share", wrist_share, 0, 1)
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
         """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1], whole.
@@ -145,10 +146,14 @@ class HandInferer(Inferer):
     def _wrist_look(self, image: torch.Tensor, hand: Look, network: Network) -> Look | None:
         """Look at the wrist in the direction of the look at the hand; None where that shows it as large, or none."""
         assert isinstance(hand.logits, torch.Tensor)
-        within = wrist_view(hand.logits, self.wrist, self.wrist_share)
-        if within is None or float(within[0, 0]) >= 1:
+        view = wrist_view(hand.logits, self.wrist, self.wrist_share)
+        if view is None or float(view[0, 0]) >= 1:
             return None
-        matrix = (_homogeneous(hand.matrix) @ _homogeneous(within))[:2]
+        matrix = (_homogeneous(hand.matrix) @ _homogeneous(view))[:2]
+        middle = torch.tensor([0.5 * (self.window - 1)] * 2 + [1.0], device=matrix.device)
+        x, y = (matrix @ middle).tolist()
+        side = self.window * float(torch.linalg.det(matrix[:, :2]).abs().sqrt())
+        matrix[:, 2] += matrix.new_tensor(within((image.shape[-2], image.shape[-1]), side, x, y)) - matrix @ middle
         return Look(matrix, self._seen(image, matrix, network), 0.5 * _ramp(self.window, image.device))
 
     def _seen(self, image: torch.Tensor, matrix: torch.Tensor, network: Network) -> torch.Tensor:
@@ -248,15 +253,20 @@ def closer_view(
     spread = torch.cat([places[inside[bone]] for bone in hand]) @ turn
     low, high = (torch.quantile(spread, q, dim=0) for q in (0.002, 0.998))
     middle = turn @ (0.5 * (low + high))
-    # Not beyond the image: where a wrist fills it, the forearm stays in view, and no bars of nothing come in.
-    height, width = shape
+    # Where a wrist fills the image, the forearm stays in view.
     extent = min(float((high - low).max()) * margin, float(max(shape)))
-    half = 0.5 * (extent - 1)
-    at_x, at_y = (
-        min(max(float(place), min(half, side - 1 - half)), max(half, side - 1 - half))
-        for place, side in ((middle[0], width), (middle[1], height))
-    )
+    at_x, at_y = within(shape, extent, float(middle[0]), float(middle[1]))
     return _matrix(extent / window, angle, at_x, at_y, window).to(logits.device)
+
+
+def within(shape: tuple[int, int], extent: float, x: float, y: float) -> tuple[float, float]:
+    """Return the middle of a square view nearest to (x, y) that brings no more than it must of what is no image."""
+    half = 0.5 * (extent - 1)
+    near_x, near_y = (
+        min(max(place, min(half, side - 1 - half)), max(half, side - 1 - half))
+        for place, side in ((x, shape[1]), (y, shape[0]))
+    )
+    return near_x, near_y
 
 
 def wrist_view(logits: torch.Tensor, margin: float, share: float) -> torch.Tensor | None:

@@ -11,6 +11,7 @@ from monai.inferers import Inferer
 from torch.nn.functional import adaptive_avg_pool2d, max_pool2d, pad
 
 from handseg_monai.bones import NUM_BONES
+from handseg_monai.inferers.arguments import listed, number, scales_of, truth, whole
 from handseg_monai.inferers.looks import Look, NearBones, between, merged, sample, whole_view
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -73,15 +74,18 @@ class WindowsInferer(Inferer):
         where: str = "content",
     ) -> None:
         super().__init__()
-        if not 0 <= overlap < 1:
+        sides = listed("roi_size", roi_size, "[512,512]")
+        if len(sides) != 2:
+            raise ValueError(f"roi_size: expected height and width, as [512,512], got {roi_size!r}")
+        self.roi_size = whole("roi_size", sides[0], 1), whole("roi_size", sides[1], 1)
+        self.sw_batch_size = whole("sw_batch_size", sw_batch_size, 1)
+        if number("overlap", overlap, 0, 1) == 1:
             raise ValueError(f"overlap: expected 0 or more, below 1, got {overlap}")
-        if isinstance(scales, str | float | int) or not scales or min(scales) < 1:
-            raise ValueError(f"scales: expected one or more, at least 1, as [1.0,1.2], got {scales!r}")
-        if where not in WHERE:
-            raise ValueError(f"where: expected {', '.join(WHERE)}, got {where!r}")
-        self.roi_size: tuple[int, int] = (roi_size[0], roi_size[1])
-        self.sw_batch_size, self.overlap, self.mode = sw_batch_size, overlap, mode
-        self.flip, self.scales, self.where = flip, tuple(scales), where
+        for name, value, choices in (("mode", mode, ("gaussian", "constant")), ("where", where, WHERE)):
+            if value not in choices:
+                raise ValueError(f"{name}: expected {', '.join(choices)}, got {value!r}")
+        self.overlap, self.mode, self.where = overlap, mode, where
+        self.flip, self.scales = truth("flip", flip), scales_of(scales)
         self.shown = self.passed_over = 0
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
