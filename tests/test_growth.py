@@ -14,6 +14,7 @@ from handseg_monai.metrics.plausibility import Plausibility, Severity, plausibil
 from handseg_monai.metrics.plausible_ranges import ADULT
 from handseg_monai.phantom import PRESETS, Phantom, render_phantom
 from handseg_monai.phantom.components import subject_of
+from handseg_monai.phantom.growth import draw_growth
 from handseg_monai.phantom.mesh import Array
 from tests.hands import hand, without
 
@@ -43,6 +44,14 @@ class TestOssification:
         assert {NAMES[k] for k in CARPALS} - seen[1] == {"Pisiform"}
         assert {NAMES[k] for k in CARPALS} - seen[2] == {"Pisiform"}
         assert {NAMES[k] for k in CARPALS} == seen[3]
+
+    def test_they_begin_as_dots(self) -> None:
+        growths = [draw_growth(np.random.default_rng(seed), 5.2) for seed in range(200)]
+        sizes = np.array([growth.carpals[INDEX["Scaphoid"]] for growth in growths])
+        assert 0.1 <= sizes[sizes > 0].min() < 0.16
+        assert 0.3 < sizes.max() < 0.45
+        assert 0.2 < np.mean(sizes == 0) < 0.5
+        assert all(0.45 < growth.carpals[INDEX["Capitate"]] < 0.75 for growth in growths)
 
     @pytest.mark.parametrize("name", ["Capitate", "Lunate", "finger-11", "finger-10"])
     def test_they_grow(self, name: str) -> None:
@@ -75,7 +84,8 @@ class TestGrowthPlates:
     @pytest.mark.parametrize("name", ["finger-10", "finger-5", "finger-11", "finger-3", "Radius"])
     @pytest.mark.parametrize("age", [5.0, 9.0, 13.0])
     def test_shaft_and_epiphysis_make_up_the_bone_but_for_the_plate(self, name: str, age: float) -> None:
-        ranges = replace(PRESETS["standard"], child_share=1.0, child_age=(age, age))
+        # The end of a wedged radius is less of the whole.
+        ranges = replace(PRESETS["standard"], child_share=1.0, child_age=(age, age), radius_wedge=(0.0, 0.0))
         subject = subject_of(78, 1, ranges)
         bone, faces = subject.bones[INDEX[name]], subject.anatomy.meshes[INDEX[name]].faces
         whole = volume(bone.surface, faces)
@@ -93,7 +103,10 @@ class TestGrowthPlates:
         along = start[:2] + np.linspace(0.0, 0.4, 120)[:, None] * (end - start)[:2]
         smooth = cv2.GaussianBlur(phantom.image.astype(np.float32), (0, 0), 1.0)
         grey = cv2.remap(smooth, along[None].astype(np.float32), None, cv2.INTER_LINEAR)[0]
-        dark = 15 + int(np.argmin(grey[15:70]))
+        # Joint spaces are as dark: the search begins inside of the bone.
+        labels = [phantom.planes[y, x] >> bone & 1 for x, y in np.rint(along).astype(int)]
+        begin = labels.index(1) + 5
+        dark = begin + int(np.argmin(grey[begin : begin + 40]))
         assert grey[dark] < 0.9 * grey[max(dark - 20, 0) : dark].max()
         assert grey[dark] < 0.9 * grey[dark : dark + 30].max()
         # The label goes on across it.
@@ -126,7 +139,9 @@ class TestPlausibility:
 
     def test_from_ten_years_on_most_are_plausible_as_adults(self) -> None:
         judgements = self.judged((10.0, 13.0))
-        assert {j.age for j in judgements} == {ADULT}
+        # Or by their own age, as which they are plausible too.
+        assert {j.age for j in judgements} <= {ADULT, "10 to 13 years"}
+        assert np.mean([j.age == ADULT for j in judgements]) > 0.5
         assert np.mean([j.plausible for j in judgements]) >= 0.5
 
     @staticmethod

@@ -428,8 +428,61 @@ class TestDropCovered:
         kept = drop_covered(self.PLANES, 0.5)
         np.testing.assert_array_equal(self.PLANES, before)
         assert kept.dtype == np.int32
-        gone = INDEX["Scaphoid"]
-        np.testing.assert_array_equal(kept, before & np.int32(~(1 << gone)))
+        # And without a scaphoid there is no pisiform yet.
+        gone = 1 << INDEX["Scaphoid"] | 1 << INDEX["Pisiform"]
+        np.testing.assert_array_equal(kept, before & np.int32(~gone))
+
+    def test_a_covered_piece_goes_and_the_one_beside_stays(self) -> None:
+        """A child's scaphoid that is a dot, and a larger blob of it over the capitate."""
+        planes = self.PLANES.copy()
+        planes[25:28, 3:7] |= 1 << INDEX["Scaphoid"]
+        mask = drop_covered(planes, 0.5) >> INDEX["Scaphoid"] & 1
+        assert mask[25:28, 3:7].all()
+        assert mask.sum() == 12
+
+    @pytest.mark.parametrize(("columns", "kept"), [(6, False), (5, True)])
+    def test_of_trapezium_and_trapezoid_with_nearly_one_outline_the_smaller_goes(
+        self, columns: int, kept: bool
+    ) -> None:
+        planes = np.zeros((20, 20), np.int32)
+        planes[5:15, 5:15] |= 1 << INDEX["Trapezium"]
+        planes[5:15, 5 : 5 + columns] |= 1 << INDEX["Trapezoid"]
+        after = drop_covered(planes, 0.5)
+        assert (after >> INDEX["Trapezium"] & 1).sum() == 100
+        assert (after >> INDEX["Trapezoid"] & 1).any() == kept
+
+    @pytest.mark.parametrize(("scaphoid", "kept"), [(0, False), (7, False), (8, True)])
+    def test_no_pisiform_before_the_scaphoid_has_grown(self, scaphoid: int, kept: bool) -> None:
+        """Ten columns of capitate beside some of scaphoid; the pisiform lies over the triquetrum by two thirds."""
+        planes = np.zeros((50, 50), np.int32)
+        planes[2:22, 2:12] |= 1 << INDEX["Capitate"]
+        planes[2:12, 20 : 20 + scaphoid] |= 1 << INDEX["Scaphoid"]
+        planes[30:40, 10:20] |= 1 << INDEX["Triquetrum"]
+        planes[30:36, 16:22] |= 1 << INDEX["Pisiform"]
+        after = drop_covered(planes, 0.5)
+        assert (after >> INDEX["Pisiform"] & 1).any() == kept
+        np.testing.assert_array_equal(after & np.int32(~(1 << INDEX["Pisiform"])), planes & ~(1 << INDEX["Pisiform"]))
+        beside = planes & ~np.int32(1 << INDEX["Pisiform"])
+        beside[30:36, 17:23] |= 1 << INDEX["Pisiform"]
+        np.testing.assert_array_equal(drop_covered(beside, 0.5), beside)
+
+    def test_a_stray_piece_covers_nothing(self) -> None:
+        """A lunate of its own place, and a blob of it over the scaphoid, smaller than it."""
+        planes = np.zeros((40, 40), np.int32)
+        planes[2:10, 2:10] |= 1 << INDEX["Scaphoid"]
+        planes[1:11, 1:11] |= 1 << INDEX["Lunate"]
+        planes[20:35, 20:35] |= 1 << INDEX["Lunate"]
+        kept = drop_covered(planes, 0.5)
+        assert (kept >> INDEX["Scaphoid"] & 1).sum() == 64
+
+    def test_of_two_alike_one_stays(self) -> None:
+        planes = np.zeros((20, 20), np.int32)
+        planes[4:12, 4:12] = 1 << INDEX["Scaphoid"] | 1 << INDEX["Capitate"]
+        kept = drop_covered(planes, 0.5)
+        assert {int(v) for v in np.unique(kept)} in (
+            {0, 1 << INDEX["Scaphoid"]},
+            {0, 1 << INDEX["Capitate"]},
+        )
 
     @pytest.mark.parametrize(("most", "kept"), [(0.59, False), (0.6, True), (1.0, True)])
     def test_only_beyond_the_share(self, most: float, kept: bool) -> None:

@@ -83,6 +83,8 @@ class ForearmShape:
         Length of the ulna's styloid.
     bowing
         How far both shafts bow towards the ulna in their middle.
+    radius_wedge, ulna_wedge
+        How much less deep along the beam the end of the bone is on the side of its styloid, share.
     """
 
     gap: float = 1.8
@@ -94,6 +96,8 @@ class ForearmShape:
     radial_styloid: float = 0.0
     ulnar_styloid: float = 5.0
     bowing: float = 0.0
+    radius_wedge: float = 0.0
+    ulna_wedge: float = 0.0
 
 
 def _section(table: Array, height: Array) -> tuple[Array, Array, Array]:
@@ -103,7 +107,7 @@ def _section(table: Array, height: Array) -> tuple[Array, Array, Array]:
     return 0.5 * (left + right), 0.5 * (right - left), thick
 
 
-def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float) -> Mesh:
+def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float, wedge: float = 0.0) -> Mesh:
     """Loft over a joint surface and down the shaft.
 
     Parameters
@@ -116,6 +120,8 @@ def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float) ->
         y of the table's height 0, and z of the bone's middle.
     bowing
         Bow towards the ulna, millimetres.
+    wedge
+        How much less deep the end is on the thumb's side, share; negative: on the other side.
     """
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
     # Slightly squared ellipses, as in cross-sections of the distal radius.
@@ -128,7 +134,9 @@ def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float) ->
         middle[: len(cap)] = middle[len(cap)] * shares[: len(cap)] + middle[0].mean() * (1 - shares[: len(cap)])
         width[: len(cap)], thick[: len(cap)] = width[len(cap)], thick[len(cap)]
     middle = middle + bowing * np.sin(np.pi * np.clip(-height / 200.0, 0, 1)) ** 2
-    rings = np.stack([middle + shares * width * cosine, zero + height, depth + shares * thick * sine], axis=2)
+    end = np.concatenate([np.ones((len(cap), 1)), np.exp(-((_DOWN / 18.0) ** 2))[:, None]])
+    deep = thick * (1.0 - abs(wedge) * end * np.clip(0.5 - 0.5 * np.sign(wedge) * shares * cosine, 0, 1))
+    rings = np.stack([middle + shares * width * cosine, zero + height, depth + shares * deep * sine], axis=2)
     # Seen from the joint (from +y) the rings run clockwise in (x, z): reverse them.
     return smoothed(tube(rings[:, ::-1]), 5)
 
@@ -156,7 +164,7 @@ def radius(carried: Array, shape: ForearmShape) -> Mesh:
     surface -= 1.1 * share**6 + (3.0 - shape.radial_styloid) * share**5 * np.clip(-cosine, 0, 1) ** 2
     corner = float(surface[-1, 0])
     table = _widened(_RADIUS, _MIDDLE, shape.radius_width)
-    return _loft(table, surface - corner, corner, depth, shape.bowing)
+    return _loft(table, surface - corner, corner, depth, shape.bowing, shape.radius_wedge)
 
 
 def _widened(table: Array, middle: float, factor: float) -> Array:
@@ -207,7 +215,7 @@ def ulna(joint_height: float, depth: float, beside: float, shape: ForearmShape) 
     bump = (shape.ulnar_styloid + 0.6) * toward * np.exp(-((shares - 0.8) ** 2) / (2 * 0.18**2))
     table = _widened(_ULNA, float(_ULNA[3, 1]), shape.ulna_width)
     table[:, 1:3] += beside + shape.radioulnar - table[3, 1]
-    return _loft(table, bump - 3.4 * shares**4, joint_height, depth, shape.bowing)
+    return _loft(table, bump - 3.4 * shares**4, joint_height, depth, shape.bowing, -shape.ulna_wedge)
 
 
 def _proximal(points: Array) -> Array:

@@ -192,11 +192,13 @@ def size_at(age: float) -> float:
 def draw_growth(rng: np.random.Generator, age: float) -> Growth:
     """Draw how far each bone has come at a skeletal age in years; bones are up to a year ahead of it or behind."""
     carpals, plates = {}, {}
+    (pacing,) = rng.spawn(1)
     for name, appears in _APPEARS.items():
         own = age + rng.uniform(-0.8, 0.8)
         grown = _PISIFORM_GROWN if name == "Pisiform" else _CARPUS_GROWN
-        come = (own - appears) / (grown - appears)
-        carpals[INDEX[name]] = min(0.28 + 0.72 * float(come**0.7), 1.0) if come > 0 else 0.0
+        come, pace = (own - appears) / (grown - appears), pacing.uniform(0.5, 0.75)
+        # A dot of a millimetre or two at first.
+        carpals[INDEX[name]] = min(0.1 + 0.9 * float(come**pace), 1.0) if come > 0 else 0.0
     stature = size_at(age)
     for bone in range(NUM_BONES):
         described = BONES[bone]

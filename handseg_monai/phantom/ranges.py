@@ -34,6 +34,8 @@ class PhantomRanges:
     """Size of all phalanges against metacarpals, factor."""
     base_width: Range = (0.9, 1.12)
     """Width of the proximal end of a long bone, factor."""
+    finger_base_width: Range = (0.95, 1.3)
+    """The same of the metacarpals of the four fingers, whose bases lie side by side and may cover one another."""
     shaft_width: Range = (0.86, 1.12)
     """Width of the waist of a long bone, factor."""
     head_width: Range = (0.9, 1.12)
@@ -48,12 +50,16 @@ class PhantomRanges:
     """Size of one carpal bone along each axis, factor."""
     carpal_shift: Range = (-0.8, 0.8)
     """Shift of a carpal bone along each axis before the joint spaces are set, millimetres."""
-    pisiform_shift: Range = (-2.6, 2.6)
+    pisiform_shift: Range = (-2.8, 2.8)
     """Shift of the pisiform besides, across and along the hand, millimetres; it slides on the triquetrum."""
+    pisiform_scale: Range = (0.95, 1.3)
+    """Size of the pisiform besides, factor."""
     carpal_bumps: Range = (0.2, 0.8)
     """Amplitude of broad hills and dells of a carpal bone, millimetres."""
     carpal_ripples: Range = (0.05, 0.3)
     """Amplitude of its hills and dells of half that breadth, millimetres."""
+    carpal_wedge: Range = (0.0, 0.4)
+    """How much less deep along the beam, and dimmer, a carpal bone is on one side, and deeper on the other, share."""
     carpal_turn: Range = (-8.0, 8.0)
     """Turn of a carpal bone about each axis, degrees."""
     bumps: Range = (0.1, 0.35)
@@ -72,6 +78,10 @@ class PhantomRanges:
     """Width of the radius, factor."""
     ulna_width: Range = (0.88, 1.12)
     """Width of the ulna, factor."""
+    radius_wedge: Range = (0.0, 0.75)
+    """How much less deep along the beam the end of the radius is at its styloid, which is dimmer therefore, share."""
+    ulna_wedge: Range = (0.0, 0.6)
+    """The same of the ulna."""
     inclination: Range = (18.0, 26.0)
     """Radial inclination: slope of the radius' joint surface, degrees."""
     radial_styloid: Range = (-1.2, 2.2)

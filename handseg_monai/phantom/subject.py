@@ -19,6 +19,7 @@ from handseg_monai.phantom.ranges import PhantomRanges, Range
 
 _BASE = (6.0, 15.0)
 """Distance from its proximal end (mm) up to which a metacarpal takes part in fitting the joints, wholly and at all."""
+_FINGER_METACARPALS = {ray[0] for ray in RAYS[1:]}
 
 
 @dataclass(frozen=True)
@@ -128,15 +129,19 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
             height = draw(rng, ranges.bumps) * (0.5 if BONES[bone].group is Group.DISTAL_PHALANX else 1.0)
             relief = _bumps(rng, vertices[bone], height)
         vertices[bone] = vertices[bone] + relief[:, None] * base.normals[bone]
+    # Streams of their own: what is drawn after them stays as it was.
+    fitting, growing, sliding, shaping = rng.spawn(4)
+    for bone in CARPALS:
+        vertices[bone] = _wedged(shaping, vertices[bone], draw(shaping, ranges.carpal_wedge))
     inclination = draw(rng, ranges.inclination)
     rest = INDEX["Scaphoid"], INDEX["Lunate"]
     for bone, rise in zip(rest, levelled((vertices[rest[0]], vertices[rest[1]]), inclination), strict=True):
         vertices[bone] = vertices[bone] + np.array([0.0, rise, 0.0])
     gap = draw(rng, ranges.carpal_gap)
-    # Streams of their own: what is drawn after them stays as it was.
-    fitting, growing, sliding = rng.spawn(3)
     pisiform = INDEX["Pisiform"]
     vertices[pisiform] = vertices[pisiform] + [*(draw(sliding, ranges.pisiform_shift) for _ in range(2)), 0.0]
+    middle = vertices[pisiform].mean(axis=0)
+    vertices[pisiform] = middle + draw(sliding, ranges.pisiform_scale) * (vertices[pisiform] - middle)
     _close_joints(base, vertices, anchors, ends, gap)
     fit = draw(fitting, ranges.carpal_fit)
     _fit_joints(base, vertices, anchors, ends, fit, gap)
@@ -152,6 +157,8 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         radial_styloid=draw(rng, ranges.radial_styloid),
         ulnar_styloid=draw(rng, ranges.ulnar_styloid),
         bowing=draw(rng, ranges.bowing),
+        radius_wedge=draw(shaping, ranges.radius_wedge),
+        ulna_wedge=draw(shaping, ranges.ulna_wedge),
     )
     anatomy = with_forearm(meshes, anchors, ends, base.flexion, shape, softeners=base.softeners)
     anatomy = _fit_radius(anatomy, fit, radiocarpal)
@@ -234,7 +241,8 @@ def _reshape_ray(
         length = size * whole * draw(rng, ranges.bone_length)
         width = size * slender * draw(rng, ranges.bone_width)
         head = ranges.tuft_width if BONES[bone].group is Group.DISTAL_PHALANX else ranges.head_width
-        ends_and_waist = [draw(rng, bounds) for bounds in (ranges.base_width, ranges.shaft_width, head)]
+        base = ranges.finger_base_width if bone in _FINGER_METACARPALS else ranges.base_width
+        ends_and_waist = [draw(rng, bounds) for bounds in (base, ranges.shaft_width, head)]
         axis = ends[bone] - anchors[bone]
         axis /= np.linalg.norm(axis)
         stretch = width * np.eye(3) + (length - width) * np.outer(axis, axis)
@@ -248,6 +256,14 @@ def _reshape_ray(
         anchors[bone] = pivot + moved
         end = stretch @ (ends[bone] - pivot) + pivot + moved
         moved, ends[bone] = end - ends[bone], end
+
+
+def _wedged(rng: np.random.Generator, points: Array, wedge: float) -> Array:
+    """Return a bone that is less deep along the beam on one side, by a share, and deeper on the other."""
+    angle = rng.uniform(0.0, 2 * np.pi)
+    offset = points - points.mean(axis=0)
+    across = offset[:, 0] * np.cos(angle) + offset[:, 1] * np.sin(angle)
+    return points + np.array([0.0, 0.0, 1.0]) * (wedge * across / np.abs(across).max() * offset[:, 2])[:, None]
 
 
 def _warp(rng: np.random.Generator, height: float) -> Callable[[Array], Array]:

@@ -41,7 +41,7 @@ class ViewRanges:
     wrist: Range = (60.0, 150.0)
     part: Range = (90.0, 185.0)
     wide_share: float = 0.15
-    wrist_share: float = 0.3
+    wrist_share: float = 0.35
     part_share: float = 0.2
     wrist_shift: Range = (-0.25, 0.25)
     """Middle of a wrist view from that of the carpus, relative to its extent."""
