@@ -259,7 +259,7 @@ class TestWrist:
         assert float(corners.max()) < 601
         assert network.seen[-1][0, INDEX["Capitate"]].max() > 0.5
 
-    def test_a_view_that_shows_hardly_more_is_not_looked_at(self) -> None:
+    def test_a_view_as_large_as_that_of_the_hand_is_not_looked_at(self) -> None:
         image, _ = drawn(600, 600, 320.0, 300.0, 300.0, 0.0)
         assert len(HandInferer(WINDOW, wrist=20.0).looks(image[None], SeeingNetwork())[0]) == 2
         assert len(HandInferer(WINDOW, closer=0, wrist=2.2).looks(image[None], SeeingNetwork())[0]) == 1

@@ -257,9 +257,14 @@ class TestGoingOn:
             writer.append(_step(name, _planes(seed)))
         assert writer.kept().startswith("2 of 2 images are done")
         (part,) = (tmp_path / "out" / ".submission.parts").glob("confidence.*")
-        part.write_bytes(part.read_bytes()[:-20])
+        content = part.read_bytes()
+        for cut in range(2, 40):
+            for tail in (b"", b"\0\0\0"):
+                part.write_bytes(content[:-cut] + tail)
+                again = begun()
+                assert [item["name"] for item in again.remaining()] == ["b"]
+                again.kept()
         again = begun()
-        assert [item["name"] for item in again.remaining()] == ["b"]
         again.append(_step("b", _planes(1)))
         again.finish()
         assert len((tmp_path / "out" / "confidence.csv").read_text().splitlines()) == 1 + 2 * NUM_BONES
@@ -380,7 +385,12 @@ class TestRanks:
             }
             command = [sys.executable, "-c", textwrap.dedent(RANK), str(folder), *own]
             processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-        return [(process.wait(timeout=120), process.communicate()[1]) for process in processes]
+        try:
+            said = [process.communicate(timeout=120)[1] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
     def test_ranks_that_see_different_images_do_not_begin(self, tmp_path: Path) -> None:
         for code, said in self.run(tmp_path, ["a", "b"], ["a", "b", "c"]):

@@ -9,6 +9,7 @@ import albumentations as A
 import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
 import skimage.measure
 import torch
 from monai.bundle import ConfigParser
@@ -23,6 +24,7 @@ from handseg_monai.rle import decode_planes, encode_planes, read_csv, write_csv
 from handseg_monai.transforms import (
     DropCoveredd,
     DropPiecesd,
+    FillHolesd,
     LoadBonePlanesd,
     LoadRadiographd,
     LogitsToPlanesd,
@@ -30,6 +32,7 @@ from handseg_monai.transforms import (
     ScalePercentilesd,
     drop_covered,
     drop_pieces,
+    fill_holes,
     fitted_shape,
     logits_to_planes,
 )
@@ -466,6 +469,24 @@ class TestDropCovered:
         beside[30:36, 17:23] |= 1 << INDEX["Pisiform"]
         np.testing.assert_array_equal(drop_covered(beside, 0.5), beside)
 
+    def test_a_speck_neither_excuses_a_bone_nor_becomes_it(self) -> None:
+        for place in ((0, 39), (27, 3)):
+            planes = self.PLANES.copy()
+            planes[place] |= 1 << INDEX["Scaphoid"]
+            assert not (drop_covered(planes, 0.5) >> INDEX["Scaphoid"] & 1).any()
+
+    def test_where_the_scaphoid_is_not_seen_an_adult_keeps_the_pisiform(self) -> None:
+        planes = np.zeros((50, 50), np.int32)
+        planes[2:22, 2:12] |= 1 << INDEX["Capitate"]
+        planes[30:40, 10:20] |= 1 << INDEX["Triquetrum"]
+        planes[30:36, 16:22] |= 1 << INDEX["Pisiform"]
+        assert not (drop_covered(planes, 0.5) >> INDEX["Pisiform"] & 1).any()
+        adult, cut = planes.copy(), planes.copy()
+        adult[2:12, 30:40] |= 1 << INDEX["Trapezium"]
+        cut[0:3, 30:33] |= 1 << INDEX["Scaphoid"]
+        for kept in (adult, cut):
+            np.testing.assert_array_equal(drop_covered(kept, 0.5), kept)
+
     def test_a_stray_piece_covers_nothing(self) -> None:
         """A lunate of its own place, and a blob of it over the scaphoid, smaller than it."""
         planes = np.zeros((40, 40), np.int32)
@@ -515,6 +536,48 @@ class TestDropCovered:
     def test_a_share_beyond_one_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.2"):
             DropCoveredd("pred", 1.2)
+
+
+class TestFillHoles:
+    """A bone of 96 pixels with a hole of 4, and another one within the hole and beyond."""
+
+    PLANES = np.zeros((20, 20), np.int32)
+    PLANES[5:15, 5:15] |= 1 << 3
+    PLANES[8:10, 8:10] ^= 1 << 3
+    PLANES[9:18, 9:18] |= 1 << 7
+
+    @pytest.mark.parametrize(("most", "filled"), [(0.0, False), (0.04, False), (0.042, True), (1.0, True)])
+    def test_holes_up_to_a_share_of_the_bone_are_filled(self, most: float, filled: bool) -> None:
+        before = self.PLANES.copy()
+        out = fill_holes(self.PLANES, most)
+        np.testing.assert_array_equal(self.PLANES, before)
+        assert out.dtype == np.int32
+        assert (out >> 3 & 1).sum() == (100 if filled else 96)
+        np.testing.assert_array_equal(out >> 7 & 1, before >> 7 & 1)
+
+    def test_bays_and_the_border_are_no_holes(self) -> None:
+        planes = self.PLANES.copy()
+        planes[8:10, 5:10] &= ~np.int32(1 << 3)
+        cut = self.PLANES[9:].copy()
+        for open_ in (planes, cut):
+            np.testing.assert_array_equal(fill_holes(open_, 1.0), open_)
+
+    def test_equals_filling_each_mask(self) -> None:
+        rng = np.random.default_rng(1)
+        planes = pack(cv2.blur(rng.random((40, 50, 29)), (3, 3)).transpose(2, 0, 1) > 0.45)
+        expected = np.stack([scipy.ndimage.binary_fill_holes(mask) for mask in unpack(planes)])
+        assert (expected != unpack(planes)).any()
+        np.testing.assert_array_equal(unpack(fill_holes(planes, 1.0)), expected)
+
+    def test_the_transform_takes_the_loop_s_tensors(self) -> None:
+        planes = torch.from_numpy(self.PLANES)[None]
+        out = FillHolesd("pred", 1.0)({"pred": planes})["pred"]
+        np.testing.assert_array_equal(out[0].numpy(), fill_holes(self.PLANES, 1.0))
+        assert FillHolesd("pred", 0.0)({"pred": planes})["pred"] is planes
+        failed = {"pred": torch.zeros(1, 0, 0), "failure": "not an image"}
+        assert FillHolesd("pred", 1.0)(failed) == failed
+        with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.2"):
+            FillHolesd("pred", 1.2)
 
 
 class TestOrientation:

@@ -35,8 +35,8 @@ def check_views(views: str) -> None:
         raise ValueError(f"--views {views}: expected image or hand")
 
 
-def check_window(window: int, size_divisor: int, network_name: str) -> None:
-    """Refuse a window that the network can't take.
+def check_window(window: int, size_divisor: int, network_name: str, option: str = "window") -> None:
+    """Refuse a window that the network can't take, by the name of its option.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def check_window(window: int, size_divisor: int, network_name: str) -> None:
     """
     if not isinstance(window, int) or window % size_divisor or window < 2 * size_divisor:
         raise ValueError(
-            f"--window {window}: network {network_name} takes multiples of {size_divisor}, from {2 * size_divisor}"
+            f"--{option} {window}: network {network_name} takes multiples of {size_divisor}, from {2 * size_divisor}"
         )
 
 
@@ -115,6 +115,7 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "least_piece": (float, 0.0, 1.0),
     "least_carpal_piece": (float, 0.0, 1.0),
     "most_covered": (float, 0.0, 1.0),
+    "most_hole": (float, 0.0, 1.0),
     "cache_rate": (float, 0, 1),
     "warmup": (float, 0, 1),
     "cycles": (int, 1, math.inf),

@@ -36,9 +36,11 @@ try:
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
+_ALONE = "another rank has ended before its work was done, or has not come within the time of the process group"
 _MOST_WAITING = 2
 """Images whose masks wait for being encoded, so that memory does not grow where that is slower than the network."""
 
+_NUMBER = re.compile(r"[01]\.\d{4}")
 _BONES = [[name] for name in NAMES]
 _LAST_ROW = re.compile(rb",%b,[0-9 ]*\n$" % NAMES[-1].encode())
 
@@ -135,7 +137,7 @@ class SubmissionWriter:
         source = dict(row for path in self._of_kind("sources") for row in _read(path, 2))
         done = {name for path in parts for name, *_ in _images(path)}
         if self.confident is not None:
-            sure = {(name, bone) for part in self._of_kind("confidence") for name, bone, _ in _read(part, 3)}
+            sure = {(name, bone) for part in self._of_kind("confidence") for name, bone, _ in _confidences(part)}
             done = {name for name in done if all((name, bone) in sure for bone in NAMES)}
         now = {item["name"]: _identity(item["image"]) for item in self.data if item["name"] in done}
         self._done = frozenset(name for name, identity in now.items() if identity and source.get(name) == identity)
@@ -151,7 +153,10 @@ class SubmissionWriter:
     def _require_same_images(self) -> None:
         """Compare the datalists of the ranks, each of which has listed the folder by itself."""
         names = hashlib.sha256("\n".join(item["name"] for item in self.data).encode()).hexdigest()
-        seen = idist.all_gather(f"{names} {len(self.data)}")
+        try:
+            seen = idist.all_gather(f"{names} {len(self.data)}")
+        except RuntimeError as error:
+            raise ConnectionError(_ALONE) from error
         texts = [str(one) for one in seen] if isinstance(seen, list) else []
         if len(set(texts)) > 1:
             counts = ", ".join(text.split()[1] for text in texts)
@@ -163,12 +168,12 @@ class SubmissionWriter:
         Raises
         ------
         ConnectionError
-            One of them has ended.
+            One of them has ended, or is later than the process group waits.
         """
         try:
             idist.barrier()
         except RuntimeError as error:
-            raise ConnectionError("another rank has ended before its work was done") from error
+            raise ConnectionError(_ALONE) from error
 
     def _lock(self, file: IO[Any]) -> None:
         """Hold a part for as long as its file is open: a killed run's ranks may live on without their launcher."""
@@ -325,7 +330,7 @@ class SubmissionWriter:
         if self.confident is None:
             return
         # Of an image that was done again, or was cut off and is whole in a later part, the last rows count.
-        found = {tuple(row[:2]): row for part in self._of_kind("confidence") for row in _read(part, 3)}
+        found = {tuple(row[:2]): row for part in self._of_kind("confidence") for row in _confidences(part)}
         with atomic_open(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(CONFIDENCE_HEADER)
@@ -350,6 +355,11 @@ def _read(path: Path, columns: int) -> Iterator[list[str]]:
     csv.field_size_limit(1 << 30)
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         yield from (row for row in csv.reader(file) if len(row) == columns)
+
+
+def _confidences(path: Path) -> Iterator[list[str]]:
+    """Yield the rows of a part whose numbers are whole."""
+    yield from (row for row in _read(path, 3) if _NUMBER.fullmatch(row[2]))
 
 
 def _images(path: Path) -> Iterator[tuple[str, int, int]]:

@@ -260,7 +260,7 @@ def closer_view(
 
 
 def within(shape: tuple[int, int], extent: float, x: float, y: float) -> tuple[float, float]:
-    """Return the middle of a square view nearest to (x, y) that brings no more than it must of what is no image."""
+    """Return the middle nearest to (x, y) of an upright square view that leaves the image no further than it must."""
     half = 0.5 * (extent - 1)
     near_x, near_y = (
         min(max(place, min(half, side - 1 - half)), max(half, side - 1 - half))

@@ -52,7 +52,7 @@ class PhantomRanges:
     """Shift of a carpal bone along each axis before the joint spaces are set, millimetres."""
     pisiform_shift: Range = (-2.8, 2.8)
     """Shift of the pisiform besides, across and along the hand, millimetres; it slides on the triquetrum."""
-    pisiform_scale: Range = (0.95, 1.3)
+    pisiform_scale: Range = (0.95, 1.1)
     """Size of the pisiform besides, factor."""
     carpal_bumps: Range = (0.2, 0.8)
     """Amplitude of broad hills and dells of a carpal bone, millimetres."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -17,11 +18,58 @@ from handseg_monai.bones import APART, INDEX
 _TRAPEZIUM, _TRAPEZOID, _CAPITATE = (INDEX[name] for name in ("Trapezium", "Trapezoid", "Capitate"))
 _SCAPHOID, _TRIQUETRUM, _PISIFORM = (INDEX[name] for name in ("Scaphoid", "Triquetrum", "Pisiform"))
 _CARPALS = {bone for pair in APART for bone in pair} | {_PISIFORM}
+_SPECK = 0.1
+"""Area of a piece over the bone's largest one below which it is never the bone."""
 _MOST_ALIKE = 0.5
 """Intersection over union beyond which trapezium and trapezoid are one bone, drawn twice. Phantoms have up to 0.41."""
 _BEFORE_PISIFORM = 0.4
-"""Area of the scaphoid over the capitate's below which no pisiform has ossified: it does so four years after the
-scaphoid (Greulich and Pyle, 1959). 954 phantoms with a pisiform have 0.39 or more, two thirds of those without less."""
+"""Area of the scaphoid over the capitate's below which a pisiform is not believed: it ossifies four years after the
+scaphoid (Greulich and Pyle, 1959). Of 954 phantoms with a pisiform one has less, of those without two thirds."""
+_BEFORE_SCAPHOID = 0.2
+"""The same of trapezium and trapezoid, where there is no scaphoid: they appear together with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Pixels that hang together: first row and column in the image, mask (h, w), and their number."""
+
+    top: int
+    left: int
+    mask: np.ndarray
+    area: int
+
+    def shared(self, other: _Piece) -> int:
+        """Count of pixels that are the other's too."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom, right = (
+            min(self.top + self.mask.shape[0], other.top + other.mask.shape[0]),
+            min(self.left + self.mask.shape[1], other.left + other.mask.shape[1]),
+        )
+        if bottom <= top or right <= left:
+            return 0
+        own, its = (
+            piece.mask[top - piece.top : bottom - piece.top, left - piece.left : right - piece.left]
+            for piece in (self, other)
+        )
+        return int(np.count_nonzero(own & its))
+
+    def cut(self, shape: tuple[int, ...]) -> bool:
+        """Whether the image's border touches it."""
+        far = self.top + self.mask.shape[0] == shape[0] or self.left + self.mask.shape[1] == shape[1]
+        return self.top == 0 or self.left == 0 or far
+
+
+def _pieces(planes: np.ndarray, bone: int, box: tuple[slice, slice]) -> list[_Piece]:
+    """Return the pieces of a bone that are no specks, the largest first."""
+    mask = (planes[box] >> bone & 1).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    found = []
+    for label in 1 + np.flatnonzero(areas >= _SPECK * areas.max()):
+        x, y, width, height, area = (int(value) for value in stats[label])
+        piece = labels[y : y + height, x : x + width] == label
+        found.append(_Piece(box[0].start + y, box[1].start + x, piece, area))
+    return sorted(found, key=lambda piece: -piece.area)
 
 
 def drop_covered(planes: np.ndarray, most: float) -> np.ndarray:
@@ -29,9 +77,10 @@ def drop_covered(planes: np.ndarray, most: float) -> np.ndarray:
 
     Of two such bones the smaller is drawn where it is not, as happens in young children whose bone has not ossified,
     or is a dot beside. What counts of the other bone is its largest piece. Which pairs lie apart says
-    :data:`~handseg_monai.bones.APART`. Of trapezium and trapezoid of nearly one outline the smaller goes, and from over
-    a triquetrum the pisiform, where the scaphoid is too small beside the capitate for a hand that has one. Bones that
-    the image's border cuts are left: what it leaves of two may well be the part that they share.
+    :data:`~handseg_monai.bones.APART`. Of trapezium and trapezoid of nearly one outline the smaller goes, and a
+    pisiform over the triquetrum where the scaphoid is too small beside the capitate for a hand that has one. Bones that
+    the image's border cuts are left: what it leaves of two may well be the part that they share. Specks count nothing;
+    where all else of a bone is dropped they go too.
 
     Parameters
     ----------
@@ -40,46 +89,43 @@ def drop_covered(planes: np.ndarray, most: float) -> np.ndarray:
     most
         Greatest share of a piece that a larger one of the other bone may cover, 0 to 1.
     """
-    cut = np.bitwise_or.reduce(np.concatenate([planes[0], planes[-1], planes[:, 0], planes[:, -1]]))
-    where = {k: box for k, box in boxes(planes) if k in _CARPALS and not cut >> k & 1}
-    result = planes.copy()
-    if not where:
-        return result
-    carpus = tuple(
-        slice(min(box[axis].start for box in where.values()), max(box[axis].stop for box in where.values()))
-        for axis in (0, 1)
-    )
-    labels, areas, largest = {}, {}, {}
-    for k in where:
-        mask = (planes[carpus] >> k & 1).astype(np.uint8)
-        _, labels[k], stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        areas[k] = stats[1:, cv2.CC_STAT_AREA]
-        largest[k] = labels[k] == 1 + int(areas[k].argmax())
+    found = {bone: _pieces(planes, bone, box) for bone, box in boxes(planes) if bone in _CARPALS}
+    whole = {bone: pieces for bone, pieces in found.items() if not any(piece.cut(planes.shape) for piece in pieces)}
+    left = {bone: list(pieces) for bone, pieces in found.items()}
     for pair in APART:
         for bone, other in (pair, pair[::-1]):
-            if bone in where and other in where:
-                shared = np.bincount(labels[bone][largest[other]], minlength=len(areas[bone]) + 1)[1:]
-                whole = int(areas[other].max())
+            if bone in whole and other in whole:
+                over = whole[other][0]
                 # Of two as large the first of the pair goes.
-                smaller = areas[bone] < whole if bone == pair[1] else areas[bone] <= whole
-                stray = np.concatenate([[False], (shared > most * areas[bone]) & smaller])
-                result[carpus] &= ~(stray[labels[bone]].astype(np.int32) << np.int32(bone))
-    sizes = {k: int(np.count_nonzero(result[carpus] & np.int32(1 << k))) for k in _CARPALS}
+                largest = over.area if bone == pair[0] else over.area - 1
+                left[bone] = [p for p in left[bone] if p.area > largest or p.shared(over) <= most * p.area]
+    area = {bone: sum(piece.area for piece in left.get(bone, [])) for bone in _CARPALS}
 
-    def shared_by(*pair: int) -> int:
-        both = np.int32(1 << pair[0] | 1 << pair[1])
-        return int(np.count_nonzero((result[carpus] & both) == both))
+    def shared(bone: int, other: int) -> int:
+        return sum(one.shared(two) for one in left[bone] for two in left[other])
 
-    gone = 0
-    if {_TRAPEZIUM, _TRAPEZOID} <= where.keys():
-        common = shared_by(_TRAPEZIUM, _TRAPEZOID)
-        if common > _MOST_ALIKE * (sizes[_TRAPEZIUM] + sizes[_TRAPEZOID] - common):
-            gone |= 1 << min(_TRAPEZIUM, _TRAPEZOID, key=sizes.__getitem__)
-    if {_CAPITATE, _TRIQUETRUM, _PISIFORM} <= where.keys() and not cut >> _SCAPHOID & 1:
-        young = sizes[_SCAPHOID] < _BEFORE_PISIFORM * sizes[_CAPITATE]
-        if young and shared_by(_TRIQUETRUM, _PISIFORM) > most * sizes[_PISIFORM]:
-            gone |= 1 << _PISIFORM
-    return result & np.int32(~gone)
+    if {_TRAPEZIUM, _TRAPEZOID} <= whole.keys():
+        common = shared(_TRAPEZIUM, _TRAPEZOID)
+        if common > _MOST_ALIKE * (area[_TRAPEZIUM] + area[_TRAPEZOID] - common):
+            left[min(_TRAPEZIUM, _TRAPEZOID, key=area.__getitem__)] = []
+    if {_CAPITATE, _TRIQUETRUM, _PISIFORM} <= whole.keys() and found.get(_SCAPHOID) == whole.get(_SCAPHOID):
+        first = (_SCAPHOID,) if area[_SCAPHOID] else (_TRAPEZIUM, _TRAPEZOID)
+        least = _BEFORE_PISIFORM if area[_SCAPHOID] else _BEFORE_SCAPHOID
+        young = all(area[bone] < least * area[_CAPITATE] for bone in first)
+        if young and shared(_TRIQUETRUM, _PISIFORM) > most * area[_PISIFORM]:
+            left[_PISIFORM] = []
+    result = planes.copy()
+    for bone, pieces in found.items():
+        if not left[bone]:
+            result &= np.int32(~(1 << bone))
+        for piece in pieces:
+            if piece not in left[bone]:
+                at = (
+                    slice(piece.top, piece.top + piece.mask.shape[0]),
+                    slice(piece.left, piece.left + piece.mask.shape[1]),
+                )
+                result[at] &= ~(piece.mask.astype(np.int32) << np.int32(bone))
+    return result
 
 
 class DropCoveredd(MapTransform):
