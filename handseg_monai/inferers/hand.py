@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 
 from handseg_monai.bones import BONES, Group
 from handseg_monai.inferers.arguments import listed, number, scales_of, truth, whole
-from handseg_monai.inferers.looks import Look, between, merged, sample
+from handseg_monai.inferers.looks import Look, between, composed, merged, sample
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -149,7 +149,7 @@ class HandInferer(Inferer):
         view = wrist_view(hand.logits, self.wrist, self.wrist_share)
         if view is None or float(view[0, 0]) >= 1:
             return None
-        matrix = (_homogeneous(hand.matrix) @ _homogeneous(view))[:2]
+        matrix = composed(hand.matrix, view).to(image.device, torch.float32)
         middle = torch.tensor([0.5 * (self.window - 1)] * 2 + [1.0], device=matrix.device)
         x, y = (matrix @ middle).tolist()
         side = self.window * float(torch.linalg.det(matrix[:, :2]).abs().sqrt())
@@ -190,10 +190,6 @@ def _matrix(step: float, angle: float, x: float, y: float, window: int) -> torch
             [sine, cosine, y - half * (sine + cosine)],
         ]
     )
-
-
-def _homogeneous(matrix: torch.Tensor) -> torch.Tensor:
-    return torch.cat([matrix, matrix.new_tensor([[0.0, 0.0, 1.0]])])
 
 
 def stretched(image: torch.Tensor, lower: float = 0.5, upper: float = 99.5) -> torch.Tensor:

@@ -138,6 +138,11 @@ def between(view: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return (torch.linalg.inv(_squared(other)) @ _squared(view))[:2]
 
 
+def composed(view: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
+    """Return the matrix (2, 3) of a view whose place is given in pixels of another view."""
+    return (_squared(view) @ _squared(within))[:2]
+
+
 def _squared(matrix: torch.Tensor) -> torch.Tensor:
     return torch.cat([matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()])
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform
 
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import APART, INDEX
+from handseg_monai.transforms.map_planes import MapPlanesd
 
 _TRAPEZIUM, _TRAPEZOID, _CAPITATE = (INDEX[name] for name in ("Trapezium", "Trapezoid", "Capitate"))
 _SCAPHOID, _TRIQUETRUM, _PISIFORM = (INDEX[name] for name in ("Scaphoid", "Triquetrum", "Pisiform"))
@@ -128,7 +125,7 @@ def drop_covered(planes: np.ndarray, most: float) -> np.ndarray:
     return result
 
 
-class DropCoveredd(MapTransform):
+class DropCoveredd(MapPlanesd):
     """Drop pieces of carpal bones that lie mostly within another one; see :func:`drop_covered`.
 
     Parameters
@@ -140,17 +137,9 @@ class DropCoveredd(MapTransform):
     """
 
     def __init__(self, keys: KeysCollection, most: float) -> None:
-        super().__init__(keys)
-        if not 0 <= most <= 1:
-            raise ValueError(f"most: expected a share from 0 to 1, got {most}")
+        super().__init__(keys, most == 1, most=most)
         self.most = most
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result = dict(data)
-        if "failure" in result or self.most == 1:
-            return result
-        for key in self.keys:
-            planes = result[key]
-            kept = drop_covered(planes[0].cpu().numpy(), self.most)
-            result[key] = torch.from_numpy(kept)[None].to(planes.device)
-        return result
+    def changed(self, planes: np.ndarray) -> np.ndarray:
+        """See :class:`~handseg_monai.transforms.map_planes.MapPlanesd`."""
+        return drop_covered(planes, self.most)

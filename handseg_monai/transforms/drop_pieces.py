@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import cv2
 import numpy as np
-import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform
 
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES, Group
+from handseg_monai.transforms.map_planes import MapPlanesd
 
 
 def drop_pieces(planes: np.ndarray, least: float, least_carpal: float) -> np.ndarray:
@@ -43,7 +39,7 @@ def drop_pieces(planes: np.ndarray, least: float, least_carpal: float) -> np.nda
     return result
 
 
-class DropPiecesd(MapTransform):
+class DropPiecesd(MapPlanesd):
     """Take off each bone the pieces that are small beside its largest one; see :func:`drop_pieces`.
 
     Parameters
@@ -55,18 +51,9 @@ class DropPiecesd(MapTransform):
     """
 
     def __init__(self, keys: KeysCollection, least: float, least_carpal: float) -> None:
-        super().__init__(keys)
-        for name, share in (("least", least), ("least_carpal", least_carpal)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name}: expected a share from 0 to 1, got {share}")
+        super().__init__(keys, least == least_carpal == 0, least=least, least_carpal=least_carpal)
         self.least, self.least_carpal = least, least_carpal
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result = dict(data)
-        if "failure" in result or self.least == self.least_carpal == 0:
-            return result
-        for key in self.keys:
-            planes = result[key]
-            kept = drop_pieces(planes[0].cpu().numpy(), self.least, self.least_carpal)
-            result[key] = torch.from_numpy(kept)[None].to(planes.device)
-        return result
+    def changed(self, planes: np.ndarray) -> np.ndarray:
+        """See :class:`~handseg_monai.transforms.map_planes.MapPlanesd`."""
+        return drop_pieces(planes, self.least, self.least_carpal)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import cv2
 import numpy as np
-import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform
 
 from handseg_monai.bitplanes import boxes
+from handseg_monai.transforms.map_planes import MapPlanesd
 
 
 def fill_holes(planes: np.ndarray, most: float) -> np.ndarray:
@@ -39,7 +35,7 @@ def fill_holes(planes: np.ndarray, most: float) -> np.ndarray:
     return result
 
 
-class FillHolesd(MapTransform):
+class FillHolesd(MapPlanesd):
     """Fill the holes of each bone; see :func:`fill_holes`.
 
     Parameters
@@ -51,17 +47,9 @@ class FillHolesd(MapTransform):
     """
 
     def __init__(self, keys: KeysCollection, most: float) -> None:
-        super().__init__(keys)
-        if not 0 <= most <= 1:
-            raise ValueError(f"most: expected a share from 0 to 1, got {most}")
+        super().__init__(keys, most == 0, most=most)
         self.most = most
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result = dict(data)
-        if "failure" in result or self.most == 0:
-            return result
-        for key in self.keys:
-            planes = result[key]
-            filled = fill_holes(planes[0].cpu().numpy(), self.most)
-            result[key] = torch.from_numpy(filled)[None].to(planes.device)
-        return result
+    def changed(self, planes: np.ndarray) -> np.ndarray:
+        """See :class:`~handseg_monai.transforms.map_planes.MapPlanesd`."""
+        return fill_holes(planes, self.most)
