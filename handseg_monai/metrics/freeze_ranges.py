@@ -27,6 +27,7 @@ from handseg_monai.metrics.plausible_ranges import (
     PlausibleRanges,
     turn_onto,
 )
+from handseg_monai.metrics.proportions import Proportions, proportions, view_of
 
 SUBJECTS, CHILDREN, SEED, SIZE = 150, 60, 2718, 512
 """Adults, children of each age (two hands each), seed and size in pixels of the phantoms that the ranges come from."""
@@ -114,7 +115,22 @@ def freeze_ranges(
             for pair, values in gaps.items()
         },
         {pair: max(float(hand.overlap[pair]) for hand in hands) for pair in sorted(OVERLAPS)},
+        _usual_proportions([proportions(planes) for planes in masks]),
     )
+
+
+def _usual_proportions(hands: Sequence[Proportions]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return percentiles 1 and 99 of each figure that most hands of a view have, by view."""
+    usual: dict[str, dict[str, tuple[float, float]]] = {}
+    for view in ("straight", "bent", "any"):
+        rows = [hand.of for hand in hands if view in ("any", view_of(hand.deviation))]
+        values = {name: [row[name] for row in rows if name in row] for row in rows for name in row}
+        usual[view] = {
+            name: (float(np.percentile(seen, 1)), float(np.percentile(seen, 99)))
+            for name, seen in sorted(values.items())
+            if len(seen) >= 0.5 * len(rows)
+        }
+    return usual
 
 
 def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) -> PlausibleRanges | None:
@@ -162,6 +178,7 @@ def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) ->
         np.maximum(_limits(displacement)[1], frozen.displacement),
         {pair: max(float(_limits(values[:, None])[1][0]), frozen.gap[pair]) for pair, values in gaps.items()},
         frozen.overlap,
+        frozen.proportions,
     )
 
 
@@ -223,6 +240,12 @@ def write_ranges(ranges: Sequence[PlausibleRanges], path: str | Path = PATH) -> 
         for part, values in tables.items():
             rows = [f"   {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items()]
             parts.append(f'  "{part}": {{\n' + ",\n".join(rows) + "\n  }")
+        rounded = {
+            view: {figure: [round(v, 4) for v in usual] for figure, usual in figures.items()}
+            for view, figures in one.proportions.items()
+        }
+        views = [f"   {json.dumps(view)}: {json.dumps(figures)}" for view, figures in rounded.items()]
+        parts.append('  "proportions": {\n' + ",\n".join(views) + "\n  }")
         ages.append(f' "{one.age}": {{\n' + ",\n".join(parts) + "\n }")
     with atomic_open(path) as file:
         file.write("{\n" + ",\n".join(ages) + "\n}\n")

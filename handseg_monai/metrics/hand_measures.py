@@ -119,7 +119,7 @@ def measure_hand(planes: np.ndarray, reference: np.ndarray) -> HandMeasures | No
         None where fewer than :data:`LEAST_WHOLE` bones of hand and wrist lie whole in the image, so that nothing
         tells the scale.
     """
-    small, factor, origin = _canvas(planes)
+    small, factor, origin = canvas(planes, CANVAS)
     shape = (planes.shape[0] * factor, planes.shape[1] * factor)
     masks: dict[int, tuple[np.ndarray, complex]] = {}
     total, largest, stray = (np.zeros(NUM_BONES) for _ in range(3))
@@ -171,16 +171,24 @@ def measure_hand(planes: np.ndarray, reference: np.ndarray) -> HandMeasures | No
     )
 
 
-def _canvas(planes: np.ndarray) -> tuple[np.ndarray, float, complex]:
-    """Cut planes to the bones and reduce them: canvas, its pixels per pixel of the image, and its upper left corner."""
+def canvas(planes: np.ndarray, size: int) -> tuple[np.ndarray, float, complex]:
+    """Cut planes to the bones and reduce them: canvas, its pixels per pixel of the image, and its upper left corner.
+
+    Parameters
+    ----------
+    planes
+        Bit planes, int32 (H, W).
+    size
+        Long side of the canvas in pixels, where the bones' bounding box is larger.
+    """
     rows = np.flatnonzero(np.bitwise_or.reduce(planes, axis=1))
     columns = np.flatnonzero(np.bitwise_or.reduce(planes, axis=0))
     if not rows.size:
         return np.zeros((1, 1), np.int32), 1.0, 0j
     cut = planes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    factor = min(1.0, CANVAS / max(cut.shape))
-    size = max(1, round(cut.shape[0] * factor)), max(1, round(cut.shape[1] * factor))
-    return reduce(cut, size), factor, complex(columns[0], rows[0]) * factor
+    factor = min(1.0, size / max(cut.shape))
+    shape = max(1, round(cut.shape[0] * factor)), max(1, round(cut.shape[1] * factor))
+    return reduce(cut, shape), factor, complex(columns[0], rows[0]) * factor
 
 
 def _off_border(points: np.ndarray, shape: tuple[float, float]) -> bool:

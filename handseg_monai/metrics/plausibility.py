@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,6 +13,7 @@ import numpy as np
 from handseg_monai.bones import BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS, Group
 from handseg_monai.metrics.hand_measures import FOREARM, FOREARM_END, LEAST_WHOLE, HandMeasures, measure_hand
 from handseg_monai.metrics.plausible_ranges import Placement, PlausibleRanges, load_ranges, measure_by_age
+from handseg_monai.metrics.proportions import Proportions, beyond, proportions, view_of
 
 LEAST_SCORE = 0.9
 """Score from which an image without a wrong finding is plausible."""
@@ -27,6 +28,9 @@ _NATURAL_OVERLAP = 0.15, 0.35
 _OTHER_OVERLAP = 0.05, 0.35
 _STRAY = 0.05, 0.2
 _REVERSED = 1.0, 3.0
+_BEYOND = 0.05, 1.0
+_FEWEST_FIGURES = 40
+"""Proportions from which their share beyond the usual means something."""
 _ROUGHLY = 25.0
 """Millimetres by which the whole hand may misplace a bone of which nothing near is seen."""
 
@@ -45,7 +49,7 @@ class Finding:
     Attributes
     ----------
     part
-        ``presence``, ``components``, ``areas``, ``places``, ``neighbours``, ``order`` or ``overlaps``.
+        ``presence``, ``components``, ``areas``, ``places``, ``neighbours``, ``order``, ``overlaps`` or ``proportions``.
     bones
         Names of the bones concerned; none where the whole image is.
     severity
@@ -80,12 +84,16 @@ class Plausibility:
         Wrong ones first, and among them those of the bones that most of them name.
     age
         Whose hand it was judged as, one of :data:`~handseg_monai.metrics.plausible_ranges.AGES`.
+    unusual, figures
+        How many proportions lie beyond those of phantoms, and how many were looked at.
     """
 
     score: float
     parts: dict[str, float]
     findings: tuple[Finding, ...]
     age: str
+    unusual: int = 0
+    figures: int = 0
 
     @property
     def plausible(self) -> bool:
@@ -159,20 +167,21 @@ _ALONG = [
 def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> Plausibility:
     """Judge the masks of one image by what hands look like, without a truth.
 
-    The score is the product of seven parts, each the mean credit of its tests:
+    The score is the product of eight parts, each the mean credit of its tests:
 
-    ========== ========== ===========================================================================================
-    part       a test for what it looks at
-    ========== ========== ===========================================================================================
-    presence   bone       found, if the bones around it put its centre well inside of the image
-    components bone       the largest component holds 95 % of the mask
-    areas      bone       area over the hand's scale, which is the median over its bones
-    places     bone       its centre lies where the bones around it put it
-    neighbours pair       the gap between bones that articulate is a joint space
-    order      pair       rays go from metacarpal to tip and lie in order across the hand; so do carpals and forearm,
+    =========== ========= ===========================================================================================
+    part        test for  what it looks at
+    =========== ========= ===========================================================================================
+    presence    bone      found, if the bones around it put its centre well inside of the image
+    components  bone      the largest component holds 95 % of the mask
+    areas       bone      area over the hand's scale, which is the median over its bones
+    places      bone      its centre lies where the bones around it put it
+    neighbours  pair      the gap between bones that articulate is a joint space
+    order       pair      rays go from metacarpal to tip and lie in order across the hand; so do carpals and forearm,
                           with radius and trapezium on the thumb's side
-    overlaps   bone       only bones that naturally do lie over one another
-    ========== ========== ===========================================================================================
+    overlaps    bone      only bones that naturally do lie over one another
+    proportions hand      the share of its figures (:mod:`~handseg_monai.metrics.proportions`) beyond those of phantoms
+    =========== ========= ===========================================================================================
 
     A test has full credit within the range frozen over phantoms (:mod:`~handseg_monai.metrics.plausible_ranges`),
     widened by :data:`WIDEN`; from there credit falls linearly to 0. Less than full credit is a *doubtful* finding, none
@@ -207,7 +216,7 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
         raise ValueError(f"expected bit planes of shape (H, W), got {planes.shape}")
     if ranges is None:
         return judge_by_age(planes)[0]
-    return judge_hand(measure_hand(planes, ranges.area), ranges)
+    return judge_hand(measure_hand(planes, ranges.area), ranges, proportions(planes))
 
 
 def judge_by_age(planes: np.ndarray) -> tuple[Plausibility, HandMeasures | None, PlausibleRanges]:
@@ -219,8 +228,9 @@ def judge_by_age(planes: np.ndarray) -> tuple[Plausibility, HandMeasures | None,
         The judgement, by which measures and which ranges; no measures where there are too few bones.
     """
     best = None
+    figures = proportions(planes)
     for hand, ranges in measure_by_age(planes):
-        judgement = judge_hand(hand, ranges)
+        judgement = judge_hand(hand, ranges, figures)
         if best is None or (judgement.plausible, judgement.score) > (best[0].plausible, best[0].score):
             best = judgement, hand, ranges
         if judgement.score == 1.0:
@@ -229,7 +239,7 @@ def judge_by_age(planes: np.ndarray) -> tuple[Plausibility, HandMeasures | None,
     return best or (judge_hand(None, adult), None, adult)
 
 
-def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges) -> Plausibility:
+def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges, figures: Proportions | None = None) -> Plausibility:
     """Judge a hand that is measured already; see :func:`plausibility`.
 
     Parameters
@@ -238,6 +248,8 @@ def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges) -> Plausibili
         Measures by the areas of ``ranges``, or None where there were too few bones to measure.
     ranges
         What to judge by.
+    figures
+        Proportions of the hand; None judges it without them.
     """
     if hand is None:
         text = f"fewer than {LEAST_WHOLE} bones of hand and wrist lie whole in the image"
@@ -252,6 +264,10 @@ def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges) -> Plausibili
         "order": [*_order(hand, placement), *_order_in_rays(hand)],
         "overlaps": list(_overlaps(hand, ranges)),
     }
+    unusual, total = (
+        ([], 0) if figures is None else beyond(figures.of, ranges.proportions.get(view_of(figures.deviation), {}))
+    )
+    tests["proportions"] = list(_proportions(unusual, total))
     parts = {part: float(np.mean([t.credit for t in of_part])) if of_part else 1.0 for part, of_part in tests.items()}
     faults = [(test, part) for part, of_part in tests.items() for test in of_part if test.credit < 1 and test.text]
     # One bone astray upsets the tests of its neighbours: what most findings name comes first.
@@ -267,7 +283,16 @@ def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges) -> Plausibili
         )
         for test, part in faults
     )
-    return Plausibility(float(np.prod(list(parts.values()))), parts, findings, ranges.age)
+    score = float(np.prod(list(parts.values())))
+    return Plausibility(score, parts, findings, ranges.age, len(unusual), total)
+
+
+def _proportions(unusual: Sequence[str], figures: int) -> Iterator[_Test]:
+    limit, run_out = _BEYOND
+    if figures >= _FEWEST_FIGURES:
+        share = len(unusual) / figures
+        text = f"{len(unusual)} of {figures} proportions are unusual, {share:.0%}: {', '.join(unusual[:3])} first"
+        yield _Test((), _credit(share - limit, run_out), text)
 
 
 def disorder(hand: HandMeasures, ranges: PlausibleRanges) -> tuple[float, frozenset[int]]:

@@ -59,6 +59,7 @@ def print_judgements(judgements: Mapping[str, Plausibility]) -> None:
     table.add_column("image", overflow="fold")
     table.add_column("score", justify="right")
     table.add_column("plausible")
+    table.add_column("unusual proportions", justify="right")
     table.add_column("findings (doubtful ones in brackets)")
     for name, judgement in judgements.items():
         texts = [f.text if f.severity is Severity.WRONG else f"({f.text})" for f in judgement.findings]
@@ -67,10 +68,14 @@ def print_judgements(judgements: Mapping[str, Plausibility]) -> None:
             escape(name),
             f"{judgement.score:.3f}",
             "yes" if judgement.plausible else "no",
+            f"{judgement.unusual} of {judgement.figures}",
             escape("\n".join(texts[:_SHOWN] + more)),
         )
     Console().print(table)
     print(f"{sum(j.plausible for j in judgements.values())} of {len(judgements)} images plausible")
+    unusual, figures = (sum(getattr(j, name) for j in judgements.values()) for name in ("unusual", "figures"))
+    if figures:
+        print(f"{unusual} of {figures} proportions are unusual: {unusual / figures:.1%} (2 % by chance)")
 
 
 def write_judgements(judgements: Mapping[str, Plausibility], path: str | Path) -> None:

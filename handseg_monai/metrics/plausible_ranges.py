@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ class PlausibleRanges:
     overlap
         Greatest share of the smaller bone that the larger one covers, for each pair of
         :data:`~handseg_monai.bones.OVERLAPS`.
+    proportions
+        By view (:func:`~handseg_monai.metrics.proportions.view_of`) percentiles 1 and 99 of each figure.
     """
 
     age: str
@@ -79,6 +81,7 @@ class PlausibleRanges:
     displacement: np.ndarray
     gap: dict[Pair, float]
     overlap: dict[Pair, float]
+    proportions: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 class Placement:
@@ -162,6 +165,10 @@ def _read_ranges(age: str, content: Mapping[str, Any]) -> PlausibleRanges:
         np.array([b["displacement"] for b in bones]),
         _read_pairs(content["gap"]),
         _read_pairs(content["overlap"]),
+        {
+            view: {figure: (low, high) for figure, (low, high) in figures.items()}
+            for view, figures in content["proportions"].items()
+        },
     )
 
 

@@ -150,11 +150,11 @@ def _finish(meshes: list[Mesh], anchors: Array, flexion: Array) -> Anatomy:
 
 _LAID = (
     # Base of the metacarpal (mm), its lean from straight up towards the ulna, its rise and roll (degrees).
-    ((-32.5, 10.0, -9.0), -36.0, -6.0, -10.0),
-    ((-14.0, 13.0, 1.0), -7.5, 6.0, -4.0),
-    ((-0.8, 12.6, 1.5), -0.5, 4.0, 0.0),
-    ((10.5, 12.6, 0.5), 6.0, 4.0, 12.0),
-    ((20.2, 12.0, -1.5), 13.5, 5.0, 20.0),
+    ((-29.72, 8.66, -9.0), -32.3, -6.0, -10.0),
+    ((-13.78, 10.41, 1.0), -4.6, 6.0, -4.0),
+    ((-1.67, 14.45, 1.5), 5.3, 4.0, 0.0),
+    ((10.0, 12.74, 0.5), 9.3, 4.0, 12.0),
+    ((20.33, 9.83, -1.5), 16.2, 5.0, 20.0),
 )
 """Where the rays of a hand lie that is pressed flat; they fan out from the distal row of the carpus."""
 

@@ -19,7 +19,7 @@ from handseg_monai.phantom.processes import in_processes
 from handseg_monai.phantom.view import Side
 
 SIZE = 1024
-"""Side of the upright square view that is kept, pixels: 0.26 mm each, as fine as a wrist in a training image."""
+"""Width of the upright view that is kept, pixels: 0.26 mm each, as fine as a wrist in a training image."""
 
 
 def write_components(
@@ -42,7 +42,7 @@ def write_components(
     subjects
         People, at least 1.
     size
-        Side of the view in pixels.
+        Width of the view in pixels.
     seed
         Seed of the people, >= 0.
     workers

@@ -112,7 +112,7 @@ def render_components(
     ranges
         What to draw subject and pose from.
     size
-        Side of the square view in pixels, >= 64.
+        Width of the view in pixels, >= 64; it is a quarter higher, for the forearm.
     pose
         Pose to use in place of a drawn one.
 
@@ -127,7 +127,7 @@ def render_components(
     subject = subject_of(seed, number, ranges)
     _, hand = posed(source.posing, ranges, subject, pose)
     view = place_upright(hand, side, size)
-    return components_of(source, subject, hand, view, bone_polygons(subject.anatomy, hand, view))
+    return components_of(source, subject, hand, view, bone_polygons(subject, hand, view))
 
 
 def components_of(

@@ -58,7 +58,7 @@ def metacarpal(ray: int, mesh: Mesh, frame: Array, origin: Array) -> Mesh:
     reach = gaussian_filter1d(reach, 1.2, axis=1, mode="wrap")
     # A round base of the wanted size takes over towards the wrist.
     base = 1.0 / (np.abs(way[:, 0] / wide) ** 2.8 + np.abs(way[:, 1] / deep) ** 2.8) ** (1 / 2.8)
-    weight = np.clip(1.0 - (station - 2.5) / 15.0, 0, 1)[:, None] ** 1.4
+    weight = np.clip(1.0 - (station - 2.5) / 11.5, 0, 1)[:, None] ** 1.4
     middle *= 1.0 - weight * 0.85
     reach = (1 - weight) * reach + weight * base
     rings = np.empty((_RINGS, _AROUND, 3))

@@ -86,7 +86,7 @@ def render_phantom(
     subject = subject_of(seed, number, ranges)
     pose, hand = posed(source.posing, ranges, subject, pose)
     view = place(source.placing, ranges, hand, side, size)
-    polygons = bone_polygons(subject.anatomy, hand, view)
+    polygons = bone_polygons(subject, hand, view)
     parts = components_of(source, subject, hand, view, polygons)
     if source.joining.random() < ranges.second_hand_share:
         opposite: Side = "left" if side == "right" else "right"

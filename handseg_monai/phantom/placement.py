@@ -16,6 +16,8 @@ _FLESH = 9.0
 _LEAST = 64
 """Least height and width of an image, pixels."""
 _UPRIGHT_FIELD, _UPRIGHT_MARGIN, _UPRIGHT_FOREARM = 270.0, 8.0, 45.0
+_BEYOND = 0.24
+"""What an upright view shows of the forearm beyond a square, share of its width."""
 _SHORT = 150.0
 """Hands shorter than this (millimetres from carpus to fingertip), which are children's, get smaller fields."""
 _GROUPS = {group: [bone.index for bone in BONES if bone.group is group] for group in Group}
@@ -25,14 +27,15 @@ _FOREARM = [INDEX["Radius"], INDEX["Ulna"]]
 
 
 def place_upright(hand: PosedHand, side: Side, size: int) -> View:
-    """Return the upright, square view of a whole hand in its middle; the forearm is cut by the lower edge."""
+    """Return the upright view of a whole hand, `size` pixels wide; the forearm is cut by the lower edge."""
     points = _surface(hand, _HAND)
     low, high = points.min(axis=0), points.max(axis=0)
     wide, tall = high[0] - low[0] + 4 * _FLESH, high[1] - low[1] + _FLESH + _UPRIGHT_MARGIN + _UPRIGHT_FOREARM
     field = max(_UPRIGHT_FIELD * shortness(float(high[1] - low[1])), float(wide), float(tall))
     middle = 0.5 * float(low[0] + high[0])
     top = float(high[1]) + _FLESH + _UPRIGHT_MARGIN
-    return View(size, size, field / size, (middle if side == "right" else -middle, top - 0.5 * field), side)
+    spacing, height = field / size, round((1.0 + _BEYOND) * size)
+    return View(height, size, spacing, (middle if side == "right" else -middle, top - 0.5 * height * spacing), side)
 
 
 def shortness(length: float) -> float:

@@ -11,27 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handseg_monai.bones import INDEX, NUM_BONES
-from handseg_monai.phantom.anatomy import CAPITATE, CARPALS, RADIUS, RAYS, ULNA, rotation
-from handseg_monai.phantom.carpus import INTERCARPAL, KEPT_APART, RADIOCARPAL, settle
+from handseg_monai.bones import NUM_BONES
+from handseg_monai.phantom.anatomy import CAPITATE, RADIUS, RAYS, ULNA, rotation
+from handseg_monai.phantom.carpus import HAND_SHIFT, MOTIONS, PIVOT, share_of
+from handseg_monai.phantom.depth import parted
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.subject import Subject, draw
 
-_SCAPHOID, _LUNATE = INDEX["Scaphoid"], INDEX["Lunate"]
-_TRIQUETRUM, _PISIFORM = INDEX["Triquetrum"], INDEX["Pisiform"]
-_RADIOCARPAL_PART = (0.62, 0.42)
-"""The radiocarpal joint's share of ulnar and of radial deviation."""
-_FLEXION_PART = {
-    _SCAPHOID: (0.85, 0.55),
-    _LUNATE: (0.35, 0.25),
-    _TRIQUETRUM: (0.2, 0.2),
-    _PISIFORM: (0.2, 0.2),
-}
-"""Turn of each bone of the proximal row per degree: extension in ulnar, flexion in radial deviation."""
-
-_BRIDGE = (0.25, 0.1)
-"""Share of the (ulnar, radial) deviation by which the scaphoid, which bridges the rows, follows the distal one."""
+_WALL = 0.4
+"""Bone between a marrow cavity and where its bone gives way to another one, millimetres."""
 
 
 @dataclass(frozen=True)
@@ -154,75 +143,38 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
             motions[bone] = motion
         if number:
             motions[ray[0]] = hand
-    seat = _thumb_seat(subject, motions)
-    for bone in RAYS[0]:
-        motions[bone] = seat.after(motions[bone])
     whole = _Motion(
         rotation([0, 0, 1], pose.turn) @ rotation([0, 1, 0], pose.tilt[1]) @ rotation([1, 0, 0], pose.tilt[0])
     )
-    motions = [whole.after(motion) for motion in motions]
-    return PosedHand(
-        tuple(motion(bone.surface) for motion, bone in zip(motions, subject.bones, strict=True)),
-        tuple(
-            tuple((motion(surface), motion(cavity)) for surface, cavity in bone.pieces)
-            for motion, bone in zip(motions, subject.bones, strict=True)
-        ),
-        np.stack([motion(point) for motion, point in zip(motions, anatomy.anchors, strict=True)]),
-        np.stack([motion(point) for motion, point in zip(motions, anatomy.ends, strict=True)]),
+    outer = [motion(bone.surface) for motion, bone in zip(motions, subject.bones, strict=True)]
+    pieces = [
+        tuple((motion(surface), motion(cavity)) for surface, cavity in bone.pieces)
+        for motion, bone in zip(motions, subject.bones, strict=True)
+    ]
+    for bone, move in parted(outer, [mesh.faces for mesh in anatomy.meshes]).items():
+        outer[bone] = move(outer[bone], 0.0)
+        pieces[bone] = tuple((move(surface, 0.0), move(cavity, _WALL)) for surface, cavity in pieces[bone])
+    anchors, ends = (
+        np.stack([motion(point) for motion, point in zip(motions, points, strict=True)])
+        for points in (anatomy.anchors, anatomy.ends)
     )
-
-
-def _thumb_seat(subject: Subject, motions: list[_Motion]) -> _Motion:
-    """Return the shift that brings the turned thumb back to the joint space at its base."""
-    anatomy = subject.anatomy
-    thumb, trapezium, index = RAYS[0][0], INDEX["Trapezium"], RAYS[1][0]
-    empty = np.zeros((0, 3))
-    used = (thumb, trapezium, index)
-    points = [motions[b](anatomy.meshes[b].vertices) if b in used else empty for b in range(NUM_BONES)]
-    normals = [anatomy.normals[b] @ motions[b].matrix.T if b in used else empty for b in range(NUM_BONES)]
-    body = [1 if bone == thumb else 0 for bone in range(NUM_BONES)]
-    pairs, apart = [(trapezium, thumb)], [(index, thumb)]
-    shifts = settle(points, normals, body, pairs, [1.2 * subject.carpal_gap], apart, least=0.3, rounds=15, firm=pairs)
-    return _Motion(shift=shifts[1])
+    return PosedHand(
+        tuple(whole(points) for points in outer),
+        tuple(tuple((whole(surface), whole(cavity)) for surface, cavity in parts) for parts in pieces),
+        whole(anchors),
+        whole(ends),
+    )
 
 
 def _wrist(subject: Subject, deviation: float) -> list[_Motion]:
     """Return the motion of every bone by the wrist's deviation alone; the forearm rests."""
     anatomy, scale = subject.anatomy, subject.scale
-    proximal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([1.5, 1.4, 0.0])
-    distal_pivot = anatomy.anchors[CAPITATE] + scale * np.array([0.0 if deviation > 0 else -4.0, -5.5, 0.0])
-    part = _RADIOCARPAL_PART[deviation > 0]
-    row = _Motion.about(proximal_pivot, rotation([0, 0, 1], part * deviation))
-    hand = row.after(_Motion.about(distal_pivot, rotation([0, 0, 1], (1 - part) * deviation)))
+    pivot = anatomy.anchors[CAPITATE] + scale * np.array([*PIVOT, 0.0])
+    slide = scale * share_of(deviation) * np.array([*HAND_SHIFT, 0.0])
+    hand = _Motion(shift=slide).after(_Motion.about(pivot, rotation([0, 0, 1], deviation)))
     motions = [hand] * NUM_BONES
     motions[RADIUS] = motions[ULNA] = _Motion()
-    for bone, parts in _FLEXION_PART.items():
-        pivot = anatomy.anchors[_TRIQUETRUM if bone == _PISIFORM else bone]
-        turn = rotation([1, 0, 0], -parts[deviation > 0] * deviation)
-        if bone == _SCAPHOID:
-            turn = rotation([0, 0, 1], _BRIDGE[deviation > 0] * deviation) @ turn
-        motions[bone] = row.after(_Motion.about(pivot, turn))
-
-    body = [0 if bone in (RADIUS, ULNA) else 4 for bone in range(NUM_BONES)]
-    for number, bone in enumerate(_FLEXION_PART, 1):
-        # The pisiform rides on the triquetrum.
-        body[bone] = 3 if bone == _PISIFORM else number
-    used = (*CARPALS, RADIUS, ULNA)
-    empty = np.zeros((0, 3))
-    points = [motions[b](anatomy.meshes[b].vertices) if b in used else empty for b in range(NUM_BONES)]
-    normals = [anatomy.normals[b] @ motions[b].matrix.T if b in used else empty for b in range(NUM_BONES)]
-    pairs = INTERCARPAL + RADIOCARPAL
-    gaps = [subject.radiocarpal_gap if RADIUS in pair else max(subject.carpal_gap, 0.2) for pair in pairs]
-    apart = [pair for pair in KEPT_APART if pair[0] in CARPALS and pair[1] in used]
-    shifts = settle(
-        points,
-        normals,
-        body,
-        pairs,
-        gaps,
-        apart,
-        least=0.3,
-        rounds=50,
-        firm=(*RADIOCARPAL, (_SCAPHOID, INDEX["Trapezium"])),
-    )
-    return [_Motion(m.matrix, m.shift + shifts[body[b]]) for b, m in enumerate(motions)]
+    for bone, motion in MOTIONS.items():
+        linear, shift = motion.at(deviation)
+        motions[bone] = hand.after(_Motion(shift=scale * shift).after(_Motion.about(anatomy.anchors[bone], linear)))
+    return motions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handseg_monai.bones import BONES, NUM_BONES, Group
-from handseg_monai.phantom.anatomy import RADIUS, ULNA, Anatomy
+from handseg_monai.phantom.anatomy import RADIUS, ULNA
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.pose import PosedHand
 from handseg_monai.phantom.raster import add_silhouette, add_thickness
@@ -130,11 +131,8 @@ def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand
 
 
 def _add_sesamoid(out: Floats, sesamoid: Sesamoid, subject: Subject, hand: PosedHand, view: View) -> None:
-    """Add an ovoid bone on the palm's side of a metacarpal's head; it has no label."""
-    axis = hand.ends[sesamoid.metacarpal] - hand.anchors[sesamoid.metacarpal]
-    axis = axis / np.linalg.norm(axis)
-    across = np.array([axis[1], -axis[0], 0.0])
-    place = hand.ends[sesamoid.metacarpal] + sesamoid.along * axis + sesamoid.across * across
+    """Add an ovoid bone on the palm's side of a metacarpal's head."""
+    place, axis, _ = _sesamoid_frame(sesamoid, hand)
     x, y, _ = view(place[None])[0]
     long, wide = sesamoid.long / view.spacing, sesamoid.wide / view.spacing
     box = _box(np.array([[x - long, y - long, 0.0], [x + long, y + long, 0.0]]), view.shape)
@@ -150,6 +148,14 @@ def _add_sesamoid(out: Floats, sesamoid: Sesamoid, subject: Subject, hand: Posed
         for share in (1.0, 0.78)
     )
     out[y0:y1, x0:x1] += (_CORTICAL * (whole - marrow) + _TRABECULAR * subject.density * marrow).astype(np.float32)
+
+
+def _sesamoid_frame(sesamoid: Sesamoid, hand: PosedHand) -> tuple[Array, Array, Array]:
+    """Return the middle of a sesamoid (mm), and unit vectors along its metacarpal and across it."""
+    axis = hand.ends[sesamoid.metacarpal] - hand.anchors[sesamoid.metacarpal]
+    axis = axis / np.linalg.norm(axis)
+    across = np.array([axis[1], -axis[0], 0.0])
+    return hand.ends[sesamoid.metacarpal] + sesamoid.along * axis + sesamoid.across * across, axis, across
 
 
 def _density(bone: int) -> Array:
@@ -173,25 +179,43 @@ def _box(points: Array, shape: Shape) -> tuple[int, int, int, int] | None:
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
-def bone_polygons(anatomy: Anatomy, hand: PosedHand, view: View) -> tuple[tuple[Polygon, ...], ...]:
+def bone_polygons(subject: Subject, hand: PosedHand, view: View) -> tuple[tuple[Polygon, ...], ...]:
     """Return the outlines of each bone's silhouette inside the image.
 
     Returns
     -------
     tuple
-        29 tuples of (N, 2) int32 polygons, x and y in pixels; filled with ``cv2.fillPoly`` they are the silhouette. A
-        bone outside of the image has none.
+        29 tuples of (N, 2) int32 polygons, x and y in pixels; filled with ``cv2.fillPoly`` they are the silhouette, of
+        the first metacarpal with its sesamoids where they are labelled. A bone outside of the image has none.
     """
-    return tuple(_outline(view(hand.outer[bone]), anatomy.meshes[bone].faces, view.shape) for bone in range(NUM_BONES))
+    meshes = subject.anatomy.meshes
+    ovals: dict[int, list[Array]] = {}
+    for sesamoid in subject.sesamoids:
+        if sesamoid.labelled:
+            ovals.setdefault(sesamoid.metacarpal, []).append(_oval(sesamoid, hand, view))
+    return tuple(
+        _outline(view(hand.outer[bone]), meshes[bone].faces, view.shape, ovals.get(bone, []))
+        for bone in range(NUM_BONES)
+    )
 
 
-def _outline(points: Array, faces: NDArray[np.int32], shape: Shape) -> tuple[Polygon, ...]:
-    box = _box(points, shape)
+def _oval(sesamoid: Sesamoid, hand: PosedHand, view: View) -> Array:
+    """Return the outline of a sesamoid, (32, 2) in pixels."""
+    middle, along, across = _sesamoid_frame(sesamoid, hand)
+    angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)[:, None]
+    points = middle + sesamoid.long * np.cos(angle) * along + sesamoid.wide * np.sin(angle) * across
+    return view(points)[:, :2]
+
+
+def _outline(points: Array, faces: NDArray[np.int32], shape: Shape, ovals: Sequence[Array] = ()) -> tuple[Polygon, ...]:
+    box = _box(np.concatenate([points[:, :2], *ovals]), shape)
     if box is None:
         return ()
     x0, y0, x1, y1 = box
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
     add_silhouette(mask, points, faces, x0, y0)
+    for oval in ovals:
+        cv2.fillPoly(mask, [np.round(oval - (x0, y0)).astype(np.int32)], 1)
     # A closed surface has no pinholes or hairs; those of one pixel come from the sampling.
     mask = np.asarray(cv2.medianBlur(mask, 3), np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))

@@ -22,71 +22,81 @@ class PhantomRanges:
     """Share of people who still grow."""
     child_age: Range = (3.2, 16.0)
     """Their skeletal age, years."""
-    slenderness: Range = (0.88, 1.12)
+    slenderness: Range = (0.92, 1.08)
     """Width of all long bones, factor."""
-    ray_length: Range = (0.96, 1.04)
+    ray_length: Range = (0.99, 1.01)
     """Length of a whole ray, factor."""
-    bone_length: Range = (0.97, 1.03)
-    """Length of one bone of a ray, factor."""
-    bone_width: Range = (0.95, 1.05)
+    metacarpal_length: Range = (0.975, 1.025)
+    """Length of a metacarpal, factor."""
+    proximal_length: Range = (0.95, 1.05)
+    """Length of a proximal phalanx, factor."""
+    middle_length: Range = (0.93, 1.07)
+    """Length of a middle phalanx, factor."""
+    distal_length: Range = (0.9, 1.1)
+    """Length of a distal phalanx, factor."""
+    short_little_share: float = 0.22
+    """Share of people whose middle phalanx of the little finger is short (brachymesophalangia)."""
+    short_little: Range = (0.6, 0.9)
+    """Length of that, factor."""
+    joint_space: Range = (-0.25, 0.25)
+    """Space of a joint of a ray besides its mean, millimetres."""
+    bone_width: Range = (0.96, 1.04)
     """Width of one bone of a ray, factor."""
-    phalanx_scale: Range = (0.98, 1.14)
+    phalanx_scale: Range = (0.95, 1.05)
     """Size of all phalanges against metacarpals, factor."""
-    base_width: Range = (0.9, 1.12)
+    base_width: Range = (0.94, 1.06)
     """Width of the proximal end of a long bone, factor."""
-    finger_base_width: Range = (0.95, 1.3)
-    """The same of the metacarpals of the four fingers, whose bases lie side by side and may cover one another."""
-    shaft_width: Range = (0.86, 1.12)
+    shaft_width: Range = (0.92, 1.08)
     """Width of the waist of a long bone, factor."""
-    head_width: Range = (0.9, 1.12)
+    head_width: Range = (0.94, 1.06)
     """Width of the distal end of a long bone, factor."""
-    tuft_width: Range = (0.8, 1.25)
+    tuft_width: Range = (0.85, 1.15)
     """Width of the tuft of a distal phalanx, factor."""
-    wrist_warp: Range = (0.2, 1.1)
+    wrist_warp: Range = (0.4, 1.5)
     """Amplitude of a smooth warp that all carpal bones share, so that they still fit each other, millimetres."""
-    carpus_scale: Range = (0.84, 1.04)
+    carpus_scale: Range = (0.92, 1.08)
     """Size of all carpal bones against the other bones, factor."""
-    carpal_scale: Range = (0.9, 1.11)
-    """Size of one carpal bone along each axis, factor."""
-    carpal_shift: Range = (-0.8, 0.8)
-    """Shift of a carpal bone along each axis before the joint spaces are set, millimetres."""
-    pisiform_shift: Range = (-2.8, 2.8)
+    carpal_size: Range = (0.97, 1.03)
+    """Size of one carpal bone, factor."""
+    carpal_scale: Range = (0.96, 1.04)
+    """The same along one axis."""
+    carpal_shift: Range = (-0.4, 0.4)
+    """Shift of a carpal bone along each axis, millimetres."""
+    ray_shift: Range = (-0.4, 0.4)
+    """Shift of a ray's base along each axis in the image plane, millimetres."""
+    pisiform_shift: Range = (-2.4, 2.4)
     """Shift of the pisiform besides, across and along the hand, millimetres; it slides on the triquetrum."""
-    pisiform_scale: Range = (0.95, 1.1)
+    pisiform_scale: Range = (0.9, 1.1)
     """Size of the pisiform besides, factor."""
-    carpal_bumps: Range = (0.2, 0.8)
+    carpal_bumps: Range = (0.15, 0.5)
     """Amplitude of broad hills and dells of a carpal bone, millimetres."""
     carpal_ripples: Range = (0.05, 0.3)
     """Amplitude of its hills and dells of half that breadth, millimetres."""
     carpal_wedge: Range = (0.0, 0.4)
     """How much less deep along the beam, and dimmer, a carpal bone is on one side, and deeper on the other, share."""
-    carpal_turn: Range = (-8.0, 8.0)
+    carpal_turn: Range = (-3.0, 3.0)
     """Turn of a carpal bone about each axis, degrees."""
     bumps: Range = (0.1, 0.35)
     """Amplitude of smooth hills and dells on a long bone's surface, millimetres."""
-    carpal_fit: Range = (0.3, 1.0)
-    """How far carpal bones and metacarpal bases grow towards each other, share of the way."""
-    carpal_gap: Range = (0.0, 0.9)
-    """Joint space between carpal bones, millimetres."""
-    radiocarpal_gap: Range = (0.9, 2.1)
-    """Joint space between the radius and scaphoid or lunate, millimetres."""
-    ulnar_variance: Range = (-4.0, 3.0)
+    radiocarpal_gap: Range = (-2.1, -0.9)
+    """Between the radius and scaphoid or lunate in the image, millimetres; negative: its rim covers them."""
+    ulnar_variance: Range = (-6.0, -1.0)
     """Height of the ulna's head relative to the radius' ulnar corner, millimetres."""
-    radioulnar_gap: Range = (0.2, 2.3)
+    radioulnar_gap: Range = (-2.1, 0.0)
     """Joint space between the radius and the head of the ulna, millimetres."""
-    radius_width: Range = (0.92, 1.1)
+    radius_width: Range = (0.9, 1.1)
     """Width of the radius, factor."""
-    ulna_width: Range = (0.88, 1.12)
+    ulna_width: Range = (0.89, 1.16)
     """Width of the ulna, factor."""
     radius_wedge: Range = (0.0, 0.75)
     """How much less deep along the beam the end of the radius is at its styloid, which is dimmer therefore, share."""
     ulna_wedge: Range = (0.0, 0.6)
     """The same of the ulna."""
-    inclination: Range = (18.0, 26.0)
+    inclination: Range = (17.5, 25.5)
     """Radial inclination: slope of the radius' joint surface, degrees."""
-    radial_styloid: Range = (-1.2, 2.2)
+    radial_styloid: Range = (0.2, 3.6)
     """Length of the radius' styloid over the usual one, millimetres."""
-    ulnar_styloid: Range = (1.5, 7.0)
+    ulnar_styloid: Range = (0.0, 4.2)
     """Length of the ulna's styloid, millimetres."""
     bowing: Range = (-4.0, 4.0)
     """How far the forearm's bones bow towards the ulna in the middle, millimetres."""
@@ -96,8 +106,10 @@ class PhantomRanges:
     """Attenuation of trabecular bone, factor."""
     trabecular_contrast: Range = (0.4, 2.4)
     """Visibility of trabeculae, factor."""
-    thumb_sesamoids_share: float = 0.85
+    thumb_sesamoids_share: float = 0.97
     """Share of each of the two sesamoids at the thumb's metacarpophalangeal joint."""
+    labelled_sesamoids_share: float = 0.92
+    """Share of hands whose label of the first metacarpal includes these."""
     finger_sesamoids_share: float = 0.35
     """Share of a sesamoid at that of the index and of the little finger."""
     # Subject: soft tissue.
@@ -115,28 +127,28 @@ class PhantomRanges:
     """Layer of fat under the skin, millimetres."""
 
     # Pose, degrees; positive deviation is towards the thumb.
-    usual_deviation: Range = (-12.0, 10.0)
-    bent_deviation: Range = (-33.0, 28.0)
+    usual_deviation: Range = (-12.0, 8.0)
+    bent_deviation: Range = (-54.0, -29.0)
     """Deviation of a bent wrist."""
-    bent_share: float = 0.35
+    bent_share: float = 0.5
     """Share of bent wrists."""
     spread: Range = (-8.0, 12.0)
     """Fan of the fingers about the middle finger."""
     finger_jitter: Range = (-3.0, 3.0)
     """Spread of one finger on its own."""
-    finger_flexion: Range = (0.0, 16.0)
+    finger_flexion: Range = (0.0, 8.0)
     """Flexion of the finger joints."""
-    curled_share: float = 0.08
+    curled_share: float = 0.0
     """Share of fingers that are curled."""
     curled_flexion: Range = (15.0, 50.0)
     """Flexion of the middle joint of a curled finger; its last joint bends up to as far."""
-    thumb_abduction: Range = (-20.0, 22.0)
+    thumb_abduction: Range = (-7.0, 17.0)
     """Thumb away from the index finger."""
     thumb_opposition: Range = (-20.0, 25.0)
     """Turn of the thumb about its own axis."""
     thumb_flexion: Range = (-6.0, 30.0)
     """Flexion of the thumb's two hinge joints."""
-    tilt: Range = (-10.0, 10.0)
+    tilt: Range = (-6.0, 6.0)
     """Turn of the whole hand about each axis in the image plane."""
     turn: Range = (-14.0, 14.0)
     """Turn of the whole hand in the image plane."""

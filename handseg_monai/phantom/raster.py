@@ -109,3 +109,41 @@ def add_silhouette(
             left, right = _span(ax, ay, bx, by, cx, cy, row)
             for column in range(max(0, math.ceil(left)), min(width, math.ceil(right))):
                 out[row, column] = 1
+
+
+@numba.njit(cache=True, nogil=True)
+def depth_range(
+    low: NDArray[np.float32], high: NDArray[np.float32], vertices: NDArray[np.float64], faces: NDArray[np.int32]
+) -> None:
+    """Lower and raise the least and the greatest z of a mesh at each cell centre, in place.
+
+    Parameters
+    ----------
+    low, high
+        (H, W) float32, millimetres; infinite where nothing lies yet.
+    vertices, faces
+        As for :func:`add_thickness`.
+    """
+    height, width = low.shape
+    for f in range(faces.shape[0]):
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, az = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        bx, by, bz = vertices[j, 0], vertices[j, 1], vertices[j, 2]
+        cx, cy, cz = vertices[k, 0], vertices[k, 1], vertices[k, 2]
+        first, last = max(0, math.ceil(min(ay, by, cy))), min(height, math.ceil(max(ay, by, cy)))
+        if first >= last:
+            continue
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if area == 0.0:
+            continue
+        zx = ((bz - az) * (cy - ay) - (by - ay) * (cz - az)) / area
+        zy = ((bx - ax) * (cz - az) - (bz - az) * (cx - ax)) / area
+        least, most = min(az, bz, cz), max(az, bz, cz)
+        for row in range(first, last):
+            left, right = _span(ax, ay, bx, by, cx, cy, row)
+            if left > right:
+                continue
+            for column in range(max(0, math.ceil(left)), min(width, math.ceil(right))):
+                z = min(max(az + zx * (column - ax) + zy * (row - ay), least), most)
+                low[row, column] = min(low[row, column], z)
+                high[row, column] = max(high[row, column], z)

@@ -9,17 +9,12 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
-from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, reshaped, rotation, with_forearm
-from handseg_monai.phantom.carpus import CARPOMETACARPAL, INTERCARPAL, KEPT_APART, settle
-from handseg_monai.phantom.facets import grown
-from handseg_monai.phantom.forearm import ForearmShape, levelled
+from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, rotation, with_forearm
+from handseg_monai.phantom.forearm import ForearmShape
 from handseg_monai.phantom.growth import SESAMOIDS_APPEAR, Bone, draw_growth, size_at
-from handseg_monai.phantom.mesh import Array, Mesh, vertex_normals
+from handseg_monai.phantom.mesh import Array, Mesh
+from handseg_monai.phantom.proportions import LONG_BONES
 from handseg_monai.phantom.ranges import PhantomRanges, Range
-
-_BASE = (6.0, 15.0)
-"""Distance from its proximal end (mm) up to which a metacarpal takes part in fitting the joints, wholly and at all."""
-_FINGER_METACARPALS = {ray[0] for ray in RAYS[1:]}
 
 
 @dataclass(frozen=True)
@@ -44,6 +39,8 @@ class Sesamoid:
         Place from the metacarpal's distal end: along it, and to the right of its direction.
     long, wide
         Half length along the metacarpal, and half width.
+    labelled
+        Whether the label of the metacarpal includes it.
     """
 
     metacarpal: int
@@ -51,6 +48,7 @@ class Sesamoid:
     across: float
     long: float
     wide: float
+    labelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,6 @@ class Subject:
         Skeletal age of a child in years; None of an adult.
     scale
         Size of the hand, factor; already applied to the bones.
-    radiocarpal_gap, carpal_gap
-        Joint space between radius and carpus, and between carpal bones, millimetres.
     density, texture
         Attenuation of trabecular bone and visibility of trabeculae, factors.
     flesh
@@ -81,8 +77,6 @@ class Subject:
     bones: tuple[Bone, ...]
     age: float | None
     scale: float
-    radiocarpal_gap: float
-    carpal_gap: float
     density: float
     texture: float
     flesh: Flesh
@@ -111,16 +105,7 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     slender, phalanges = draw(rng, ranges.slenderness), draw(rng, ranges.phalanx_scale)
     for ray in RAYS:
         _reshape_ray(rng, ranges, ray, slender, phalanges, vertices, anchors, ends)
-    warp = _warp(rng, draw(rng, ranges.wrist_warp))
-    carpus, centre = draw(rng, ranges.carpus_scale), vertices[INDEX["Capitate"]].mean(axis=0)
-    for bone in CARPALS:
-        vertices[bone] = vertices[bone] + warp(vertices[bone])
-        middle = vertices[bone].mean(axis=0)
-        turn = np.linalg.multi_dot([rotation(axis, draw(rng, ranges.carpal_turn)) for axis in np.eye(3)])
-        size = carpus * np.array([draw(rng, ranges.carpal_scale) for _ in range(3)])
-        shift = np.array([draw(rng, ranges.carpal_shift) for _ in range(3)])
-        place = centre + carpus * (middle - centre) + shift
-        vertices[bone] = ((vertices[bone] - middle) * size) @ turn.T + place
+    _reshape_carpus(rng, ranges, vertices, anchors, ends)
     for bone in range(NUM_BONES):
         if bone in CARPALS:
             relief = _bumps(rng, vertices[bone], draw(rng, ranges.carpal_bumps))
@@ -130,30 +115,17 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
             relief = _bumps(rng, vertices[bone], height)
         vertices[bone] = vertices[bone] + relief[:, None] * base.normals[bone]
     # Streams of their own: what is drawn after them stays as it was.
-    fitting, growing, sliding, shaping = rng.spawn(4)
+    growing, shaping = rng.spawn(2)
     for bone in CARPALS:
         vertices[bone] = _wedged(shaping, vertices[bone], draw(shaping, ranges.carpal_wedge))
-    inclination = draw(rng, ranges.inclination)
-    rest = INDEX["Scaphoid"], INDEX["Lunate"]
-    for bone, rise in zip(rest, levelled((vertices[rest[0]], vertices[rest[1]]), inclination), strict=True):
-        vertices[bone] = vertices[bone] + np.array([0.0, rise, 0.0])
-    gap = draw(rng, ranges.carpal_gap)
-    pisiform = INDEX["Pisiform"]
-    vertices[pisiform] = vertices[pisiform] + [*(draw(sliding, ranges.pisiform_shift) for _ in range(2)), 0.0]
-    middle = vertices[pisiform].mean(axis=0)
-    vertices[pisiform] = middle + draw(sliding, ranges.pisiform_scale) * (vertices[pisiform] - middle)
-    _close_joints(base, vertices, anchors, ends, gap)
-    fit = draw(fitting, ranges.carpal_fit)
-    _fit_joints(base, vertices, anchors, ends, fit, gap)
-    radiocarpal = draw(rng, ranges.radiocarpal_gap)
     meshes = [Mesh(points, mesh.faces) for points, mesh in zip(vertices, base.meshes, strict=True)]
     shape = ForearmShape(
-        gap=radiocarpal,
+        gap=draw(rng, ranges.radiocarpal_gap),
         variance=draw(rng, ranges.ulnar_variance),
         radioulnar=draw(rng, ranges.radioulnar_gap),
         radius_width=draw(rng, ranges.radius_width),
         ulna_width=draw(rng, ranges.ulna_width),
-        inclination=inclination,
+        inclination=draw(rng, ranges.inclination),
         radial_styloid=draw(rng, ranges.radial_styloid),
         ulnar_styloid=draw(rng, ranges.ulnar_styloid),
         bowing=draw(rng, ranges.bowing),
@@ -161,7 +133,6 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         ulna_wedge=draw(shaping, ranges.ulna_wedge),
     )
     anatomy = with_forearm(meshes, anchors, ends, base.flexion, shape, softeners=base.softeners)
-    anatomy = _fit_radius(anatomy, fit, radiocarpal)
     cortex = draw(rng, ranges.cortex)
     walls = [cortex * _cortex(anatomy, bone)[:, None] * anatomy.normals[bone] for bone in range(NUM_BONES)]
     scale = draw(rng, ranges.hand_scale)
@@ -197,31 +168,43 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
         tuple(bones),
         age if child else None,
         scale,
-        radiocarpal * scale,
-        gap * scale,
         draw(rng, ranges.trabecular_density),
         draw(rng, ranges.trabecular_contrast),
         flesh,
-        _sesamoids(rng, ranges, scale) if not child or age >= SESAMOIDS_APPEAR else (),
+        _sesamoids(rng, ranges, grown, scale) if not child or age >= SESAMOIDS_APPEAR else (),
     )
 
 
-def _sesamoids(rng: np.random.Generator, ranges: PhantomRanges, scale: float) -> tuple[Sesamoid, ...]:
-    """Draw two at the thumb's metacarpophalangeal joint, and one each at those of index and little finger."""
+def _sesamoids(rng: np.random.Generator, ranges: PhantomRanges, anatomy: Anatomy, scale: float) -> tuple[Sesamoid, ...]:
+    """Draw two at the thumb's metacarpophalangeal joint, and one each at those of index and little finger.
+
+    Those of the thumb stand out beside the metacarpal's head.
+    """
     found = []
-    for ray, across, share in (
-        (RAYS[0], -4.0, ranges.thumb_sesamoids_share),
-        (RAYS[0], 3.5, ranges.thumb_sesamoids_share),
-        (RAYS[1], -4.5, ranges.finger_sesamoids_share),
-        (RAYS[4], 4.0, ranges.finger_sesamoids_share),
+    (naming,) = rng.spawn(1)
+    labelled = naming.random() < ranges.labelled_sesamoids_share
+    for ray, side, out, along, size, share in (
+        (RAYS[0], -1, (-0.9, -0.1), (-6.5, -2.5), 1.0, ranges.thumb_sesamoids_share),
+        (RAYS[0], 1, (0.0, 0.85), (-6.5, -2.5), 1.2, ranges.thumb_sesamoids_share),
+        (RAYS[1], -1, (-2.0, -0.5), (-3.5, 0.5), 0.9, ranges.finger_sesamoids_share),
+        (RAYS[4], 1, (-2.0, -0.5), (-3.5, 0.5), 0.9, ranges.finger_sesamoids_share),
     ):
         present = rng.random() < share
-        long, wide, along, off = scale * rng.uniform((1.5, 1.2, -3.5, -1.5), (3.0, 2.2, 0.5, 1.5))
+        wide, stretch = scale * size * float(rng.uniform(1.6, 2.5)), float(rng.uniform(1.0, 1.5))
+        place, reach = scale * float(rng.uniform(*along)), float(rng.uniform(*out))
         if present:
-            found.append(
-                Sesamoid(ray[0], float(along), scale * across + float(off), float(max(long, wide)), float(wide))
-            )
+            across = side * (_half_head(anatomy, ray[0]) + reach * wide)
+            found.append(Sesamoid(ray[0], place, across, wide * stretch, wide, ray is RAYS[0] and labelled))
     return tuple(found)
+
+
+def _half_head(anatomy: Anatomy, bone: int) -> float:
+    """Return half the width of a metacarpal's head in the image plane, millimetres."""
+    axis = anatomy.ends[bone] - anatomy.anchors[bone]
+    offset = (anatomy.meshes[bone].vertices - anatomy.anchors[bone]) @ np.stack([axis, [axis[1], -axis[0], 0.0]]).T
+    length = float(np.linalg.norm(axis))
+    head = offset[:, 0] > 0.8 * length**2
+    return 0.5 * float(np.ptp(offset[head, 1])) / float(np.hypot(axis[0], axis[1]))
 
 
 def _reshape_ray(
@@ -235,27 +218,78 @@ def _reshape_ray(
     ends: Array,
 ) -> None:
     whole = draw(rng, ranges.ray_length)
+    short = rng.random() < ranges.short_little_share
+    shortening = draw(rng, ranges.short_little)
     moved = np.zeros(3)
     for bone in ray:
-        size = 1.0 if BONES[bone].group is Group.METACARPAL else phalanges
-        length = size * whole * draw(rng, ranges.bone_length)
+        mean, group = LONG_BONES[BONES[bone].name], BONES[bone].group
+        size = 1.0 if group is Group.METACARPAL else phalanges
+        varied = Group.PROXIMAL_PHALANX if ray is RAYS[0] and group is Group.METACARPAL else group
+        length = mean.length * size * whole * draw(rng, _LENGTHS[varied](ranges))
+        if short and BONES[bone].name == "finger-17":
+            length *= shortening
         width = size * slender * draw(rng, ranges.bone_width)
-        head = ranges.tuft_width if BONES[bone].group is Group.DISTAL_PHALANX else ranges.head_width
-        base = ranges.finger_base_width if bone in _FINGER_METACARPALS else ranges.base_width
-        ends_and_waist = [draw(rng, bounds) for bounds in (base, ranges.shaft_width, head)]
+        head = ranges.tuft_width if group is Group.DISTAL_PHALANX else ranges.head_width
+        ends_and_waist = [
+            factor * draw(rng, bounds)
+            for factor, bounds in (
+                (mean.base, ranges.base_width),
+                (mean.waist, ranges.shaft_width),
+                (mean.head, head),
+            )
+        ]
         axis = ends[bone] - anchors[bone]
         axis /= np.linalg.norm(axis)
+        moved = moved + (mean.gap + draw(rng, ranges.joint_space)) * axis
         stretch = width * np.eye(3) + (length - width) * np.outer(axis, axis)
         pivot = anchors[bone].copy()
         offset = vertices[bone] - pivot
         along = offset @ axis
         share = np.clip(along / np.linalg.norm(ends[bone] - pivot), 0, 1)
-        broad = PchipInterpolator([-0.01, 0.12, 0.3, 0.65, 0.88, 1.01], np.repeat(ends_and_waist, 2))(share)
+        broad = PchipInterpolator([-0.01, 0.16, 0.33, 0.7, 0.87, 1.01], np.repeat(ends_and_waist, 2))(share)
         core = along[:, None] * axis
-        vertices[bone] = (core + broad[:, None] * (offset - core)) @ stretch.T + pivot + moved
+        # A bone that is broader in the image is not as much deeper.
+        broadened = (offset - core) * np.stack([broad, broad, np.sqrt(broad)], axis=1)
+        vertices[bone] = (core + broadened) @ stretch.T + pivot + moved
         anchors[bone] = pivot + moved
         end = stretch @ (ends[bone] - pivot) + pivot + moved
         moved, ends[bone] = end - ends[bone], end
+
+
+_LENGTHS: dict[Group, Callable[[PhantomRanges], Range]] = {
+    Group.METACARPAL: lambda ranges: ranges.metacarpal_length,
+    Group.PROXIMAL_PHALANX: lambda ranges: ranges.proximal_length,
+    Group.MIDDLE_PHALANX: lambda ranges: ranges.middle_length,
+    Group.DISTAL_PHALANX: lambda ranges: ranges.distal_length,
+}
+
+
+def _reshape_carpus(
+    rng: np.random.Generator, ranges: PhantomRanges, vertices: list[Array], anchors: Array, ends: Array
+) -> None:
+    """Vary the carpal bones, in place; the rays follow the warp and the size of the carpus that they stand on."""
+    warp = _warp(rng, draw(rng, ranges.wrist_warp))
+    carpus, centre = draw(rng, ranges.carpus_scale), vertices[INDEX["Capitate"]].mean(axis=0)
+    for bone in CARPALS:
+        vertices[bone] = vertices[bone] + warp(vertices[bone])
+        middle = vertices[bone].mean(axis=0)
+        turn = np.linalg.multi_dot([rotation(axis, draw(rng, ranges.carpal_turn)) for axis in np.eye(3)])
+        size = carpus * draw(rng, ranges.carpal_size) * np.array([draw(rng, ranges.carpal_scale) for _ in range(3)])
+        shift = np.array([draw(rng, ranges.carpal_shift) for _ in range(3)])
+        if bone == INDEX["Pisiform"]:
+            shift[:2] += [draw(rng, ranges.pisiform_shift) for _ in range(2)]
+            size *= draw(rng, ranges.pisiform_scale)
+        place = centre + carpus * (middle - centre) + shift
+        vertices[bone] = ((vertices[bone] - middle) * size) @ turn.T + place
+        anchors[bone] = ends[bone] = place
+    for ray in RAYS:
+        base = anchors[ray[0]]
+        shift = warp(base[None])[0] + (carpus - 1.0) * (base - centre)
+        shift[:2] += [draw(rng, ranges.ray_shift) for _ in range(2)]
+        for bone in ray:
+            vertices[bone] = vertices[bone] + shift
+            anchors[bone] += shift
+            ends[bone] += shift
 
 
 def _wedged(rng: np.random.Generator, points: Array, wedge: float) -> Array:
@@ -283,56 +317,6 @@ def _bumps(rng: np.random.Generator, points: Array, height: float, pitch: float 
     waves = rng.normal(size=(4, 3)) * (2.2 / extent)
     phases, weights = rng.uniform(0, 2 * np.pi, 4), rng.normal(size=4)
     return height * (np.sin(points @ waves.T + phases) @ weights) / 2.0
-
-
-def _close_joints(base: Anatomy, vertices: list[Array], anchors: Array, ends: Array, gap: float) -> None:
-    """Bring carpals and metacarpals to their joint spaces, in place; the capitate stays, rays follow."""
-    roots = [ray[0] for ray in RAYS]
-    capitate = INDEX["Capitate"]
-    free = [bone for bone in (*CARPALS, *roots) if bone != capitate]
-    body = [0] * NUM_BONES
-    for number, bone in enumerate(free, 1):
-        body[bone] = number
-    normals: list[Array] = [
-        vertex_normals(vertices[bone], base.meshes[bone].faces) if body[bone] or bone == capitate else np.zeros((0, 3))
-        for bone in range(NUM_BONES)
-    ]
-    pairs = INTERCARPAL + CARPOMETACARPAL
-    # The base of the thumb needs room to turn; the other carpometacarpal joints are tight.
-    gaps = [gap * (1.2 if roots[0] in pair else 0.6 if pair in CARPOMETACARPAL else 0.85) for pair in pairs]
-    shifts = settle(vertices, normals, body, pairs, gaps, KEPT_APART, least=0.3, rounds=70)
-    for bone in CARPALS:
-        vertices[bone] = vertices[bone] + shifts[body[bone]]
-        anchors[bone] += shifts[body[bone]]
-        ends[bone] += shifts[body[bone]]
-    for ray in RAYS:
-        for bone in ray:
-            vertices[bone] = vertices[bone] + shifts[body[ray[0]]]
-            anchors[bone] += shifts[body[ray[0]]]
-            ends[bone] += shifts[body[ray[0]]]
-
-
-def _fit_joints(base: Anatomy, vertices: list[Array], anchors: Array, ends: Array, share: float, gap: float) -> None:
-    """Grow carpals and the bases of the four fingers' metacarpals towards each other, in place."""
-    weights = {bone: np.full(len(vertices[bone]), share) for bone in CARPALS if bone != INDEX["Pisiform"]}
-    for ray in RAYS[1:]:
-        axis = ends[ray[0]] - anchors[ray[0]]
-        along = (vertices[ray[0]] - anchors[ray[0]]) @ axis / np.linalg.norm(axis)
-        weights[ray[0]] = 0.7 * share * np.clip((_BASE[1] - along) / (_BASE[1] - _BASE[0]), 0, 1)
-    points = {bone: vertices[bone] for bone in weights}
-    for bone, fitting in grown(
-        points, [mesh.faces for mesh in base.meshes], base.softeners, weights, max(gap, 0.3)
-    ).items():
-        vertices[bone] = fitting
-
-
-def _fit_radius(anatomy: Anatomy, share: float, gap: float) -> Anatomy:
-    """Return an anatomy whose radius, scaphoid and lunate have grown towards each other."""
-    used = RADIUS, INDEX["Scaphoid"], INDEX["Lunate"]
-    points = {bone: anatomy.meshes[bone].vertices for bone in used}
-    # The shaft has no part in it.
-    weights = {bone: share * (own[:, 1] > points[RADIUS][:, 1].max() - 22.0) for bone, own in points.items()}
-    return reshaped(anatomy, grown(points, [mesh.faces for mesh in anatomy.meshes], anatomy.softeners, weights, gap))
 
 
 def _cortex(anatomy: Anatomy, bone: int) -> Array:

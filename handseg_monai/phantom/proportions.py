@@ -1,0 +1,46 @@
+"""Mean proportions of adults' long bones, as factors of the MyoHand's meshes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Proportions(NamedTuple):
+    """Of one long bone.
+
+    Attributes
+    ----------
+    length, base, waist, head
+        Length along the bone's axis, and widths of its proximal end, waist and distal end, factors.
+    gap
+        Widening of the joint at its proximal end, millimetres.
+    """
+
+    length: float = 1.0
+    base: float = 1.0
+    waist: float = 1.0
+    head: float = 1.0
+    gap: float = 0.0
+
+
+LONG_BONES: dict[str, Proportions] = {
+    "finger-1": Proportions(1.188, 1.686, 1.461, 1.729, -0.25),
+    "finger-2": Proportions(1.075, 1.419, 1.311, 1.318, -0.76),
+    "finger-3": Proportions(1.0, 0.868, 1.14, 1.15, 0.0),
+    "finger-4": Proportions(1.081, 1.326, 1.254, 1.354, -0.51),
+    "finger-5": Proportions(0.966, 1.37, 1.103, 1.204, -0.31),
+    "finger-6": Proportions(1.029, 1.246, 0.998, 1.142, -0.42),
+    "finger-7": Proportions(1.038, 1.087, 1.053, 1.229, 0.0),
+    "finger-8": Proportions(1.074, 1.079, 1.293, 1.222, -0.03),
+    "finger-9": Proportions(0.968, 1.333, 1.181, 1.315, 0.16),
+    "finger-10": Proportions(1.097, 1.18, 1.006, 1.196, -1.32),
+    "finger-11": Proportions(1.0, 1.064, 1.053, 1.263, 0.0),
+    "finger-12": Proportions(1.102, 0.964, 1.35, 1.436, 0.0),
+    "finger-13": Proportions(1.074, 1.354, 1.2, 1.333, -0.44),
+    "finger-14": Proportions(1.138, 1.231, 1.019, 1.198, -1.42),
+    "finger-15": Proportions(0.943, 1.137, 1.022, 1.161, 0.0),
+    "finger-16": Proportions(1.127, 1.327, 1.055, 1.238, -0.6),
+    "finger-17": Proportions(0.932, 1.559, 1.045, 1.219, -0.02),
+    "finger-18": Proportions(1.002, 1.345, 1.037, 1.177, -1.29),
+    "finger-19": Proportions(0.961, 1.082, 1.096, 1.167, 0.0),
+}
