@@ -431,9 +431,7 @@ class TestDropCovered:
         kept = drop_covered(self.PLANES, 0.5)
         np.testing.assert_array_equal(self.PLANES, before)
         assert kept.dtype == np.int32
-        # And without a scaphoid there is no pisiform yet.
-        gone = 1 << INDEX["Scaphoid"] | 1 << INDEX["Pisiform"]
-        np.testing.assert_array_equal(kept, before & np.int32(~gone))
+        np.testing.assert_array_equal(kept, before & np.int32(~(1 << INDEX["Scaphoid"])))
 
     def test_a_covered_piece_goes_and_the_one_beside_stays(self) -> None:
         """A child's scaphoid that is a dot, and a larger blob of it over the capitate."""
@@ -454,20 +452,33 @@ class TestDropCovered:
         assert (after >> INDEX["Trapezium"] & 1).sum() == 100
         assert (after >> INDEX["Trapezoid"] & 1).any() == kept
 
-    @pytest.mark.parametrize(("scaphoid", "kept"), [(0, False), (7, False), (8, True)])
-    def test_no_pisiform_before_the_scaphoid_has_grown(self, scaphoid: int, kept: bool) -> None:
-        """Ten columns of capitate beside some of scaphoid; the pisiform lies over the triquetrum by two thirds."""
-        planes = np.zeros((50, 50), np.int32)
-        planes[2:22, 2:12] |= 1 << INDEX["Capitate"]
-        planes[2:12, 20 : 20 + scaphoid] |= 1 << INDEX["Scaphoid"]
-        planes[30:40, 10:20] |= 1 << INDEX["Triquetrum"]
-        planes[30:36, 16:22] |= 1 << INDEX["Pisiform"]
+    @staticmethod
+    def wrist(early: float, late: float, names: tuple[str, ...] = ()) -> np.ndarray:
+        """A third metacarpal of 200 pixels and carpal bones apart, with these shares of an adult's areas."""
+        planes = np.zeros((640, 700), np.int32)
+        planes[20:220, 300:330] |= 1 << INDEX["finger-11"]
+        adult = {"Capitate": 0.079, "Hamate": 0.057, "Scaphoid": 0.057, "Lunate": 0.042, "Triquetrum": 0.037}
+        for place, (name, area) in enumerate((adult | {"Trapezium": 0.049, "Trapezoid": 0.031}).items()):
+            if name not in names:
+                side = round((area * (early if place < 2 else late)) ** 0.5 * 200)
+                x, y = 20 + 160 * (place % 4), 260 + 160 * (place // 4)
+                planes[y : y + side, x : x + side] |= 1 << INDEX[name]
+        planes[500:530, 500:530] |= 1 << INDEX["Pisiform"]
+        return planes
+
+    @pytest.mark.parametrize(
+        ("early", "late", "kept"), [(1.0, 1.0, True), (0.8, 0.5, True), (0.6, 0.4, False), (0.3, 0.1, False)]
+    )
+    def test_no_pisiform_before_the_other_carpal_bones_have_grown(self, early: float, late: float, kept: bool) -> None:
+        planes = self.wrist(early, late)
         after = drop_covered(planes, 0.5)
         assert (after >> INDEX["Pisiform"] & 1).any() == kept
         np.testing.assert_array_equal(after & np.int32(~(1 << INDEX["Pisiform"])), planes & ~(1 << INDEX["Pisiform"]))
-        beside = planes & ~np.int32(1 << INDEX["Pisiform"])
-        beside[30:36, 17:23] |= 1 << INDEX["Pisiform"]
-        np.testing.assert_array_equal(drop_covered(beside, 0.5), beside)
+
+    @pytest.mark.parametrize(("late", "kept"), [(0.8, True), (0.5, False)])
+    def test_where_the_metacarpal_is_cut_capitate_and_hamate_tell(self, late: float, kept: bool) -> None:
+        planes = np.ascontiguousarray(self.wrist(1.0, late)[100:])
+        assert (drop_covered(planes, 0.5) >> INDEX["Pisiform"] & 1).any() == kept
 
     def test_a_speck_neither_excuses_a_bone_nor_becomes_it(self) -> None:
         for place in ((0, 39), (27, 3)):
@@ -475,17 +486,12 @@ class TestDropCovered:
             planes[place] |= 1 << INDEX["Scaphoid"]
             assert not (drop_covered(planes, 0.5) >> INDEX["Scaphoid"] & 1).any()
 
-    def test_where_the_scaphoid_is_not_seen_an_adult_keeps_the_pisiform(self) -> None:
-        planes = np.zeros((50, 50), np.int32)
-        planes[2:22, 2:12] |= 1 << INDEX["Capitate"]
-        planes[30:40, 10:20] |= 1 << INDEX["Triquetrum"]
-        planes[30:36, 16:22] |= 1 << INDEX["Pisiform"]
-        assert not (drop_covered(planes, 0.5) >> INDEX["Pisiform"] & 1).any()
-        adult, cut = planes.copy(), planes.copy()
-        adult[2:12, 30:40] |= 1 << INDEX["Trapezium"]
-        cut[0:3, 30:33] |= 1 << INDEX["Scaphoid"]
-        for kept in (adult, cut):
-            np.testing.assert_array_equal(drop_covered(kept, 0.5), kept)
+    def test_where_bones_are_not_seen_an_adult_keeps_the_pisiform(self) -> None:
+        planes = self.wrist(1.0, 1.0, ("Scaphoid", "Trapezium", "Lunate"))
+        np.testing.assert_array_equal(drop_covered(planes, 0.5), planes)
+        cut = self.wrist(0.6, 0.4)
+        cut[-3:, 100:200] |= 1 << INDEX["Scaphoid"]
+        assert (drop_covered(cut, 0.5) >> INDEX["Pisiform"] & 1).any(), "a bone that the border cuts tells nothing"
 
     def test_a_stray_piece_covers_nothing(self) -> None:
         """A lunate of its own place, and a blob of it over the scaphoid, smaller than it."""

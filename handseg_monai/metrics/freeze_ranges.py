@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from tqdm import tqdm
@@ -29,7 +30,7 @@ from handseg_monai.metrics.plausible_ranges import (
 )
 from handseg_monai.metrics.proportions import Proportions, proportions, view_of
 
-SUBJECTS, CHILDREN, SEED, SIZE = 150, 60, 2718, 512
+SUBJECTS, CHILDREN, SEED, SIZE = 150, 60, 2718, 1024
 """Adults, children of each age (two hands each), seed and size in pixels of the phantoms that the ranges come from."""
 USUAL = 99.5
 """Percentile of the distances that counts as the range: the most curled finger of all is no measure."""
@@ -257,21 +258,22 @@ def _pair_names(values: dict[Pair, float]) -> dict[str, float]:
 
 def main() -> None:
     """Render phantoms, freeze their ranges and write them."""
-    from handseg_monai.phantom import PRESETS, render_phantom
+    from handseg_monai.phantom import PRESETS, render_planes
+    from handseg_monai.phantom.view import Side
 
     frozen: list[PlausibleRanges] = []
     for age, years in AGES.items():
         ranges, subjects = PRESETS["standard"], SUBJECTS
         if years is not None:
             ranges, subjects = replace(ranges, child_share=1.0, child_age=years), CHILDREN
-        phantoms = [
-            render_phantom(SEED, number, side, ranges, SIZE)
+        hands = [
+            (*render_planes(SEED, number, side, ranges, SIZE), side == "left")
             for number in tqdm(range(subjects), desc=age, disable=None)
-            for side in ("left", "right")
+            for side in get_args(Side)
         ]
-        masks, spacing = [p.planes for p in phantoms], [p.spacing for p in phantoms]
-        frozen.append(freeze_ranges(masks, spacing, [p.side == "left" for p in phantoms], age, *frozen[-1:]))
-        print(f"{age}: {len(phantoms)} phantoms")
+        masks, spacing, left = zip(*hands, strict=True)
+        frozen.append(freeze_ranges(masks, spacing, left, age, *frozen[-1:]))
+        print(f"{age}: {len(hands)} phantoms")
     write_ranges(frozen)
     print(PATH)
 

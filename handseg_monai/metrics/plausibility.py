@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,17 +9,24 @@ from enum import StrEnum
 
 import numpy as np
 
-from handseg_monai.bones import BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS, Group
+from handseg_monai.bones import NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS
+from handseg_monai.metrics.bone_order import ACROSS, ALONG, RAYS
 from handseg_monai.metrics.hand_measures import FOREARM, FOREARM_END, LEAST_WHOLE, HandMeasures, measure_hand
-from handseg_monai.metrics.plausible_ranges import Placement, PlausibleRanges, load_ranges, measure_by_age
-from handseg_monai.metrics.proportions import Proportions, beyond, proportions, view_of
+from handseg_monai.metrics.plausible_ranges import (
+    Placement,
+    PlausibleRanges,
+    load_ranges,
+    measure_by_age,
+    unusual_proportions,
+)
+from handseg_monai.metrics.proportions import proportions
 
 LEAST_SCORE = 0.9
 """Score from which an image without a wrong finding is plausible."""
 
 # People vary more than phantoms: the frozen ranges are widened by WIDEN on each side, lengths by some millimetres
 # too. Credit falls from 1 at the widened limit to 0 where the second number is reached beyond it.
-WIDEN = 1.35
+WIDEN = 1.25
 _AREA_RUN_OUT = np.log(1.5)
 _GAP = 1.5, 2.5
 _DISPLACEMENT = 2.0, 2.0
@@ -114,56 +120,6 @@ def _credit(excess: float, run_out: float) -> float:
     return float(np.clip(1 - excess / run_out, 0, 1))
 
 
-def _rays() -> list[list[int]]:
-    """Of each ray the carpal bone that carries it, then its bones from metacarpal to distal phalanx."""
-    carriers = ("Trapezium", "Trapezoid", "Capitate", "Hamate", "Hamate")
-    return [
-        [INDEX[carrier], *sorted((b.index for b in BONES if b.ray == ray), reverse=True)]
-        for ray, carrier in enumerate(carriers, 1)
-    ]
-
-
-def _across() -> list[tuple[int, int]]:
-    """Pairs whose first bone lies on the thumb's side of the second."""
-    pairs = [
-        ("finger-1", "finger-6"),
-        ("finger-2", "finger-7"),
-        ("finger-3", "finger-7"),
-        ("Trapezium", "Trapezoid"),
-        ("Trapezoid", "Capitate"),
-        ("Capitate", "Hamate"),
-        ("Trapezium", "Hamate"),
-        ("Scaphoid", "Lunate"),
-        ("Lunate", "Triquetrum"),
-        ("Scaphoid", "Triquetrum"),
-        ("Scaphoid", "Pisiform"),
-        ("Radius", "Ulna"),
-    ]
-    found = [(INDEX[a], INDEX[b]) for a, b in pairs]
-    for group in (Group.METACARPAL, Group.PROXIMAL_PHALANX, Group.MIDDLE_PHALANX, Group.DISTAL_PHALANX):
-        row = [bone.index for bone in BONES if bone.group is group and bone.ray != 1]
-        found += itertools.pairwise(row)
-    return found
-
-
-_RAYS = _rays()
-_ACROSS = _across()
-_ALONG = [
-    (INDEX[a], INDEX[b])
-    for a, b in (
-        ("Radius", "Scaphoid"),
-        ("Radius", "Lunate"),
-        ("Ulna", "Triquetrum"),
-        ("Scaphoid", "Trapezium"),
-        ("Scaphoid", "Trapezoid"),
-        ("Lunate", "Capitate"),
-        ("Triquetrum", "Hamate"),
-        *((NAMES[ray[0]], NAMES[ray[1]]) for ray in _RAYS[1:]),
-    )
-]
-"""Pairs whose second bone lies further towards the fingertips."""
-
-
 def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> Plausibility:
     """Judge the masks of one image by what hands look like, without a truth.
 
@@ -185,10 +141,11 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
 
     A test has full credit within the range frozen over phantoms (:mod:`~handseg_monai.metrics.plausible_ranges`),
     widened by :data:`WIDEN`; from there credit falls linearly to 0. Less than full credit is a *doubtful* finding, none
-    a *wrong* one. Bones that the image's border cuts are exempt from presence, areas, places, neighbours and order
-    (radius and ulna only where their end is out of view); the area of radius and ulna is not judged. A hand whose
-    carpal bones are a young child's is judged by the ranges of that age, and bones that ossify late may be missing. The
-    score is the same for a left and a right hand and for any turn; whether all masks are mirrored can't be told.
+    a *wrong* one; of proportions the share beyond their ranges counts. Bones that the image's border cuts are exempt
+    from presence, areas, places, neighbours and order (radius and ulna only where their end is out of view); the area
+    of radius and ulna is not judged. A hand whose carpal bones are a young child's is judged by the ranges of that age,
+    and bones that ossify late may be missing. The score is the same for a left and a right hand and for any turn;
+    whether all masks are mirrored can't be told.
 
     Parameters
     ----------
@@ -216,7 +173,8 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
         raise ValueError(f"expected bit planes of shape (H, W), got {planes.shape}")
     if ranges is None:
         return judge_by_age(planes)[0]
-    return judge_hand(measure_hand(planes, ranges.area), ranges, proportions(planes))
+    hand = measure_hand(planes, ranges.area)
+    return judge_hand(hand, ranges, unusual_proportions(proportions(planes), ranges) if hand else ((), 0))
 
 
 def judge_by_age(planes: np.ndarray) -> tuple[Plausibility, HandMeasures | None, PlausibleRanges]:
@@ -228,9 +186,10 @@ def judge_by_age(planes: np.ndarray) -> tuple[Plausibility, HandMeasures | None,
         The judgement, by which measures and which ranges; no measures where there are too few bones.
     """
     best = None
-    figures = proportions(planes)
-    for hand, ranges in measure_by_age(planes):
-        judgement = judge_hand(hand, ranges, figures)
+    measured = measure_by_age(planes)
+    unusual = unusual_proportions(proportions(planes)) if measured else ((), 0)
+    for hand, ranges in measured:
+        judgement = judge_hand(hand, ranges, unusual)
         if best is None or (judgement.plausible, judgement.score) > (best[0].plausible, best[0].score):
             best = judgement, hand, ranges
         if judgement.score == 1.0:
@@ -239,7 +198,9 @@ def judge_by_age(planes: np.ndarray) -> tuple[Plausibility, HandMeasures | None,
     return best or (judge_hand(None, adult), None, adult)
 
 
-def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges, figures: Proportions | None = None) -> Plausibility:
+def judge_hand(
+    hand: HandMeasures | None, ranges: PlausibleRanges, unusual: tuple[Sequence[str], int] = ((), 0)
+) -> Plausibility:
     """Judge a hand that is measured already; see :func:`plausibility`.
 
     Parameters
@@ -248,8 +209,9 @@ def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges, figures: Prop
         Measures by the areas of ``ranges``, or None where there were too few bones to measure.
     ranges
         What to judge by.
-    figures
-        Proportions of the hand; None judges it without them.
+    unusual
+        Proportions beyond their ranges, and how many were looked at; see
+        :func:`~handseg_monai.metrics.plausible_ranges.unusual_proportions`.
     """
     if hand is None:
         text = f"fewer than {LEAST_WHOLE} bones of hand and wrist lie whole in the image"
@@ -264,15 +226,14 @@ def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges, figures: Prop
         "order": [*_order(hand, placement), *_order_in_rays(hand)],
         "overlaps": list(_overlaps(hand, ranges)),
     }
-    unusual, total = (
-        ([], 0) if figures is None else beyond(figures.of, ranges.proportions.get(view_of(figures.deviation), {}))
-    )
-    tests["proportions"] = list(_proportions(unusual, total))
+    tests["proportions"] = list(_proportions(*unusual))
     parts = {part: float(np.mean([t.credit for t in of_part])) if of_part else 1.0 for part, of_part in tests.items()}
     faults = [(test, part) for part, of_part in tests.items() for test in of_part if test.credit < 1 and test.text]
     # One bone astray upsets the tests of its neighbours: what most findings name comes first.
     named = Counter(k for test, _ in faults if test.credit == 0 for k in test.bones)
-    faults.sort(key=lambda fault: (fault[0].credit > 0, -float(np.mean([named[k] for k in fault[0].bones]))))
+    faults.sort(
+        key=lambda fault: (fault[0].credit > 0, -sum(named[k] for k in fault[0].bones) / max(len(fault[0].bones), 1))
+    )
     findings = tuple(
         Finding(
             part,
@@ -284,7 +245,7 @@ def judge_hand(hand: HandMeasures | None, ranges: PlausibleRanges, figures: Prop
         for test, part in faults
     )
     score = float(np.prod(list(parts.values())))
-    return Plausibility(score, parts, findings, ranges.age, len(unusual), total)
+    return Plausibility(score, parts, findings, ranges.age, len(unusual[0]), unusual[1])
 
 
 def _proportions(unusual: Sequence[str], figures: int) -> Iterator[_Test]:
@@ -362,8 +323,8 @@ def _neighbours(hand: HandMeasures, ranges: PlausibleRanges) -> Iterator[_Test]:
 def _order(hand: HandMeasures, placement: Placement) -> Iterator[_Test]:
     limit, run_out = _REVERSED
     for pairs, axis, words in (
-        (_ACROSS, placement.thumbward, "does not lie on the thumb's side of"),
-        (_ALONG, -placement.up, "does not lie on the forearm's side of"),
+        (ACROSS, placement.thumbward, "does not lie on the thumb's side of"),
+        (ALONG, -placement.up, "does not lie on the forearm's side of"),
     ):
         for a, b in pairs:
             if hand.placed[a] and hand.placed[b]:
@@ -372,7 +333,7 @@ def _order(hand: HandMeasures, placement: Placement) -> Iterator[_Test]:
 
 
 def _order_in_rays(hand: HandMeasures) -> Iterator[_Test]:
-    for ray in _RAYS:
+    for ray in RAYS:
         for a, b, c in zip(ray[:-2], ray[1:-1], ray[2:], strict=True):
             if hand.placed[[a, b, c]].all():
                 before, after = hand.centre[b] - hand.centre[a], hand.centre[c] - hand.centre[b]

@@ -75,7 +75,7 @@ def print_judgements(judgements: Mapping[str, Plausibility]) -> None:
     print(f"{sum(j.plausible for j in judgements.values())} of {len(judgements)} images plausible")
     unusual, figures = (sum(getattr(j, name) for j in judgements.values()) for name in ("unusual", "figures"))
     if figures:
-        print(f"{unusual} of {figures} proportions are unusual: {unusual / figures:.1%} (2 % by chance)")
+        print(f"{unusual} of {figures} proportions are unusual: {unusual / figures:.1%}")
 
 
 def write_judgements(judgements: Mapping[str, Plausibility], path: str | Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from handseg_monai.bones import INDEX, NAMES, NEIGHBOURS, NUM_BONES
+from handseg_monai.bones import BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, Group
 from handseg_monai.metrics.hand_measures import HandMeasures, measure_hand
+from handseg_monai.metrics.proportions import Proportions, beyond, view_of
 
 PATH = Path(__file__).with_suffix(".json")
 _YEARS = (10, 13), (8, 10), (6, 8), (4, 6)
@@ -28,6 +29,9 @@ logarithm of areas over the adult's. No adult phantom comes to it, nor most chil
 _EARLY = tuple(INDEX[name] for name in ("Capitate", "Hamate"))
 _LATE = tuple(INDEX[name] for name in ("Trapezium", "Trapezoid", "Scaphoid", "Lunate", "Triquetrum"))
 _LATE_NEEDED = 2
+_CARPAL_AREAS = [f"{bone.name} area" for bone in BONES if bone.group is Group.CARPAL]
+_GROWN = 0.8
+"""Mean area of carpal bones over that of adults' from which no hand is judged by a child's proportions."""
 
 Pair = tuple[int, int]
 
@@ -200,6 +204,25 @@ def measure_by_age(planes: np.ndarray) -> list[tuple[HandMeasures, PlausibleRang
             if measured is not None:
                 found.append((measured, ranges))
     return found
+
+
+def unusual_proportions(hand: Proportions, ranges: PlausibleRanges | None = None) -> tuple[list[str], int]:
+    """Return the proportions of a hand that lie beyond those of phantoms, and how many were looked at.
+
+    Parameters
+    ----------
+    hand
+        Its proportions.
+    ranges
+        If None those of adults, or, where the carpal bones are smaller than any adult's, of the age that suits best.
+    """
+    adult = load_ranges()
+    usual = adult.proportions["any"]
+    sizes = [hand.of[name] / np.mean(usual[name]) for name in _CARPAL_AREAS if name in hand.of]
+    young = bool(sizes) and float(np.mean(sizes)) < _GROWN
+    ages = [ranges] if ranges else list(ranges_by_age().values()) if young else [adult]
+    found = [beyond(hand.of, one.proportions.get(view_of(hand.deviation), {})) for one in ages]
+    return min(found, key=lambda of_age: len(of_age[0]) / max(of_age[1], 1))
 
 
 def _lag(hand: HandMeasures, adult: PlausibleRanges) -> float:

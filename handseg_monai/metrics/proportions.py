@@ -22,7 +22,8 @@ CANVAS = 1024
 STRAIGHT, BENT = 14.0, -26.0
 """Deviation (degrees, negative towards the ulna) up to which a wrist is straight, and from which it is bent."""
 SLACK = 0.01, 0.1
-"""How far a figure may lie beyond its range: this much, and this share of the range's width."""
+"""How far a figure may lie beyond its range: this much (an area 5 % of the range's middle), and this share of the
+range's width."""
 _LEAST = 30
 """Pixels of a bone that can be measured."""
 _CELLS = 20
@@ -33,7 +34,12 @@ _SLICE = 0.04
 _LONG = [bone for bone in BONES if bone.ray is not None]
 _CARPALS = [bone.index for bone in BONES if bone.group is Group.CARPAL]
 _UNIT, _CAPITATE = INDEX["finger-11"], INDEX["Capitate"]
-_THUMB, _LITTLE = INDEX["finger-3"], INDEX["finger-19"]
+_RADIUS, _ULNA = INDEX["Radius"], INDEX["Ulna"]
+_ACROSS = [
+    (INDEX[a], INDEX[b])
+    for a, b in (("finger-3", "finger-19"), ("finger-7", "finger-15"), ("Trapezium", "Hamate"), ("Radius", "Ulna"))
+]
+"""Pairs whose first bone lies on the thumb's side."""
 _PAIRS = sorted(NEIGHBOURS | OVERLAPS)
 
 
@@ -51,6 +57,17 @@ class _Bone:
     def along(self, axis: complex) -> np.ndarray:
         return np.asarray(((self.pixels - self.middle) * axis.conjugate()).real)
 
+    def tip_seen(self, wrist: complex, corner: complex, shape: tuple[float, float]) -> bool:
+        """Tell of a bone of the forearm whether it is longer than wide, and its end at the wrist off the border."""
+        along = self.along(self.axis)
+        if np.ptp(along) < 1.3 * np.ptp(self.along(1j * self.axis)):
+            return False
+        towards = self.axis if ((wrist - self.middle) * self.axis.conjugate()).real > 0 else -self.axis
+        height = self.along(towards)
+        end = self.pixels[height > height.max() - 0.1 * np.ptp(along)] + corner
+        sides = end.real, end.imag, shape[1] - 1 - end.real, shape[0] - 1 - end.imag
+        return min(float(side.min()) for side in sides) > BORDER
+
 
 @dataclass(frozen=True)
 class Proportions:
@@ -60,9 +77,10 @@ class Proportions:
     ----------
     of
         Figures by name, as ``finger-9 head width`` or ``Lunate|Capitate overlap``. Bones that are missing or cut by
-        the border have none; without the third metacarpal or the capitate there are none at all.
+        the border have none; without the whole third metacarpal and the whole capitate there are none at all.
     deviation
-        Of the wrist in degrees, negative towards the ulna; None where the forearm can't tell.
+        Of the wrist in degrees, negative towards the ulna; None where the forearm, or the side of the hand, can't be
+        told.
     """
 
     of: dict[str, float]
@@ -78,8 +96,9 @@ def proportions(planes: np.ndarray) -> Proportions:
         Bit planes, int32 (H, W), of a hand in PA view.
     """
     small, factor, corner = canvas(planes, CANVAS)
-    bones = _bones(small, corner, (planes.shape[0] * factor, planes.shape[1] * factor))
-    if _UNIT not in bones or _CAPITATE not in bones or not bones[_UNIT].whole:
+    shape = planes.shape[0] * factor, planes.shape[1] * factor
+    bones = _bones(small, corner, shape)
+    if not {_UNIT, _CAPITATE} <= bones.keys() or not bones[_UNIT].whole or not bones[_CAPITATE].whole:
         return Proportions({}, None)
     capitate = bones[_CAPITATE].middle
     figures: dict[str, float] = {}
@@ -88,20 +107,20 @@ def proportions(planes: np.ndarray) -> Proportions:
         bone = bones.get(described.index)
         if bone is not None and bone.whole:
             _add_long(figures, described.name, bone, capitate, length)
-    radial = -1j * distal
-    if _THUMB in bones and _LITTLE in bones:
-        thumbward = bones[_THUMB].middle - bones[_LITTLE].middle
-        radial *= 1.0 if (thumbward * radial.conjugate()).real > 0 else -1.0
+    radial = _radial(bones, distal)
     for k in _CARPALS:
         if k in bones and bones[k].whole:
             _add_carpal(figures, NAMES[k], bones[k], capitate, distal, radial, length)
+    seen = {k for k, bone in bones.items() if (bone.tip_seen(capitate, corner, shape) if FOREARM[k] else bone.whole)}
     for a, b in _PAIRS:
-        if a in bones and b in bones and bones[a].whole and bones[b].whole:
+        if a in seen and b in seen:
             figures[f"{NAMES[a]}|{NAMES[b]} overlap"] = _shared(small, a, b)
             distance = cKDTree(_xy(bones[a].edge)).query(_xy(bones[b].edge))[0].min()
             apart = float(distance) if figures[f"{NAMES[a]}|{NAMES[b]} overlap"] == 0 else 0.0
             figures[f"{NAMES[a]}|{NAMES[b]} gap"] = apart / length
-    deviation = _add_forearm(figures, bones, capitate, distal, radial, length)
+    if radial is None or not {_RADIUS, _ULNA} <= seen:
+        return Proportions(figures, None)
+    deviation = _add_forearm(figures, bones[_RADIUS], bones[_ULNA], capitate, distal, radial, length)
     return Proportions(figures, deviation)
 
 
@@ -118,10 +137,11 @@ def beyond(figures: Mapping[str, float], ranges: Mapping[str, tuple[float, float
     known = [name for name in figures if name in ranges]
     for name in known:
         low, high = ranges[name]
-        slack = SLACK[0] + SLACK[1] * (high - low)
+        least = 0.025 * (low + high) if name.endswith(" area") else SLACK[0]
+        slack = least + SLACK[1] * (high - low)
         off = max(low - figures[name], figures[name] - high)
         if off > slack:
-            excess[name] = off / (high - low + SLACK[0])
+            excess[name] = off / (high - low + least)
     return sorted(excess, key=lambda name: -excess[name]), len(known)
 
 
@@ -168,12 +188,13 @@ def _add_long(figures: dict[str, float], name: str, bone: _Bone, capitate: compl
     low, high = np.full(_CELLS, np.inf), np.full(_CELLS, -np.inf)
     np.minimum.at(low, cell, across)
     np.maximum.at(high, cell, across)
-    width = np.where(high >= low, high - low + 1.0, 0.0) / length
+    width = np.where(high >= low, high - low + 1.0, np.nan) / length
     figures[f"{name} length"] = length / unit
     figures[f"{name} area"] = len(bone.pixels) / unit**2
-    figures[f"{name} base width"] = float(width[:6].max())
-    figures[f"{name} waist width"] = float(width[6:15].min())
-    figures[f"{name} head width"] = float(width[14:].max())
+    if length >= _CELLS:
+        figures[f"{name} base width"] = float(np.nanmax(width[:6]))
+        figures[f"{name} waist width"] = float(np.nanmin(width[6:15]))
+        figures[f"{name} head width"] = float(np.nanmax(width[14:]))
 
 
 def _add_carpal(
@@ -182,7 +203,7 @@ def _add_carpal(
     bone: _Bone,
     capitate: complex,
     distal: complex,
-    radial: complex,
+    radial: complex | None,
     unit: float,
 ) -> None:
     figures[f"{name} area"] = len(bone.pixels) / unit**2
@@ -191,7 +212,17 @@ def _add_carpal(
     if name != NAMES[_CAPITATE]:
         away = bone.middle - capitate
         figures[f"{name} distal of capitate"] = (away * distal.conjugate()).real / unit
-        figures[f"{name} radial of capitate"] = (away * radial.conjugate()).real / unit
+        if radial is not None:
+            figures[f"{name} radial of capitate"] = (away * radial.conjugate()).real / unit
+
+
+def _radial(bones: Mapping[int, _Bone], distal: complex) -> complex | None:
+    """Return the unit vector towards the thumb's side, across the hand; None where no two bones tell it."""
+    for first, second in _ACROSS:
+        if first in bones and second in bones:
+            towards = ((bones[first].middle - bones[second].middle) * (-1j * distal).conjugate()).real
+            return -1j * distal if towards > 0 else 1j * distal
+    return None
 
 
 def _shared(planes: np.ndarray, a: int, b: int) -> float:
@@ -203,16 +234,14 @@ def _shared(planes: np.ndarray, a: int, b: int) -> float:
 
 def _add_forearm(
     figures: dict[str, float],
-    bones: dict[int, _Bone],
+    radius: _Bone,
+    ulna: _Bone,
     capitate: complex,
     distal: complex,
     radial: complex,
     unit: float,
-) -> float | None:
+) -> float:
     """Add the widths of radius and ulna below their tips, and return the wrist's deviation in degrees."""
-    radius, ulna = bones.get(INDEX["Radius"]), bones.get(INDEX["Ulna"])
-    if radius is None or ulna is None:
-        return None
     middle = np.concatenate([radius.pixels, ulna.pixels]).mean()
     along = radius.axis
     if ((capitate - middle) * along.conjugate()).real < 0:

@@ -12,17 +12,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from handseg_monai.phantom.cache import write_components
     from handseg_monai.phantom.dataset import write_dataset
-    from handseg_monai.phantom.phantom import Phantom, render_phantom
+    from handseg_monai.phantom.phantom import Phantom, render_phantom, render_planes
     from handseg_monai.phantom.presets import PRESETS
     from handseg_monai.phantom.ranges import PhantomRanges
 
-__all__ = ["PRESETS", "Phantom", "PhantomRanges", "render_phantom", "write_components", "write_dataset"]
+__all__ = [
+    "PRESETS",
+    "Phantom",
+    "PhantomRanges",
+    "render_phantom",
+    "render_planes",
+    "write_components",
+    "write_dataset",
+]
 
 _HOME = {
     "PRESETS": "presets",
     "PhantomRanges": "ranges",
     "Phantom": "phantom",
     "render_phantom": "phantom",
+    "render_planes": "phantom",
     "write_components": "cache",
     "write_dataset": "dataset",
 }

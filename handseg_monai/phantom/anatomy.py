@@ -11,8 +11,8 @@ capitate's middle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
@@ -150,11 +150,11 @@ def _finish(meshes: list[Mesh], anchors: Array, flexion: Array) -> Anatomy:
 
 _LAID = (
     # Base of the metacarpal (mm), its lean from straight up towards the ulna, its rise and roll (degrees).
-    ((-29.72, 8.66, -9.0), -32.3, -6.0, -10.0),
+    ((-29.37, 8.31, -9.0), -32.3, -6.0, -10.0),
     ((-13.78, 10.41, 1.0), -4.6, 6.0, -4.0),
-    ((-1.67, 14.45, 1.5), 5.3, 4.0, 0.0),
-    ((10.0, 12.74, 0.5), 9.3, 4.0, 12.0),
-    ((20.33, 9.83, -1.5), 16.2, 5.0, 20.0),
+    ((-1.67, 14.35, 1.5), 5.3, 4.0, 0.0),
+    ((10.0, 12.6, 0.5), 9.3, 4.0, 12.0),
+    ((20.23, 9.48, -1.5), 16.2, 5.0, 20.0),
 )
 """Where the rays of a hand lie that is pressed flat; they fan out from the distal row of the carpus."""
 
@@ -208,12 +208,6 @@ def with_forearm(
         anchors[bone] = points[points[:, 1] < points[:, 1].min() + 10].mean(axis=0)
     softeners = softeners or tuple(_softener(mesh) for mesh in meshes)
     return Anatomy(tuple(meshes), _soft_normals(meshes, softeners), softeners, anchors, ends, flexion)
-
-
-def reshaped(anatomy: Anatomy, vertices: Mapping[int, Array]) -> Anatomy:
-    """Return an anatomy some of whose bones have other vertices, (N, 3) in millimetres; joints stay where they are."""
-    meshes = tuple(Mesh(vertices.get(bone, mesh.vertices), mesh.faces) for bone, mesh in enumerate(anatomy.meshes))
-    return replace(anatomy, meshes=meshes, normals=_soft_normals(meshes, anatomy.softeners))
 
 
 def _soft_normals(meshes: Sequence[Mesh], softeners: Sequence[sparse.csr_matrix]) -> tuple[Array, ...]:

@@ -2,7 +2,8 @@
 
 Outlines of neighbours overlap in a radiograph by millimetres: the horns of the lunate lie before and behind the head of
 the capitate, the dorsal rim of the radius lies behind the lunate. There each bone keeps to its side of a surface
-between the two, so that none passes through another, and the place that they share is hardly brighter than one bone is.
+between the two, so that the place that they share is hardly brighter than one bone is. Triangles that reach over the
+other bone's border, about a millimetre wide, still pass through it: a radiograph does not show that.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _CELL = 0.5
 """Grid on which depths are compared, millimetres."""
 _GAP = 0.6
 """Left between two bones along the beam, millimetres."""
-_RAMP = 1.0
+_RAMP = 0.5
 """Distance from the border of the other bone over which a bone gives way, millimetres."""
 _MARGIN = 12.0
 """How far beyond the carpal bones the bones beside them are looked at, millimetres."""
@@ -80,12 +81,13 @@ def parted(outer: Sequence[Array], faces: Sequence[NDArray[np.int32]]) -> dict[i
         height, known = np.zeros(shape, np.float32), np.zeros(shape, bool)
         height[both], known[both] = 0.5 * (shared_low + shared_high), shared_low - _GAP < shared_high
         height = _spread(height, known)
+        near = cv2.dilate(known.astype(np.uint8), np.ones((3, 3), np.uint8))
         for bone, other, side in ((below, above, -1.0), (above, below, 1.0)):
-            weight = np.clip(inside[other] / _RAMP, 0, 1).astype(np.float32)
+            weight = np.clip(inside[other] / _RAMP, 0, 1).astype(np.float32) * near
             sheets.setdefault(bone, []).append((side, _Sheet(height, weight)))
 
     def mover(bone: int) -> Callable[[Array, float], Array]:
-        def move(points: Array, margin: float = 0.0) -> Array:
+        def move(points: Array, margin: float) -> Array:
             cells = ((points[:, :2] - low) / _CELL).astype(np.float32)
             moved = points.copy()
             for side, sheet in sheets[bone]:

@@ -1,7 +1,7 @@
 """Radius and ulna as smooth lofts: the meshes of the MyoHand are too coarse for a radiograph.
 
 Cross-sections follow the common dimensions of the distal forearm; the radius' articular surface is laid around the
-scaphoid and the lunate that it carries, so that the joint space is even.
+scaphoid and the lunate that it carries, and its dorsal rim covers them in the image.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ForearmShape:
     Attributes
     ----------
     gap, radioulnar
-        Joint spaces between radius and carpus, and between radius and ulna.
+        Spaces between the outlines of radius and carpus, and of radius and ulna; negative where they overlap.
     variance
         Height of the ulna's head over the radius' ulnar corner.
     radius_width, ulna_width
@@ -174,22 +174,13 @@ def _widened(table: Array, middle: float, factor: float) -> Array:
     return table
 
 
-def levelled(bones: tuple[Array, Array], inclination: float) -> tuple[float, float]:
-    """Return how far to raise two bones (mm) so that they rest on a joint surface of an inclination in degrees."""
-    depth = float(np.median(np.concatenate(bones)[:, 2])) + 1.0
-    first, second = (_support(_proximal(bone), _MIDDLE, depth, inclination, give=0.0)[0] for bone in bones)
-    return 0.5 * (second - first), 0.5 * (first - second)
-
-
-def _support(
-    lowest: Array, middle: float, depth: float, inclination: float, give: float = _GIVE
-) -> tuple[float, float]:
+def _support(lowest: Array, middle: float, depth: float, inclination: float) -> tuple[float, float]:
     """Return height and slope of the dish that touches the carried bones on its radial and on its ulnar half."""
     x, z = lowest[:, 0] - middle, lowest[:, 2] - depth
     left = lowest[:, 1] - x**2 / (2 * _DISH[0]) - z**2 / (2 * _DISH[1]) - _DORSAL * z
     inside = (x > -15) & (x < 15) & (np.abs(z) < 9)
     usual = -float(np.tan(np.radians(inclination)))
-    slopes = np.linspace(usual - give, usual + give, 21)
+    slopes = np.linspace(usual - _GIVE, usual + _GIVE, 21)
     levels = [float((left - slope * x)[inside].min()) for slope in slopes]
     # Touching on both halves means that the lowest level over the slopes is the highest one.
     best = int(np.argmax(levels))

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handseg_monai.phantom.acquisition.exposure import expose
-from handseg_monai.phantom.components import MIN_SIZE, components_of, posed, render_components, streams, subject_of
+from handseg_monai.phantom.components import (
+    MIN_SIZE,
+    components_of,
+    fill_polygons,
+    posed,
+    render_components,
+    streams,
+    subject_of,
+)
 from handseg_monai.phantom.placement import place
 from handseg_monai.phantom.pose import Pose, PosedHand
 from handseg_monai.phantom.radiograph import Polygon, bone_polygons
@@ -50,6 +58,17 @@ class Phantom:
     spacing: float
     hand: PosedHand
     view: View
+
+
+def render_planes(
+    seed: int, number: int, side: Side, ranges: PhantomRanges, size: int
+) -> tuple[NDArray[np.int32], float]:
+    """Return bit planes (H, W) int32 and millimetres per pixel of :func:`render_phantom`, without a radiograph."""
+    source = streams(seed, number, side)
+    subject = subject_of(seed, number, ranges)
+    _, hand = posed(source.posing, ranges, subject, None)
+    view = place(source.placing, ranges, hand, side, size)
+    return fill_polygons(bone_polygons(subject, hand, view), view.shape), view.spacing
 
 
 def render_phantom(

@@ -1,8 +1,7 @@
 """How a hand lies on the detector: joint angles of wrist, fingers and thumb, and the posed bones.
 
-The wrist's deviation is split between the radiocarpal and the midcarpal joint, and the proximal row turns with it: in
-radial deviation scaphoid, lunate and triquetrum flex, in ulnar deviation they extend (for the directions see Kobayashi
-et al., Normal kinematics of carpal bones, J Biomech 30, 1997). The joint spaces are set again afterwards.
+As the wrist deviates, carpal bones follow :mod:`handseg_monai.phantom.carpus`; bones that cover one another then part
+along the beam (:mod:`handseg_monai.phantom.depth`).
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ def _finger(rng: np.random.Generator, ranges: PhantomRanges, amount: float) -> t
 
 
 class _Motion:
-    """A rigid motion p -> R p + t."""
+    """An affine motion p -> A p + t."""
 
     def __init__(self, matrix: Array | None = None, shift: Array | None = None) -> None:
         self.matrix = np.eye(3) if matrix is None else matrix

@@ -154,7 +154,7 @@ def _sesamoid_frame(sesamoid: Sesamoid, hand: PosedHand) -> tuple[Array, Array, 
     """Return the middle of a sesamoid (mm), and unit vectors along its metacarpal and across it."""
     axis = hand.ends[sesamoid.metacarpal] - hand.anchors[sesamoid.metacarpal]
     axis = axis / np.linalg.norm(axis)
-    across = np.array([axis[1], -axis[0], 0.0])
+    across = np.array([axis[1], -axis[0], 0.0]) / float(np.hypot(axis[0], axis[1]))
     return hand.ends[sesamoid.metacarpal] + sesamoid.along * axis + sesamoid.across * across, axis, across
 
 
@@ -202,6 +202,7 @@ def bone_polygons(subject: Subject, hand: PosedHand, view: View) -> tuple[tuple[
 def _oval(sesamoid: Sesamoid, hand: PosedHand, view: View) -> Array:
     """Return the outline of a sesamoid, (32, 2) in pixels."""
     middle, along, across = _sesamoid_frame(sesamoid, hand)
+    along = np.array([along[0], along[1], 0.0]) / float(np.hypot(along[0], along[1]))
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)[:, None]
     points = middle + sesamoid.long * np.cos(angle) * along + sesamoid.wide * np.sin(angle) * across
     return view(points)[:, :2]

@@ -15,7 +15,7 @@ class PhantomRanges:
     A *share* is the probability, 0 to 1, that a feature is present.
     """
 
-    # Subject: bones. Factors are relative to the MyoHand (an adult's right hand).
+    # Subject: bones. Factors are relative to the mean hand of adults (`proportions`).
     hand_scale: Range = (0.85, 1.15)
     """Size of the whole hand, factor."""
     child_share: float = 0.0
@@ -39,7 +39,7 @@ class PhantomRanges:
     short_little: Range = (0.6, 0.9)
     """Length of that, factor."""
     joint_space: Range = (-0.25, 0.25)
-    """Space of a joint of a ray besides its mean, millimetres."""
+    """Added to the mean space of a joint of a ray, millimetres."""
     bone_width: Range = (0.96, 1.04)
     """Width of one bone of a ray, factor."""
     phalanx_scale: Range = (0.95, 1.05)
@@ -67,7 +67,7 @@ class PhantomRanges:
     pisiform_shift: Range = (-2.4, 2.4)
     """Shift of the pisiform besides, across and along the hand, millimetres; it slides on the triquetrum."""
     pisiform_scale: Range = (0.9, 1.1)
-    """Size of the pisiform besides, factor."""
+    """Size of the pisiform in addition, factor."""
     carpal_bumps: Range = (0.15, 0.5)
     """Amplitude of broad hills and dells of a carpal bone, millimetres."""
     carpal_ripples: Range = (0.05, 0.3)
@@ -92,9 +92,9 @@ class PhantomRanges:
     """How much less deep along the beam the end of the radius is at its styloid, which is dimmer therefore, share."""
     ulna_wedge: Range = (0.0, 0.6)
     """The same of the ulna."""
-    inclination: Range = (17.5, 25.5)
+    inclination: Range = (19.5, 27.5)
     """Radial inclination: slope of the radius' joint surface, degrees."""
-    radial_styloid: Range = (0.2, 3.6)
+    radial_styloid: Range = (0.6, 3.9)
     """Length of the radius' styloid over the usual one, millimetres."""
     ulnar_styloid: Range = (0.0, 4.2)
     """Length of the ulna's styloid, millimetres."""

@@ -1,4 +1,4 @@
-"""One person's hand: the MyoHand reshaped, its joint spaces set, and the marrow cavity of every bone."""
+"""One person's hand: the MyoHand with the proportions of a person, and the marrow cavity of every bone."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Subject:
     flesh
         Soft tissue.
     sesamoids
-        Small bones without a label.
+        Small bones in tendons.
     """
 
     anatomy: Anatomy
@@ -194,7 +194,7 @@ def _sesamoids(rng: np.random.Generator, ranges: PhantomRanges, anatomy: Anatomy
         place, reach = scale * float(rng.uniform(*along)), float(rng.uniform(*out))
         if present:
             across = side * (_half_head(anatomy, ray[0]) + reach * wide)
-            found.append(Sesamoid(ray[0], place, across, wide * stretch, wide, ray is RAYS[0] and labelled))
+            found.append(Sesamoid(ray[0], place, across, wide * stretch, wide, ray == RAYS[0] and labelled))
     return tuple(found)
 
 
@@ -217,6 +217,12 @@ def _reshape_ray(
     anchors: Array,
     ends: Array,
 ) -> None:
+    lengths = {
+        Group.METACARPAL: ranges.proximal_length if ray == RAYS[0] else ranges.metacarpal_length,
+        Group.PROXIMAL_PHALANX: ranges.proximal_length,
+        Group.MIDDLE_PHALANX: ranges.middle_length,
+        Group.DISTAL_PHALANX: ranges.distal_length,
+    }
     whole = draw(rng, ranges.ray_length)
     short = rng.random() < ranges.short_little_share
     shortening = draw(rng, ranges.short_little)
@@ -224,8 +230,7 @@ def _reshape_ray(
     for bone in ray:
         mean, group = LONG_BONES[BONES[bone].name], BONES[bone].group
         size = 1.0 if group is Group.METACARPAL else phalanges
-        varied = Group.PROXIMAL_PHALANX if ray is RAYS[0] and group is Group.METACARPAL else group
-        length = mean.length * size * whole * draw(rng, _LENGTHS[varied](ranges))
+        length = mean.length * size * whole * draw(rng, lengths[group])
         if short and BONES[bone].name == "finger-17":
             length *= shortening
         width = size * slender * draw(rng, ranges.bone_width)
@@ -254,14 +259,6 @@ def _reshape_ray(
         anchors[bone] = pivot + moved
         end = stretch @ (ends[bone] - pivot) + pivot + moved
         moved, ends[bone] = end - ends[bone], end
-
-
-_LENGTHS: dict[Group, Callable[[PhantomRanges], Range]] = {
-    Group.METACARPAL: lambda ranges: ranges.metacarpal_length,
-    Group.PROXIMAL_PHALANX: lambda ranges: ranges.proximal_length,
-    Group.MIDDLE_PHALANX: lambda ranges: ranges.middle_length,
-    Group.DISTAL_PHALANX: lambda ranges: ranges.distal_length,
-}
 
 
 def _reshape_carpus(

@@ -58,7 +58,8 @@ def main() -> None:
 
 def _dice(truth: np.ndarray, found: np.ndarray, bone: int) -> float:
     a, b = ((planes >> bone) & 1 for planes in (truth, found))
-    return float(2 * (a & b).sum() / max(a.sum() + b.sum(), 1))
+    whole = int(a.sum() + b.sum())
+    return float(2 * (a & b).sum() / whole) if whole else float("nan")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from rich.console import Console
@@ -19,15 +20,12 @@ from rich.table import Table
 from tqdm import tqdm
 
 from handseg_monai.metrics.proportions import Proportions, proportions, view_of
-from handseg_monai.phantom.components import fill_polygons, posed, streams, subject_of
-from handseg_monai.phantom.placement import place
+from handseg_monai.phantom import render_planes
 from handseg_monai.phantom.presets import preset
 from handseg_monai.phantom.processes import in_processes
-from handseg_monai.phantom.radiograph import bone_polygons
 from handseg_monai.phantom.view import Side
 
 REAL = Path(__file__).resolve().parent.parent / "real_proportions.json"
-_SIDES: tuple[Side, Side] = ("left", "right")
 _LEAST_DEVIATION = 0.004
 """Least standard deviation to count in: some figures hardly vary in real hands."""
 
@@ -44,15 +42,8 @@ class Row:
 
 
 def measured(seed: int, size: int, name: str, number: int) -> list[Proportions]:
-    """Measure both hands of a subject; nothing is exposed."""
-    ranges = preset(name)
-    subject, found = subject_of(seed, number, ranges), []
-    for side in _SIDES:
-        source = streams(seed, number, side)
-        _, hand = posed(source.posing, ranges, subject, None)
-        view = place(source.placing, ranges, hand, side, size)
-        found.append(proportions(fill_polygons(bone_polygons(subject, hand, view), view.shape)))
-    return found
+    """Measure both hands of a subject."""
+    return [proportions(render_planes(seed, number, side, preset(name), size)[0]) for side in get_args(Side)]
 
 
 def compared(hands: list[Proportions], view: str) -> list[Row]:
@@ -61,6 +52,8 @@ def compared(hands: list[Proportions], view: str) -> list[Row]:
     rows = []
     for figure, (mean, deviation, _, _) in json.loads(REAL.read_text())[view].items():
         values = [of[figure] for of in of_view if figure in of]
+        if not values:
+            continue
         unit = max(deviation, _LEAST_DEVIATION)
         rows.append(
             Row(
