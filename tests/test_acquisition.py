@@ -37,7 +37,8 @@ EXPOSURE_SHARES = [name for name in vars(EASY) if name.endswith("_share") and f"
 
 @pytest.fixture(scope="module")
 def view() -> Components:
-    return render_components(3, 0, "right", EASY, SIZE)
+    whole = render_components(3, 0, "right", EASY, SIZE)
+    return dataclasses.replace(whole, soft=whole.soft[:SIZE], bone=whole.bone[:SIZE], planes=whole.planes[:SIZE])
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> list[float]:

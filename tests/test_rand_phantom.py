@@ -72,7 +72,8 @@ def test_a_close_view_shows_the_whole_hand(parts: Components) -> None:
         view = rand_view(np.random.default_rng(seed), ranges, parts, 192)
         assert (areas(view.planes) > 0).all()
         expected = areas(parts.planes) * (parts.spacing / view.spacing) ** 2
-        assert np.abs(areas(view.planes)[26:] / expected[26:] - 1).max() < 0.6
+        # The forearm goes on beyond a close view.
+        assert np.abs(areas(view.planes)[:27] / expected[:27] - 1).max() < 0.6
 
 
 def test_the_forearm_goes_on_below_the_phantom_s_own_image(parts: Components, file: Path) -> None:
