@@ -109,8 +109,8 @@ class TestJudgement:
             small = cv2.erode(mask(planes, name).astype(np.uint8), kernel, iterations=2) > 0
             thin = with_mask(thin, name, small)
         judgement = plausibility(thin)
-        assert judgement.unusual > 0.2 * judgement.figures
-        assert judgement.score < 0.95
+        assert judgement.unusual > 15 > 3 * plausibility(planes).unusual
+        assert judgement.score < 0.97
         finding = next(found for found in judgement.findings if found.part == "proportions")
         assert "proportions are unusual" in finding.text
 

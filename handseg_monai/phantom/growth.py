@@ -36,7 +36,7 @@ _FUSED = {Group.DISTAL_PHALANX: 14.8, Group.METACARPAL: 15.4, Group.FOREARM: 17.
 _SIZE = (2.0, 5.0, 9.0, 13.0, 16.0), (0.52, 0.64, 0.77, 0.92, 1.0)
 """Age, and size of the hand over the adult's."""
 _PLACE = {Group.METACARPAL: 9.5, Group.PROXIMAL_PHALANX: 5.8, Group.MIDDLE_PHALANX: 3.8, Group.DISTAL_PHALANX: 3.2}
-_FOREARM_PLACE = {"Radius": 14.0, "Ulna": 9.5}
+_FOREARM_PLACE = {"Radius": 17.0, "Ulna": 9.5}
 """Distance of the growth plate from the end of an adult's bone (radius and ulna: from the styloid's tip), mm."""
 _WALL = 0.35
 """Bone that closes a shaft or an epiphysis towards its growth plate, millimetres."""

@@ -52,7 +52,7 @@ class PhantomRanges:
     """Width of the distal end of a long bone, factor."""
     tuft_width: Range = (0.85, 1.15)
     """Width of the tuft of a distal phalanx, factor."""
-    wrist_warp: Range = (0.4, 1.5)
+    wrist_warp: Range = (0.3, 0.9)
     """Amplitude of a smooth warp that all carpal bones share, so that they still fit each other, millimetres."""
     carpus_scale: Range = (0.92, 1.08)
     """Size of all carpal bones against the other bones, factor."""
@@ -74,7 +74,7 @@ class PhantomRanges:
     """Amplitude of its hills and dells of half that breadth, millimetres."""
     carpal_wedge: Range = (0.0, 0.4)
     """How much less deep along the beam, and dimmer, a carpal bone is on one side, and deeper on the other, share."""
-    carpal_turn: Range = (-3.0, 3.0)
+    carpal_turn: Range = (-2.5, 2.5)
     """Turn of a carpal bone about each axis, degrees."""
     bumps: Range = (0.1, 0.35)
     """Amplitude of smooth hills and dells on a long bone's surface, millimetres."""
