@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -31,9 +32,9 @@ class MapPlanesd(MapTransform):
                 raise ValueError(f"{name}: expected a share from 0 to 1, got {share}")
         self.idle = idle
 
+    @abstractmethod
     def changed(self, planes: np.ndarray) -> np.ndarray:
         """Return the changed planes of int32 (H, W), which are left as they are."""
-        raise NotImplementedError
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
