@@ -352,9 +352,10 @@ RANK = """
     from pathlib import Path
     import torch.distributed as dist
     from handseg_monai.data.items import Item
+    from handseg_monai.guard import join_ranks
     from handseg_monai.handlers import SubmissionWriter
 
-    dist.init_process_group("gloo")
+    join_ranks()
     folder, *names = sys.argv[1:]
     writer = SubmissionWriter(folder, [Item(image=name, name=name) for name in names])
     writer.start()

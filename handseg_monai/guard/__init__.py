@@ -10,6 +10,7 @@ from handseg_monai.guard.options import (
     refuse_options,
     warn_of_patience,
 )
+from handseg_monai.guard.ranks import join_ranks
 from handseg_monai.guard.values import (
     check_compile,
     check_numbers,
@@ -33,6 +34,7 @@ __all__ = [
     "check_window",
     "checked",
     "flag",
+    "join_ranks",
     "parameters",
     "refuse_options",
     "stop",
