@@ -16,15 +16,15 @@ from handseg_monai.phantom.mesh import Array, Mesh, smoothed, tube
 # Height over the radius' ulnar corner (mm): borders towards the thumb and towards the ulna, half depth along the beam.
 _RADIUS = np.array(
     [
-        (16.0, -15.61, 8.91, 7.0),
-        (12.0, -18.07, 9.07, 8.0),
-        (9.0, -19.71, 9.21, 8.8),
-        (5.0, -21.05, 9.35, 9.4),
-        (0.0, -21.57, 8.77, 10.0),
-        (-3.0, -21.56, 8.96, 10.3),
-        (-6.0, -21.65, 8.45, 10.3),
-        (-10.0, -21.42, 7.22, 10.0),
-        (-15.0, -20.46, 4.86, 9.2),
+        (16.0, -15.13, 8.91, 7.0),
+        (12.0, -17.59, 9.07, 8.0),
+        (9.0, -19.23, 9.21, 8.8),
+        (5.0, -20.57, 9.35, 9.4),
+        (0.0, -21.09, 8.77, 10.0),
+        (-3.0, -21.4, 8.8, 10.3),
+        (-6.0, -21.49, 8.29, 10.3),
+        (-10.0, -21.26, 7.06, 10.0),
+        (-15.0, -20.3, 4.7, 9.2),
         (-22.0, -18.97, 2.17, 8.0),
         (-30.0, -17.86, 0.36, 7.0),
         (-40.0, -17.07, -1.13, 6.3),
@@ -37,14 +37,14 @@ _RADIUS = np.array(
 # Height over the head's highest point but the styloid (mm).
 _ULNA = np.array(
     [
-        (6.0, 9.88, 25.92, 6.0),
-        (0.0, 9.86, 26.34, 6.8),
-        (-2.5, 9.46, 26.64, 7.4),
-        (-6.0, 9.4, 26.3, 7.6),
-        (-9.0, 10.06, 25.64, 7.2),
-        (-13.0, 11.57, 24.83, 6.5),
-        (-20.0, 12.96, 24.04, 5.7),
-        (-30.0, 13.9, 23.9, 5.3),
+        (6.0, 10.05, 25.75, 6.0),
+        (0.0, 10.03, 26.17, 6.8),
+        (-2.5, 9.63, 26.47, 7.4),
+        (-6.0, 9.57, 26.13, 7.6),
+        (-9.0, 10.23, 25.47, 7.2),
+        (-13.0, 11.74, 24.66, 6.5),
+        (-20.0, 13.13, 23.87, 5.7),
+        (-30.0, 14.07, 23.73, 5.3),
         (-50.0, 14.3, 24.3, 5.3),
         (-80.0, 14.0, 24.9, 5.7),
         (-130.0, 11.12, 23.68, 7.0),
@@ -55,7 +55,7 @@ _DISH = (21.0, 26.0)
 """Radius of curvature (mm) of the radius' articular surface in the PA view and along the beam."""
 _GIVE = 0.1
 """How much the slope of the articular surface may differ from a person's, to carry both bones."""
-_DORSAL = 0.289
+_DORSAL = 0.301
 """Slope of the articular surface along the beam: its dorsal lip stands over the proximal row."""
 _MIDDLE = -6.2
 """x of the middle of the radius' joint surface, millimetres."""

@@ -78,9 +78,9 @@ class PhantomRanges:
     """Turn of a carpal bone about each axis, degrees."""
     bumps: Range = (0.1, 0.35)
     """Amplitude of smooth hills and dells on a long bone's surface, millimetres."""
-    radiocarpal_gap: Range = (-2.1, -0.9)
+    radiocarpal_gap: Range = (-2.6, -1.4)
     """Between the radius and scaphoid or lunate in the image, millimetres; negative: its rim covers them."""
-    ulnar_variance: Range = (-6.0, -1.0)
+    ulnar_variance: Range = (-6.2, -1.2)
     """Height of the ulna's head relative to the radius' ulnar corner, millimetres."""
     radioulnar_gap: Range = (-2.1, 0.0)
     """Joint space between the radius and the head of the ulna, millimetres."""
@@ -92,9 +92,9 @@ class PhantomRanges:
     """How much less deep along the beam the end of the radius is at its styloid, which is dimmer therefore, share."""
     ulna_wedge: Range = (0.0, 0.6)
     """The same of the ulna."""
-    inclination: Range = (19.5, 27.5)
+    inclination: Range = (19.2, 27.2)
     """Radial inclination: slope of the radius' joint surface, degrees."""
-    radial_styloid: Range = (0.6, 3.9)
+    radial_styloid: Range = (0.4, 3.7)
     """Length of the radius' styloid over the usual one, millimetres."""
     ulnar_styloid: Range = (0.0, 4.2)
     """Length of the ulna's styloid, millimetres."""
