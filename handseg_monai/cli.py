@@ -26,7 +26,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of phantoms and training.")] = 0,
 ) -> None:
     """Make phantoms, infer, fine-tune and evaluate, in a few minutes on two cores without a GPU."""
-    from handseg_monai.demo import run_demo
+    from handseg_monai.run.demo import run_demo
 
     run_demo(out, seed=seed)
 

@@ -16,7 +16,7 @@ from monai.bundle import ConfigWorkflow, create_workflow
 from monai.engines.utils import IterationEvents
 
 from handseg_monai.bones import NAMES
-from handseg_monai.handlers import CheckpointError, first_checkpoint
+from handseg_monai.checkpoints import CheckpointError, first_checkpoint
 from handseg_monai.rle import read_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, run_here, save_untrained, tiny
 

@@ -17,9 +17,9 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data import training_datalist
-from handseg_monai.data.images import read_radiograph
-from handseg_monai.metrics.evaluation import evaluate
+from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.rle import decode, read_csv
+from handseg_monai.score.evaluation import evaluate
 from tests.bundle_runs import CONFIGS, NETWORKS, TINY, run_bundle, run_here, save_untrained, tiny
 
 pytestmark = pytest.mark.usefixtures("restore_globals")

@@ -12,7 +12,7 @@ import pytest
 
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import NAMES
-from handseg_monai.data.competition import labelled_items, read_polygons
+from handseg_monai.data.labels.competition import labelled_items, read_polygons
 from handseg_monai.rle import encode_planes, write_csv
 
 

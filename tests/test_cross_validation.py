@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handseg_monai.cross_validation import cross_validate
+from handseg_monai.checkpoints.members import load_members
+from handseg_monai.checkpoints.weights import read_checkpoint
 from handseg_monai.data.folds import read_folds
 from handseg_monai.files import exclusive
-from handseg_monai.handlers.members import load_members
-from handseg_monai.handlers.weights import read_checkpoint
+from handseg_monai.run.cross_validation import cross_validate
 from tests.bundle_runs import CONFIGS, TINY
 
 OPTIONS = [*TINY, "--epochs", "2", "--output_bias", "0.0", "--threshold", "0.45"]

@@ -10,8 +10,8 @@ import monai.bundle
 import pytest
 
 from handseg_monai.data import DatasetError
-from handseg_monai.guard import check_options, check_window, checked, flag, stop
-from handseg_monai.guard.options import _check_overlays
+from handseg_monai.run import check_options, check_window, checked, flag, stop
+from handseg_monai.run.options import _check_overlays
 from tests.bundle_runs import CONFIGS, run_bundle, run_here
 
 
@@ -94,7 +94,7 @@ def config(tmp_path: Path) -> Path:
     path.write_text(
         json.dumps(
             {
-                "imports": ["$import json", "$import pathlib", "$import handseg_monai.guard as guard"],
+                "imports": ["$import json", "$import pathlib", "$import handseg_monai.run as guard"],
                 "dataset_dir": "data",
                 "output_file": str(tmp_path / "ran.json"),
                 "epochs": 3,

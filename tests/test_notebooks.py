@@ -20,12 +20,12 @@ import torch
 
 from handseg_monai.bones import INDEX
 from handseg_monai.data import labelled_items
-from handseg_monai.data.adapters import convert
+from handseg_monai.data.labels import convert
 from handseg_monai.data.layouts import read_truth
-from handseg_monai.metrics.bone_sizes import measure_bones
 from handseg_monai.notebook import make_workflow
 from handseg_monai.phantom import PRESETS, render_phantom
-from handseg_monai.report import survey
+from handseg_monai.plausibility.bone_sizes import measure_bones
+from handseg_monai.report.survey import survey
 from handseg_monai.rle import read_csv
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"

@@ -12,8 +12,8 @@ import torch
 
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.inferers import thresholds_of
-from handseg_monai.metrics.evaluation import evaluate
-from handseg_monai.metrics.thresholds import best_thresholds
+from handseg_monai.score.evaluation import evaluate
+from handseg_monai.score.thresholds import best_thresholds
 from tests.bundle_runs import run_here
 
 SWEEP = [0.3, 0.4, 0.5, 0.6, 0.7]

@@ -19,7 +19,7 @@ from PIL import Image
 from handseg_monai import bundle_root
 from handseg_monai.bitplanes import pack, rasterise, unpack
 from handseg_monai.bones import BONES, INDEX, NAMES, Group
-from handseg_monai.data.competition import read_polygons
+from handseg_monai.data.labels.competition import read_polygons
 from handseg_monai.rle import decode_planes, encode_planes, read_csv, write_csv
 from handseg_monai.transforms import (
     DropCoveredd,

@@ -26,7 +26,7 @@ def cross_validate(
     processes: Annotated[int, typer.Option(help="Ranks of each run, by torchrun: one for each GPU.")] = 1,
 ) -> None:
     """Train and evaluate each fold, and print a table over them; the same command goes on after a kill."""
-    from handseg_monai.cross_validation import cross_validate as validate_folds
+    from handseg_monai.run.cross_validation import cross_validate as validate_folds
 
     # As for an interrupt: the run that is under way ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from handseg_monai.bitplanes import boxes, reduce, shared_areas
 from handseg_monai.bones import ALL_KNOWN, BONES, NUM_BONES
-from handseg_monai.data.images import UnreadableImageError, read_radiograph
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import read_truth
+from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from handseg_monai.data.wrist import wrist_deviation
-from handseg_monai.metrics.plausibility import judge_by_age
-from handseg_monai.metrics.plausible_ranges import Placement
+from handseg_monai.plausibility.judge import judge_by_age
+from handseg_monai.plausibility.ranges import Placement
 
 SIZE = 1024
 """Long side at which grey values, side, age and deviation are measured, pixels."""

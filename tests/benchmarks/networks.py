@@ -27,10 +27,10 @@ from rich.table import Table
 from handseg_monai import bundle_root
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.guard import check_packages
+from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.inferers import AutocastInferer
-from handseg_monai.metrics import PlanesDice
 from handseg_monai.networks import set_output_bias
+from handseg_monai.run import check_packages
 from handseg_monai.transforms import LogitsToPlanesd
 
 HELD_OUT, TIMED = 40, 512
