@@ -14,9 +14,8 @@ from torch import nn
 
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.checkpoints import load_members
-from handseg_monai.networks import set_output_bias
+from handseg_monai.networks import check_packages, set_output_bias
 from handseg_monai.rle import read_csv
-from handseg_monai.run import check_packages
 from tests.bundle_runs import CONFIGS, TINY_RUN, run_bundle, run_here
 
 pytestmark = pytest.mark.usefixtures("restore_globals")

@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from handseg_monai.checkpoints.weights import CheckpointError, load_weights, read_checkpoint, trained_with
-from handseg_monai.run import check_packages
+from handseg_monai.networks import check_packages
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def load_members(
         None given, or no list of files, or see :func:`~handseg_monai.handlers.load_weights`; or no declaration of a
         network.
     ValueError
-        See :func:`~handseg_monai.run.check_packages`.
+        See :func:`~handseg_monai.networks.check_packages`.
     """
     for name, given in (("checkpoints", checkpoints), ("network_files", network_files)):
         right = isinstance(given, list | tuple) and all(isinstance(path, str | Path) for path in given)

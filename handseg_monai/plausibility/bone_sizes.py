@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import pandas as pd
-from scipy.spatial.distance import pdist
 
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES
@@ -16,6 +14,9 @@ from handseg_monai.data.reading.dicom import pixel_spacing
 from handseg_monai.data.reading.image_sizes import image_paths
 from handseg_monai.data.reading.images import image_size
 from handseg_monai.rle import decode_image, read_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def measure_bones(planes: np.ndarray) -> pd.DataFrame:
@@ -33,6 +34,8 @@ def measure_bones(planes: np.ndarray) -> pd.DataFrame:
         empty); ``length``, the greatest distance of two corners of its pixels (maximum Feret diameter), in pixels;
         ``area`` in square pixels; ``cut``, whether it touches the image's border, so that both are too small.
     """
+    import pandas as pd
+
     found: list[dict[str, Any]] = []
     for k, (rows, columns) in boxes(planes):
         mask = planes[rows, columns] >> k & 1
@@ -57,7 +60,8 @@ def _length(mask: np.ndarray) -> float:
     y, x = np.nonzero(mask)
     pixels = np.stack([x, y], axis=1)
     corners = np.concatenate([np.add(pixels, (right, down)) for right in (0, 1) for down in (0, 1)]).astype(np.int32)
-    return float(pdist(cv2.convexHull(corners)[:, 0]).max())
+    hull = cv2.convexHull(corners)[:, 0].astype(np.float64)
+    return float(np.linalg.norm(hull[:, None] - hull, axis=2).max())
 
 
 def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFrame:
@@ -82,6 +86,8 @@ def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFra
     ValueError
         The submission breaks the contract, or the folder lacks one of its images.
     """
+    import pandas as pd
+
     texts = read_csv(prediction)
     tables = []
     for name, path in image_paths(texts, images).items():

@@ -14,7 +14,6 @@ from handseg_monai.run.ranks import join_ranks
 from handseg_monai.run.values import (
     check_compile,
     check_numbers,
-    check_packages,
     check_paths,
     check_views,
     check_window,
@@ -26,7 +25,6 @@ __all__ = [
     "check_compile",
     "check_numbers",
     "check_options",
-    "check_packages",
     "check_parts",
     "check_paths",
     "check_tracking",

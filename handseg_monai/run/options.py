@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser, create_workflow
 
-from handseg_monai.run.values import check_packages
+from handseg_monai.networks import check_packages
 
 logger = logging.getLogger(__name__)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -47,28 +45,6 @@ def check_window(window: int, size_divisor: int, network_name: str, option: str 
         raise ValueError(
             f"--{option} {window}: network {network_name} takes multiples of {size_divisor}, from {2 * size_divisor}"
         )
-
-
-def check_packages(network_name: str, network_def: Any) -> None:
-    """Refuse a network of a library that is not installed.
-
-    Parameters
-    ----------
-    network_name, network_def
-        As the configuration has them, ``_target_`` and all.
-
-    Raises
-    ------
-    ValueError
-        A component of it is of a package that can't be found.
-    """
-    for target in _targets(network_def):
-        package = target.partition(".")[0]
-        if "." in target and importlib.util.find_spec(package) is None:
-            raise ValueError(
-                f"network {network_name} needs the package {package}, which is not installed: "
-                "pip install 'handseg-monai[networks]'"
-            )
 
 
 def check_compile(enabled: bool, backend: str) -> None:
@@ -190,10 +166,3 @@ def _require_writable(name: str, folder: str) -> None:
         raise ValueError(f"--{name} {folder}: {there} is a file; give a folder")
     if reason := why_not_writable(there):
         raise ValueError(f"--{name} {folder}: {there} can't be written to ({reason}); choose another folder")
-
-
-def _targets(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        own = [value["_target_"]] if isinstance(value.get("_target_"), str) else []
-        return own + [target for part in value.values() for target in _targets(part)]
-    return [target for part in value for target in _targets(part)] if isinstance(value, list) else []

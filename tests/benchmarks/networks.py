@@ -29,8 +29,7 @@ from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.inferers import AutocastInferer
-from handseg_monai.networks import set_output_bias
-from handseg_monai.run import check_packages
+from handseg_monai.networks import check_packages, set_output_bias
 from handseg_monai.transforms import LogitsToPlanesd
 
 HELD_OUT, TIMED = 40, 512
