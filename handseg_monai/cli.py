@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from handseg_monai.commands import datasets, results, submissions, training
+from handseg_monai.commands import bundle, datasets, results, submissions, training
 
 # What needs torch or numba is imported inside its command, so that --help answers at once.
 
 app = typer.Typer(
-    help="Segment the 29 bones of the hand on radiographs. Training and inference: python -m monai.bundle run …",
+    help="Segment the 29 bones of the hand on radiographs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,6 +32,9 @@ def demo(
 
 
 for command in (
+    bundle.infer,
+    bundle.train,
+    bundle.publish,
     datasets.phantom,
     datasets.convert,
     datasets.folds,

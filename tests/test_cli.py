@@ -35,6 +35,9 @@ def test_help_lists_the_commands_and_imports_no_torch() -> None:
     result = handseg("--help")
     assert result.returncode == 0
     for command in (
+        "infer",
+        "train",
+        "publish",
         "demo",
         "phantom",
         "convert",
