@@ -135,7 +135,7 @@ def test_training_and_inference_prepare_images_alike() -> None:
     train, infer = (json.loads((CONFIGS / name).read_text()) for name in ("train.json", "inference.json"))
     steps = infer["preprocessing"]["transforms"]
     assert train["train"]["preprocessing"]["transforms"][1] == steps[1]
-    assert steps[0].pop("any_body_part") == "$guard.flag(@any_body_part)"  # which labels have answered in training
+    assert steps[0].pop("any_body_part") == "$run.flag(@any_body_part)"  # which labels have answered in training
     assert train["validate"]["preprocessing"]["transforms"][0] == steps[0]
     for key in (
         "network_name",
@@ -241,7 +241,7 @@ def test_the_loss_from_bit_planes_trains_as_the_plain_one(drawn_dataset: Path, t
         ConfigParser.load_config_files([str(CONFIGS / n) for n in ("train.json", "loss_planes.json")])
     )
     assert parser["loss#loss#_target_"].endswith("PlanesDiceCELoss")
-    assert parser["train#trainer#prepare_batch"] == "$data.prepare_packed"
+    assert parser["train#trainer#prepare_batch"] == "$dataset.prepare_packed"
     losses = {}
     for name, overlays in (("plain", []), ("planes", ["loss_planes.json"])):
         folder = tmp_path / name

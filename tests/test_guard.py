@@ -94,12 +94,12 @@ def config(tmp_path: Path) -> Path:
     path.write_text(
         json.dumps(
             {
-                "imports": ["$import json", "$import pathlib", "$import handseg_monai.run as guard"],
+                "imports": ["$import json", "$import pathlib", "$import handseg_monai.run as run"],
                 "dataset_dir": "data",
                 "output_file": str(tmp_path / "ran.json"),
                 "epochs": 3,
                 "network_def": {"filters": [4, 8], "heads": {"number": 1}},
-                "initialize": ["@setup", "$guard.checked(guard.check_options)"],
+                "initialize": ["@setup", "$run.checked(run.check_options)"],
                 "setup": None,
                 "training": [
                     "$pathlib.Path(@output_file).write_text(json.dumps([@dataset_dir, @epochs, @network_def]))"

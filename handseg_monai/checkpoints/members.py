@@ -15,7 +15,7 @@ from handseg_monai.networks import check_packages
 
 @dataclass(frozen=True)
 class Member:
-    """A network of an ensemble, and how it sees its images (:func:`~handseg_monai.handlers.trained_with`)."""
+    """A network of an ensemble, and how it sees its images (:func:`~handseg_monai.checkpoints.trained_with`)."""
 
     network: nn.Module
     views: str
@@ -41,7 +41,7 @@ def load_members(
     Raises
     ------
     CheckpointError
-        None given, or no list of files, or see :func:`~handseg_monai.handlers.load_weights`; or no declaration of a
+        None given, or no list of files, or see :func:`~handseg_monai.checkpoints.load_weights`; or no declaration of a
         network.
     ValueError
         See :func:`~handseg_monai.networks.check_packages`.
