@@ -193,6 +193,7 @@ def test_a_window_that_the_network_can_not_take(
         ("least_piece", 1.5),
         ("least_carpal_piece", -0.5),
         ("most_covered", -0.1),
+        ("least_bone", 1.1),
         ("most_hole", 2),
         ("cache_rate", 2),
         ("learning_rate", "abc"),

@@ -147,6 +147,7 @@ def test_training_and_inference_prepare_images_alike() -> None:
         "least_piece",
         "least_carpal_piece",
         "most_covered",
+        "least_bone",
         "most_hole",
         "window_inferer",
         "hand_inferer",
@@ -195,6 +196,7 @@ def test_masks_lie_where_the_radiograph_shows_them(tmp_path: Path, drawn_dataset
         least_piece=0.0,
         least_carpal_piece=0.0,
         most_covered=1.0,
+        least_bone=0.0,
         most_hole=0.0,
         num_workers=0,
     )

@@ -91,6 +91,7 @@ _LIMITS: dict[str, tuple[type, float, float]] = {
     "least_piece": (float, 0.0, 1.0),
     "least_carpal_piece": (float, 0.0, 1.0),
     "most_covered": (float, 0.0, 1.0),
+    "least_bone": (float, 0.0, 1.0),
     "most_hole": (float, 0.0, 1.0),
     "cache_rate": (float, 0, 1),
     "warmup": (float, 0, 1),
