@@ -582,9 +582,12 @@ class TestDropSmall:
         np.testing.assert_array_equal(small, before)
         np.testing.assert_array_equal(out, small if kept else small & ~np.int32(1 << bone))
 
-    def test_carpal_bones_stay_as_small_as_they_are(self, planes: np.ndarray) -> None:
-        small = self.shrunken(planes, INDEX["Trapezoid"], 0.05)
-        assert drop_small(small, 0.25) is small
+    @pytest.mark.parametrize(("share", "kept"), [(0.05, True), (0.004, False)])
+    def test_of_carpal_bones_only_specks_go(self, planes: np.ndarray, share: float, kept: bool) -> None:
+        small = self.shrunken(planes, INDEX["Trapezoid"], share)
+        bone = np.int32(1 << INDEX["Trapezoid"])
+        assert (small & bone).any()
+        np.testing.assert_array_equal(drop_small(small, 0.25), small if kept else small & ~bone)
 
     @pytest.mark.parametrize("covered", [False, True])
     def test_of_cut_bones_those_go_that_others_cover(self, planes: np.ndarray, covered: bool) -> None:

@@ -14,10 +14,12 @@ _TELLING = 3
 """Bones of hand and wrist that must lie whole in the image for its scale to be known."""
 _COVERED = 0.5
 """Share of a cut bone that others may cover."""
+_SPECK = 0.04
+"""Of the least area of a finger bone that of other bones, which are small where they have begun to ossify."""
 
 
 def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
-    """Drop phalanges and metacarpals that are too small beside the other bones of the hand.
+    """Drop bones that are too small beside the others of the hand: phalanges, metacarpals, and specks of any bone.
 
     Each bone's area is compared with its usual one (:class:`~handseg_monai.plausibility.ranges.PlausibleRanges`), and
     the median over the bones that lie whole in the image is the hand's scale. Of phantoms no finger bone that lies
@@ -29,8 +31,8 @@ def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
     planes
         int32 (H, W) bit planes; they are left as they are.
     least
-        Area below which a bone goes, share of the usual one, 0 to 1. Carpal bones, which are small before they have
-        ossified, and the forearm stay.
+        Area below which a phalanx or metacarpal goes, share of the usual one, 0 to 1. Carpal bones are small when they
+        begin to ossify: they, and the forearm, go below 4 % of that.
 
     Returns
     -------
@@ -50,8 +52,10 @@ def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
     ratio = areas(planes) / load_ranges().area
     ratio /= np.median(ratio[telling])
     gone = 0
-    for bone in found.keys() & _LONG:
-        if ratio[bone] < least and (bone in whole or _covered(planes[found[bone]], bone) > _COVERED):
+    for bone, box in found.items():
+        if ratio[bone] >= (least if bone in _LONG else _SPECK * least):
+            continue
+        if bone in whole or (bone in _LONG and _covered(planes[box], bone) > _COVERED):
             gone |= 1 << bone
     return planes & np.int32(~gone) if gone else planes
 
