@@ -27,7 +27,6 @@ from handseg_monai.transforms import (
     CleanPlanesd,
     LoadBonePlanesd,
     LoadRadiographd,
-    LogitsToPlanesd,
     RandAlbumentationsd,
     ScalePercentilesd,
     drop_covered,
@@ -35,7 +34,6 @@ from handseg_monai.transforms import (
     drop_small,
     fill_holes,
     fitted_shape,
-    logits_to_planes,
 )
 from tests.conftest import draw_radiograph, write_label
 
@@ -323,44 +321,6 @@ class TestLoadBonePlanes:
 def masks_by_probability(logits: torch.Tensor, size: tuple[int, int], threshold: float) -> np.ndarray:
     """The plain path: all 29 channels interpolated, sigmoid, threshold."""
     return (torch.sigmoid(torch.nn.functional.interpolate(logits[None], size, mode="bilinear")[0]) > threshold).numpy()
-
-
-class TestLogitsToPlanes:
-    @pytest.mark.parametrize("size", [(31, 23), (64, 48), (17, 40), (200, 111)])
-    @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.9])
-    def test_equals_interpolating_probabilities_of_every_channel(self, size: tuple[int, int], threshold: float) -> None:
-        logits = torch.randn(29, 31, 23, generator=torch.Generator().manual_seed(0)) * 3
-        planes = logits_to_planes(logits, size, threshold)
-        assert planes.dtype == torch.int32
-        expected = masks_by_probability(logits, size, threshold)
-        # A probability within rounding of the threshold may fall on either side.
-        assert np.count_nonzero(unpack(planes.numpy()) != expected) <= 1e-5 * expected.size
-        assert 0.01 < expected.mean() < 0.99
-
-    def test_a_probability_of_just_the_threshold_is_no_bone(self) -> None:
-        assert not logits_to_planes(torch.zeros(29, 2, 2), (2, 2), 0.5).any()
-        assert (logits_to_planes(torch.full((29, 2, 2), 1e-6), (2, 2), 0.5) == 2**29 - 1).all()
-
-    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_half_precision_is_interpolated_in_float32(self, dtype: torch.dtype) -> None:
-        logits = torch.randn(29, 9, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
-        expected = masks_by_probability(logits.float(), (91, 73), 0.3)
-        np.testing.assert_array_equal(unpack(logits_to_planes(logits, (91, 73), 0.3).numpy()), expected)
-
-    def test_the_transform_goes_to_the_stored_size_by_its_threshold(self) -> None:
-        logits = torch.randn(29, 12, 8, generator=torch.Generator().manual_seed(0))
-        out = LogitsToPlanesd("pred", 0.7)({"pred": logits, "image_size": torch.tensor([30, 19])})
-        assert tuple(out["pred"].shape) == (1, 30, 19)
-        assert torch.equal(out["pred"][0], logits_to_planes(logits, (30, 19), 0.7))
-
-    def test_a_failed_item_passes_unchanged(self) -> None:
-        item = {"pred": torch.zeros(29, 0, 0), "image": torch.zeros(1, 0, 0), "failure": "not an image"}
-        assert LogitsToPlanesd("pred")(item) == item
-
-    @pytest.mark.parametrize("threshold", [0, 1, -0.2, 1.5])
-    def test_a_threshold_that_is_no_probability_is_refused(self, threshold: float) -> None:
-        with pytest.raises(ValueError, match=f"between 0 and 1, got {threshold}"):
-            LogitsToPlanesd("pred", threshold)
 
 
 class TestDropPieces:
@@ -671,8 +631,9 @@ class TestOrientation:
         logits = torch.full((29, *grey_levels.shape), -9.0)
         logits[INDEX["Ulna"]] = torch.from_numpy(60 - np.abs(grey_levels - 120))
         logits[INDEX["Radius"]] = torch.from_numpy(grey_levels - 180)
-        out = LogitsToPlanesd("pred")({**item, "pred": logits})
-        write_csv(tmp_path / "s.csv", [("a.png", encode_planes(out["pred"][0].numpy()))])
+        height, width = (int(n) for n in item["image_size"])
+        planes = pack(masks_by_probability(logits, (height, width), 0.5))
+        write_csv(tmp_path / "s.csv", [("a.png", encode_planes(planes))])
         decoded = unpack(decode_planes(read_csv(tmp_path / "s.csv")["a.png"], shape))
         np.testing.assert_array_equal(decoded.any(axis=(1, 2)), [name in corners for name in NAMES])
         if size is None:

@@ -7,7 +7,6 @@ from handseg_monai.transforms.drop_small import drop_small
 from handseg_monai.transforms.fill_holes import fill_holes
 from handseg_monai.transforms.load_bone_planes import LoadBonePlanesd
 from handseg_monai.transforms.load_radiograph import LoadRadiographd, fitted_shape
-from handseg_monai.transforms.logits_to_planes import LogitsToPlanesd, logits_to_planes
 from handseg_monai.transforms.rand_albumentations import RandAlbumentationsd
 from handseg_monai.transforms.scale_percentiles import ScalePercentilesd
 
@@ -15,7 +14,6 @@ __all__ = [
     "CleanPlanesd",
     "LoadBonePlanesd",
     "LoadRadiographd",
-    "LogitsToPlanesd",
     "RandAlbumentationsd",
     "ScalePercentilesd",
     "drop_covered",
@@ -23,5 +21,4 @@ __all__ = [
     "drop_small",
     "fill_holes",
     "fitted_shape",
-    "logits_to_planes",
 ]
