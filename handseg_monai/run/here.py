@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 from handseg_monai import bundle_root
 from handseg_monai.files import require_out
@@ -82,19 +83,31 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 
 
-def _log_to(path: Path, command: Sequence[str]) -> None:
-    """Send what MONAI says of a bundle and its configuration to a file, and what trains and warns to it too."""
-    # The import makes the loggers, each with the terminal as its handler.
-    import monai.bundle  # noqa: F401
+class _Tee:
+    """Standard output that a file keeps too; everything but writing is that of the terminal."""
 
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-    for name in list(logging.root.manager.loggerDict):
-        logger = logging.getLogger(name)
-        if name.startswith(("monai", "ignite")) and not logger.propagate:
-            if name.startswith("monai.bundle"):
-                logger.handlers.clear()
-            logger.addHandler(handler)
+    def __init__(self, terminal: TextIO, file: TextIO) -> None:
+        self._terminal, self._file = terminal, file
+
+    def write(self, text: str) -> int:
+        self._file.write(text)
+        return self._terminal.write(text)
+
+    def flush(self) -> None:
+        self._file.flush()
+        self._terminal.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._terminal, name)
+
+
+def _log_to(path: Path, command: Sequence[str]) -> None:
+    """Keep standard output in a file, and what MONAI says of the configuration there alone."""
+    file = path.open("a", encoding="utf-8", buffering=1)
+    file.write(f"{shlex.join(command)}\n")
+    sys.stdout = _Tee(sys.stdout, file)
+    # The import makes the logger, with the terminal as its handler.
+    from monai.bundle import scripts
+
+    scripts.logger.handlers = [logging.StreamHandler(file)]
     warnings.filterwarnings("ignore", message="parsing config_file", category=UserWarning)
-    logging.getLogger().info("%s", shlex.join(command))
