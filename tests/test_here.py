@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from handseg_monai.run.here import overlay_files
+from handseg_monai.run.process import overlay_file
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
 
 
 def handseg(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "handseg_monai", *arguments], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "handseg_monai", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
 
 
@@ -29,10 +36,12 @@ def test_infer_is_the_bundle_s_run_with_a_quiet_terminal(drawn_dataset: Path, ch
     images, options = str(drawn_dataset / "train" / "DCM"), ["--checkpoint", str(checkpoint), *TINY]
     short = handseg("infer", images, "--out", str(tmp_path / "short"), "--", *options)
     assert short.returncode == 0, short.stderr[-2000:]
-    assert "input summary" not in short.stdout + short.stderr
+    assert not re.search("input summary|Setting logging", short.stdout + short.stderr)
     assert "eval()" not in short.stderr
     log = (tmp_path / "short" / "run.log").read_text()
     assert "--dataset_dir" in log
+    assert "input summary" in log
+    assert "submission.csv: " in log
     assert str(tmp_path / "short" / "submission.csv") in short.stdout
     # The command that it prints is the one to type.
     shown = short.stdout.splitlines()[0]
@@ -68,7 +77,7 @@ def test_train_lays_overlays_over_train_json_and_publish_halves_the_weights(
     assert f"'{CONFIGS / 'loss_bce.json'}'" in result.stdout
     assert "val_mean_dice" in (out / "run.log").read_text()
     small = tmp_path / "small.pt"
-    published = handseg("publish", str(out / "model.pt"), str(small))
+    published = handseg("publish", str(out / "model.pt"), "--out", str(small))
     assert published.returncode == 0, published.stderr
     assert published.stdout.startswith(f"{small}: ")
     assert small.stat().st_size < 0.6 * (out / "model.pt").stat().st_size
@@ -79,19 +88,35 @@ def test_train_lays_overlays_over_train_json_and_publish_halves_the_weights(
 def test_overlays_are_found_by_name_or_file(tmp_path: Path) -> None:
     own = tmp_path / "own.json"
     own.write_text("{}")
-    files = overlay_files("train", ["finetune", "loss_bce.json", str(own)])
-    assert files == [CONFIGS / "train.json", CONFIGS / "finetune.json", CONFIGS / "loss_bce.json", own]
+    files = [overlay_file(name) for name in ("finetune", "loss_bce.json", own)]
+    assert files == [CONFIGS / "finetune.json", CONFIGS / "loss_bce.json", own]
     with pytest.raises(ValueError, match=r"--overlay finetun: .*did you mean finetune\?"):
-        overlay_files("train", ["finetun"])
+        overlay_file("finetun")
+
+
+def test_a_path_that_looks_like_a_number_and_a_secret(
+    drawn_dataset: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(drawn_dataset / "train" / "DCM", "2024_11_25")
+    options = ["--checkpoint", str(checkpoint), *TINY]
+    result = handseg("infer", "2024_11_25", "--out", "2024_11_26", "--", *options)
+    assert result.returncode == 0, result.stderr[-2000:]
+    uri = "https://user:verysecret@tracking.example.org"
+    told = handseg("infer", "2024_11_25", "--out", "2024_11_26", "--", *options, "--tracking_uri", uri)
+    assert told.returncode in (0, 2)
+    assert "verysecret" not in Path("2024_11_26", "run.log").read_text()
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["infer", ".", "--out", "{file}"], "{file}"),
-        (["infer", ".", "--out", "{out}", "--", "checkpoint", "x"], "--NAME VALUE"),
+        (["infer", ".", "--out", "{out}", "--", "checkpoint", "x"], "pairs --name value"),
+        (["infer", ".", "--out", "{out}", "--", "--output_dir", "x"], "--output_dir: use --out"),
+        (["infer", "{out}", "--out", "{out}", "--"], "{out}"),
         (["train", ".", "--out", "{out}", "--overlay", "nothing"], "--overlay nothing"),
-        (["publish", "{file}", "{out}"], "{file}"),
+        (["publish", "{file}", "--out", "{out}"], "{file}"),
     ],
 )
 def test_what_can_not_be_right_is_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands that spell a run of the bundle, and nothing else."""
+"""Commands that spell a run of the bundle, and the one that publishes what it has trained."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def train(
 
 def publish(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint that training wrote, as runs/train/model.pt.")],
-    out: Annotated[Path, typer.Argument(help="File to write.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
 ) -> None:
     """Write the weights of a checkpoint for others: in half precision, without the names of the training images."""
     from handseg_monai.checkpoints import publish_weights

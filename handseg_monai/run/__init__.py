@@ -1,4 +1,4 @@
-"""Stopping a bundle run in one line where what it was given can't be right."""
+"""What starts, guards and ends runs of the bundle; the names below are for configurations."""
 
 from handseg_monai.run.ending import checked, stop, until_stopped
 from handseg_monai.run.options import (

@@ -22,7 +22,7 @@ from handseg_monai.checkpoints.weights import read_checkpoint
 from handseg_monai.data.datalists import training_datalist
 from handseg_monai.data.folds import read_folds, write_folds
 from handseg_monai.files import atomic_open, exclusive, require_out
-from handseg_monai.run.process import bundle_command, run_bundle, shown
+from handseg_monai.run.process import bundle_command, named_options, overlay_file, run_bundle, shown
 
 _OWN = frozenset({"fold", "num_folds", "folds_file", "dataset_dir", "output_dir", "exclude", "resume", "config_file"})
 """Options of training that the command sets itself."""
@@ -110,10 +110,10 @@ def cross_validate(
         raise ValueError(f"--k {k}: expected at least 2 folds")
     if processes < 1:
         raise ValueError(f"--processes {processes}: expected at least 1")
-    given = _named(options)
+    given = named_options(options)
     if own := sorted(_OWN & {name.partition("#")[0] for name in given}):
         raise ValueError(f"--{own[0]}: cross-validate sets it itself; leave it out after --")
-    overlays = [_overlay(config) for config in configs]
+    overlays = [overlay_file(config) for config in configs]
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out / ".lock", f"--out {out}") as lock:
         folds = _begin(Path(data), out, k, overlays, options, folds_file, exclude, seed, processes)
@@ -184,23 +184,6 @@ def _data_digest(data: Path, exclude: str | Path | None) -> str:
     files = sorted((item["name"], path) for item in items for path in (item["image"], item["label"]))
     known = [(name, (stat := Path(path).stat()).st_size, stat.st_mtime_ns) for name, path in files]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
-def _named(options: Sequence[str]) -> dict[str, str]:
-    """Read ``--name value`` pairs; parts of a name are parted by ``#``."""
-    named = {}
-    for name, value in zip(options[::2], [*options[1::2], None], strict=False):
-        if not name.startswith("--") or "=" in name or value is None:
-            raise ValueError(f"after --: expected pairs --name value, got {' '.join(options)}")
-        named[name.removeprefix("--").replace("::", "#")] = value
-    return named
-
-
-def _overlay(config: str | Path) -> Path:
-    for path in (Path(config), bundle_root() / "configs" / config):
-        if path.is_file():
-            return path.absolute()
-    raise ValueError(f"--config {config}: no such file, nor one of {bundle_root() / 'configs'}")
 
 
 class _Run:

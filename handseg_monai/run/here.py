@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import io
 import logging
 import runpy
 import shlex
@@ -10,53 +10,34 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from handseg_monai import bundle_root
 from handseg_monai.files import require_out
-from handseg_monai.run.process import bundle_command, shown
+from handseg_monai.follow.redact import hide
+from handseg_monai.run.process import bundle_command, named_options, overlay_file, shown
 
 LOG = "run.log"
-
-
-def overlay_files(base: str, overlays: Sequence[str]) -> list[Path]:
-    """Return the configuration files of a run: the base, and what lies over it.
-
-    Parameters
-    ----------
-    base
-        Name of a configuration of the bundle, such as ``train``.
-    overlays
-        Names of further ones, with or without ``.json``, or files of one's own.
-
-    Raises
-    ------
-    ValueError
-        No such configuration; the message names the closest one.
-    """
-    configs = bundle_root() / "configs"
-    found = [configs / f"{base}.json"]
-    for name in overlays:
-        own, of_bundle = Path(name), configs / f"{name.removesuffix('.json')}.json"
-        if not own.is_file() and not of_bundle.is_file():
-            names = sorted(path.stem for path in configs.glob("*.json"))
-            close = difflib.get_close_matches(name.removesuffix(".json"), names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the bundle has {', '.join(names)}"
-            raise ValueError(f"--overlay {name}: no such file, and no configuration of the bundle; {hint}")
-        found.append(own if own.is_file() else of_bundle)
-    return found
+_OWN = {
+    "dataset_dir": "name the folder before --",
+    "output_dir": "use --out",
+    "config_file": "use --overlay",
+    "bundle_root": "it is the bundle that comes with the package",
+}
 
 
 def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: Path, options: Sequence[str]) -> None:
     """Print a command of ``monai.bundle`` and run it in this process, with its exit code.
 
-    What MONAI says of configurations and options goes to ``run.log`` in the folder of the run; warnings, progress and
-    results stay on the terminal.
+    Standard output is kept in ``run.log`` in the folder of the run, to which each run appends; what MONAI says of
+    configurations and options goes there alone. Secrets are taken out. A run that makes no folder leaves no log.
 
     Parameters
     ----------
-    run_id, base, overlays
-        What to run of which configuration, see :func:`overlay_files`.
+    run_id, base
+        What to run of which configuration of the bundle.
+    overlays
+        Configurations to lay over it, see :func:`~handseg_monai.run.process.overlay_file`.
     data, out
         ``--dataset_dir`` and ``--output_dir``.
     options
@@ -65,49 +46,70 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
     Raises
     ------
     ValueError
-        No such overlay, or an option that does not begin with ``--``.
+        No such overlay, options that are no pairs, or one that the command sets itself.
     OSError
         ``out`` can't be a folder.
     """
-    for option in options[::2]:
-        if not option.startswith("--"):
-            raise ValueError(f"{option!r}: expected options of the bundle as --NAME VALUE, after a lone --")
-    files = overlay_files(base, overlays)
+    for name in named_options(options):
+        if name in _OWN:
+            raise ValueError(f"--{name}: {_OWN[name]}; leave it out after --")
+    files = [bundle_root() / "configs" / f"{base}.json", *map(overlay_file, overlays)]
     require_out(out, folder=True)
-    given = ["--dataset_dir", str(data), "--output_dir", str(out), *options]
+    given = ["--dataset_dir", _plain(data), "--output_dir", _plain(out), *options]
     command = bundle_command(run_id, files, given)
+    log = _Log(out)
+    sys.stdout = _Both(sys.stdout, log)
     print(f"$ {shown(command)}", flush=True)
-    out.mkdir(parents=True, exist_ok=True)
-    _log_to(out / LOG, command)
+    # The loggers are there as soon as these are imported, with the terminal as their handler.
+    from monai.bundle import scripts, workflows
+
+    for module in (scripts, workflows):
+        module.logger.handlers = [logging.StreamHandler(log)]
+    log.write(f"{shlex.join(command)}\n")
+    warnings.filterwarnings("ignore", message="parsing config_file", category=UserWarning)
     sys.argv = ["monai.bundle", *command[command.index("monai.bundle") + 1 :]]
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 
 
-class _Tee:
-    """Standard output that a file keeps too; everything but writing is that of the terminal."""
+def _plain(path: Path) -> str:
+    """A path as the command line takes it: ``2024_11_25`` alone would be read as a number."""
+    return str(path) if path.is_absolute() else f"./{path}"
 
-    def __init__(self, terminal: TextIO, file: TextIO) -> None:
-        self._terminal, self._file = terminal, file
+
+class _Log(io.TextIOBase):
+    """The log of a run, kept in memory until the run has made its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._waiting: list[str] = []
+        self._file: TextIO | None = None
 
     def write(self, text: str) -> int:
-        self._file.write(text)
+        self._waiting.append(hide(text))
+        if self._file is None and self._folder.is_dir():
+            self._file = (self._folder / LOG).open("a", encoding="utf-8")
+        if self._file is not None:
+            self._file.write("".join(self._waiting))
+            self._file.flush()
+            self._waiting.clear()
+        return len(text)
+
+
+class _Both(io.TextIOBase):
+    """Standard output that a log keeps too."""
+
+    def __init__(self, terminal: TextIO, log: _Log) -> None:
+        self._terminal, self._log = terminal, log
+
+    def write(self, text: str) -> int:
+        self._log.write(text)
         return self._terminal.write(text)
 
     def flush(self) -> None:
-        self._file.flush()
         self._terminal.flush()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._terminal, name)
+    def isatty(self) -> bool:
+        return self._terminal.isatty()
 
-
-def _log_to(path: Path, command: Sequence[str]) -> None:
-    """Keep standard output in a file, and what MONAI says of the configuration there alone."""
-    file = path.open("a", encoding="utf-8", buffering=1)
-    file.write(f"{shlex.join(command)}\n")
-    sys.stdout = _Tee(sys.stdout, file)
-    # The import makes the logger, with the terminal as its handler.
-    from monai.bundle import scripts
-
-    scripts.logger.handlers = [logging.StreamHandler(file)]
-    warnings.filterwarnings("ignore", message="parsing config_file", category=UserWarning)
+    def fileno(self) -> int:
+        return self._terminal.fileno()

@@ -83,7 +83,7 @@ def _command() -> FrameType | None:
 _TOLD = frozenset({"run_name", "experiment_name", "tracking", "tracking_uri", "save_execute_config", "is_not_rank0"})
 
 
-_PLACES = frozenset({"setup", "rank", "device", "num_workers", "sw_batch_size", "output_dir"})
+_PLACES = frozenset({"bundle_root", "setup", "rank", "device", "num_workers", "sw_batch_size", "output_dir"})
 
 
 _BESIDE = _TOLD | _PLACES | {"finalize", "+finalize", "follow", "overlays"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handseg_monai import bundle_root
+
+_NO_OVERLAYS = frozenset({"metadata", "train", "inference"})
 
 
 def bundle_command(run_id: str, files: Sequence[Path], arguments: Sequence[str], processes: int = 1) -> list[str]:
@@ -33,6 +36,41 @@ def bundle_command(run_id: str, files: Sequence[Path], arguments: Sequence[str],
     config = f"[{','.join(repr(str(path)) for path in files)}]"
     command = [*start, "monai.bundle", "run", run_id, "--config_file", config, "--bundle_root", str(bundle_root())]
     return [*command, *arguments]
+
+
+def named_options(options: Sequence[str]) -> dict[str, str]:
+    """Read pairs ``--name value`` of the bundle's options; parts of a name are parted by ``#``.
+
+    Raises
+    ------
+    ValueError
+        They are no such pairs.
+    """
+    named = {}
+    for name, value in zip(options[::2], [*options[1::2], None], strict=False):
+        if not name.startswith("--") or "=" in name or value is None:
+            raise ValueError(f"after --: expected pairs --name value, got {' '.join(options)}")
+        named[name.removeprefix("--").replace("::", "#")] = value
+    return named
+
+
+def overlay_file(name: str | Path) -> Path:
+    """Return a configuration to lay over another: a file, or one of the bundle by its name, with ``.json`` or without.
+
+    Raises
+    ------
+    ValueError
+        There is none; the message names the closest one.
+    """
+    configs = bundle_root() / "configs"
+    stem = str(name).removesuffix(".json")
+    for path in (Path(name), configs / f"{stem}.json"):
+        if path.is_file():
+            return path.absolute()
+    names = sorted(path.stem for path in configs.glob("*.json") if path.stem not in _NO_OVERLAYS)
+    close = difflib.get_close_matches(stem, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"the bundle has {', '.join(names)}"
+    raise ValueError(f"--overlay {name}: no such file, and no configuration of the bundle; {hint}")
 
 
 def shown(command: Sequence[str]) -> str:

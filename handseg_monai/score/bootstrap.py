@@ -27,9 +27,11 @@ def interval(values: np.ndarray, subjects: Sequence[Hashable], rounds: int = ROU
     low, high
         NaN where fewer than two subjects have a finite value.
     """
+    if not len(values):
+        return float("nan"), float("nan")
     own = np.unique([str(subject) for subject in subjects], return_inverse=True)[1]
     rows = values.reshape(len(values), -1)
-    count = own.max() + 1 if len(own) else 0
+    count = own.max() + 1
     sums = np.bincount(own, np.nansum(rows, axis=1), count)
     counts = np.bincount(own, np.isfinite(rows).sum(axis=1), count)
     sums, counts = sums[counts > 0], counts[counts > 0]

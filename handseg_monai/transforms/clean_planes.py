@@ -16,7 +16,7 @@ from handseg_monai.transforms.fill_holes import fill_holes
 
 
 class CleanPlanesd(MapTransform):
-    """Drop and fill in bit planes, in this order, with one copy to the CPU and back.
+    """Drop covered pieces, stray pieces and small bones, then fill holes, with one copy to the CPU and back.
 
     Parameters
     ----------
@@ -47,11 +47,18 @@ class CleanPlanesd(MapTransform):
         most_hole: float,
     ) -> None:
         super().__init__(keys)
+        shares = {
+            "most_covered": most_covered,
+            "least_piece": least_piece,
+            "least_carpal_piece": least_carpal_piece,
+            "least_bone": least_bone,
+            "most_hole": most_hole,
+        }
+        for name, share in shares.items():
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1, got {share!r}")
         self.most_covered, self.least_bone, self.most_hole = most_covered, least_bone, most_hole
         self.least_piece, self.least_carpal_piece = least_piece, least_carpal_piece
-        for name, share in vars(self).items():
-            if isinstance(share, int | float) and not isinstance(share, bool) and not 0 <= share <= 1:
-                raise ValueError(f"{name}: expected a share from 0 to 1, got {share}")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)

@@ -24,7 +24,7 @@ def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
     Each bone's area is compared with its usual one (:class:`~handseg_monai.plausibility.ranges.PlausibleRanges`), and
     the median over the bones that lie whole in the image is the hand's scale. Of phantoms no finger bone that lies
     whole in the image, however bent, has less than 0.38 of its usual area. A bone that the image's border cuts may
-    well be small; of those, only the ones go that other bones mostly cover.
+    well be small; of those, only finger bones go that other bones mostly cover.
 
     Parameters
     ----------

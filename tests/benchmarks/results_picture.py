@@ -33,6 +33,7 @@ def found_in(image: np.ndarray) -> np.ndarray:
         (folder / "images").mkdir()
         cv2.imwrite(str(folder / "images" / "hand.png"), image)
         command = [sys.executable, "-m", "handseg_monai", "infer", str(folder / "images"), "--out", str(folder / "out")]
+        command += ["--", "--checkpoint", str(bundle_root() / "models" / "model.pt")]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         texts = read_csv(folder / "out" / "submission.csv")["hand.png"]
     return decode_planes(texts, (image.shape[0], image.shape[1]))

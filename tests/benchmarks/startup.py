@@ -47,8 +47,11 @@ taken = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv[1:] = arguments
     began = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        cli.main()
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            cli.main()
+        except SystemExit as end:
+            assert not end.code, arguments
     taken.append(time.perf_counter() - began)
 print(taken[-1])
 """
@@ -103,7 +106,8 @@ def main() -> None:
 
             whole = median(seconds([*start, *arguments(f"{name}{n}")], 0) for n in rounds)
             calls = json.dumps([arguments(f"{name}w{n}") for n in range(2)])
-            work = float(subprocess.run([sys.executable, "-c", _WORK, calls], capture_output=True, text=True).stdout)
+            inside = [sys.executable, "-c", _WORK, calls]
+            work = float(subprocess.run(inside, check=True, stdout=subprocess.PIPE, text=True).stdout)
             wrong = {"own": folder / "none.csv"} if "{own}" in template else {"data": folder / "none"}
             error = median(seconds([*start, *arguments(f"{name}e{n}", **wrong)], 2) for n in rounds)
             table.add_row(name, *(f"{value:.2f}" for value in (whole, work, whole - work, error)))
