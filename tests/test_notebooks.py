@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from handseg_monai import bundle_root, notebook
 from handseg_monai.bones import INDEX
 from handseg_monai.data import labelled_items
 from handseg_monai.data.labels import convert
@@ -161,6 +162,11 @@ class TestInference:
 
 
 class TestWorkflow:
+    def test_components_that_draw_bars_are_those_of_the_configurations(self) -> None:
+        texts = "".join(path.read_text() for path in (bundle_root() / "configs").glob("*.json"))
+        for target in notebook._BARS:
+            assert f'"_target_": "{target}"' in texts
+
     @pytest.fixture(autouse=True)
     def _logging(self, restore_globals: None) -> Iterator[None]:
         yield
