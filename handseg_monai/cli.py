@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from handseg_monai.commands import datasets, results, submissions, training
+from handseg_monai.commands import bundle, datasets, results, submissions, training
 
 # What needs torch or numba is imported inside its command, so that --help answers at once.
 
 app = typer.Typer(
-    help="Segment the 29 bones of the hand on radiographs. Training and inference: python -m monai.bundle run …",
+    help="Segment the 29 bones of the hand on radiographs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,12 +26,15 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of phantoms and training.")] = 0,
 ) -> None:
     """Make phantoms, infer, fine-tune and evaluate, in a few minutes on two cores without a GPU."""
-    from handseg_monai.demo import run_demo
+    from handseg_monai.run.demo import run_demo
 
     run_demo(out, seed=seed)
 
 
 for command in (
+    bundle.infer,
+    bundle.train,
+    bundle.publish,
     datasets.phantom,
     datasets.convert,
     datasets.folds,

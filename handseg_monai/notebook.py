@@ -21,7 +21,10 @@ GROUP_COLOURS = dict(zip(Group, ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#a
 """Matplotlib's colour of each group of bones: Paul Tol's bright scheme, which the colour-blind can tell apart."""
 BONE_COLOURS = {bone.name: tuple(channel / 255 for channel in bone.colour) for bone in BONES}
 """Matplotlib's colour of each bone, the same as in overlays."""
-_BARS = {"ignite.handlers.ProgressBar": ("disable", True), "handseg_monai.data.RadiographDataset": ("progress", False)}
+_BARS = {
+    "ignite.handlers.ProgressBar": ("disable", True),
+    "handseg_monai.data.dataset.RadiographDataset": ("progress", False),
+}
 """Components of a configuration that draw progress bars, and the argument that stops them."""
 
 

@@ -20,9 +20,9 @@ from pycocotools import mask as coco_mask
 from handseg_monai.bones import ALL_KNOWN, INDEX, NAMES
 from handseg_monai.cli import main
 from handseg_monai.data import LabelError, check_training, training_datalist, write_folds
-from handseg_monai.data.adapters import convert
-from handseg_monai.data.adapters.coco import decode_rle
-from handseg_monai.data.converted import read_planes, write_planes
+from handseg_monai.data.labels import convert
+from handseg_monai.data.labels.coco import decode_rle
+from handseg_monai.data.labels.converted import read_planes, write_planes
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.rle import encode_planes, write_csv
 from tests.label_forms import (

@@ -13,21 +13,21 @@ import cv2
 import numpy as np
 import pytest
 
+from handseg_monai.audit import Audit, Fault, audit, print_audit, write_audit
+from handseg_monai.audit.audit import _suited
+from handseg_monai.audit.duplicates import find_duplicates, fingerprint
+from handseg_monai.audit.label_faults import label_faults
+from handseg_monai.audit.label_fit import EdgeDirections, outline_points
+from handseg_monai.audit.rings import BRIGHT, ring_brightness
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import labelled_items, read_exclude, read_polygons, read_radiograph, training_datalist
-from handseg_monai.data.adapters import convert
-from handseg_monai.metrics.freeze_ranges import population_ranges
-from handseg_monai.metrics.hand_measures import measure_hand
-from handseg_monai.metrics.plausibility import disorder, judge_by_age, judge_hand
-from handseg_monai.metrics.plausible_ranges import load_ranges
+from handseg_monai.data.labels import convert
 from handseg_monai.phantom import PRESETS, render_phantom
-from handseg_monai.report import Audit, Fault, audit, print_audit, write_audit
-from handseg_monai.report.audit import _suited
-from handseg_monai.report.duplicates import find_duplicates, fingerprint
-from handseg_monai.report.label_faults import label_faults
-from handseg_monai.report.label_fit import EdgeDirections, outline_points
-from handseg_monai.report.rings import BRIGHT, ring_brightness
+from handseg_monai.plausibility.freeze import population_ranges
+from handseg_monai.plausibility.hand_measures import measure_hand
+from handseg_monai.plausibility.judge import disorder, judge_by_age, judge_hand
+from handseg_monai.plausibility.ranges import load_ranges
 from handseg_monai.rle import encode_planes, write_csv
 from tests.faults import Change, add, drop, grow, images_of, label_of, move, plant, points_of, rescale, swap
 from tests.hands import hand

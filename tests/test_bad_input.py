@@ -16,7 +16,7 @@ from monai.bundle import ConfigWorkflow, create_workflow
 from monai.engines.utils import IterationEvents
 
 from handseg_monai.bones import NAMES
-from handseg_monai.handlers import CheckpointError, first_checkpoint
+from handseg_monai.checkpoints import CheckpointError, first_checkpoint
 from handseg_monai.rle import read_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, run_here, save_untrained, tiny
 
@@ -193,6 +193,7 @@ def test_a_window_that_the_network_can_not_take(
         ("least_piece", 1.5),
         ("least_carpal_piece", -0.5),
         ("most_covered", -0.1),
+        ("least_bone", 1.1),
         ("most_hole", 2),
         ("cache_rate", 2),
         ("learning_rate", "abc"),

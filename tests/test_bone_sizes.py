@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from handseg_monai.bones import INDEX, NAMES
-from handseg_monai.metrics.bone_sizes import measure_bones, measure_submission
+from handseg_monai.plausibility.bone_sizes import measure_bones, measure_submission
 from handseg_monai.rle import encode_planes, write_csv
 from tests.dicoms import write_dicom
 from tests.hands import hand

@@ -17,9 +17,9 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data import training_datalist
-from handseg_monai.data.images import read_radiograph
-from handseg_monai.metrics.evaluation import evaluate
+from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.rle import decode, read_csv
+from handseg_monai.score.evaluation import evaluate
 from tests.bundle_runs import CONFIGS, NETWORKS, TINY, run_bundle, run_here, save_untrained, tiny
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
@@ -135,7 +135,7 @@ def test_training_and_inference_prepare_images_alike() -> None:
     train, infer = (json.loads((CONFIGS / name).read_text()) for name in ("train.json", "inference.json"))
     steps = infer["preprocessing"]["transforms"]
     assert train["train"]["preprocessing"]["transforms"][1] == steps[1]
-    assert steps[0].pop("any_body_part") == "$guard.flag(@any_body_part)"  # which labels have answered in training
+    assert steps[0].pop("any_body_part") == "$run.flag(@any_body_part)"  # which labels have answered in training
     assert train["validate"]["preprocessing"]["transforms"][0] == steps[0]
     for key in (
         "network_name",
@@ -147,6 +147,7 @@ def test_training_and_inference_prepare_images_alike() -> None:
         "least_piece",
         "least_carpal_piece",
         "most_covered",
+        "least_bone",
         "most_hole",
         "window_inferer",
         "hand_inferer",
@@ -195,6 +196,7 @@ def test_masks_lie_where_the_radiograph_shows_them(tmp_path: Path, drawn_dataset
         least_piece=0.0,
         least_carpal_piece=0.0,
         most_covered=1.0,
+        least_bone=0.0,
         most_hole=0.0,
         num_workers=0,
     )
@@ -241,7 +243,7 @@ def test_the_loss_from_bit_planes_trains_as_the_plain_one(drawn_dataset: Path, t
         ConfigParser.load_config_files([str(CONFIGS / n) for n in ("train.json", "loss_planes.json")])
     )
     assert parser["loss#loss#_target_"].endswith("PlanesDiceCELoss")
-    assert parser["train#trainer#prepare_batch"] == "$data.prepare_packed"
+    assert parser["train#trainer#prepare_batch"] == "$dataset.prepare_packed"
     losses = {}
     for name, overlays in (("plain", []), ("planes", ["loss_planes.json"])):
         folder = tmp_path / name

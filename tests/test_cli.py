@@ -12,7 +12,7 @@ import pytest
 
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import NAMES
-from handseg_monai.data.competition import labelled_items, read_polygons
+from handseg_monai.data.labels.competition import labelled_items, read_polygons
 from handseg_monai.rle import encode_planes, write_csv
 
 
@@ -35,6 +35,9 @@ def test_help_lists_the_commands_and_imports_no_torch() -> None:
     result = handseg("--help")
     assert result.returncode == 0
     for command in (
+        "infer",
+        "train",
+        "publish",
         "demo",
         "phantom",
         "convert",

@@ -14,8 +14,8 @@ import pytest
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data import LabelError, labelled_items, read_polygons
-from handseg_monai.data.competition import find_splits
 from handseg_monai.data.datalists import DatasetError, check_training
+from handseg_monai.data.labels.competition import find_splits
 from tests.conftest import draw_radiograph, write_drawn_dataset, write_label
 
 SHAPE = (40, 30)  # 30 wide, 40 high: x ends at 29, y at 39

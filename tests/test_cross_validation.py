@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handseg_monai.cross_validation import cross_validate
+from handseg_monai.checkpoints.members import load_members
+from handseg_monai.checkpoints.weights import read_checkpoint
 from handseg_monai.data.folds import read_folds
 from handseg_monai.files import exclusive
-from handseg_monai.handlers.members import load_members
-from handseg_monai.handlers.weights import read_checkpoint
+from handseg_monai.run.cross_validation import cross_validate
 from tests.bundle_runs import CONFIGS, TINY
 
 OPTIONS = [*TINY, "--epochs", "2", "--output_bias", "0.0", "--threshold", "0.45"]
@@ -146,7 +146,7 @@ def test_what_can_not_be_right_is_refused_before_training(drawn_dataset: Path, t
             cross_validate(drawn_dataset, out, options=options)
     with pytest.raises(ValueError, match="--k 1: expected at least 2"):
         cross_validate(drawn_dataset, out, k=1)
-    with pytest.raises(ValueError, match="no such file, nor one of"):
+    with pytest.raises(ValueError, match=r"--overlay nothing\.json: no such file"):
         cross_validate(drawn_dataset, out, configs=["nothing.json"])
     assert not out.exists()
     # What an option was refused for may be given anew; nothing was trained.

@@ -18,7 +18,8 @@ from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, MapTransform, RandSpatialCropd
 
 from handseg_monai.bitplanes import unpack
-from handseg_monai.data import EpochSampler, RadiographDataset, labelled_items, prepare_planes
+from handseg_monai.data import labelled_items
+from handseg_monai.data.dataset import EpochSampler, RadiographDataset, prepare_planes
 from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd, RandAlbumentationsd
 
 

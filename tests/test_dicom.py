@@ -34,10 +34,10 @@ from pydicom.uid import (
 
 from handseg_monai.data import check_training, inference_datalist
 from handseg_monai.data.datalists import DatasetError
-from handseg_monai.data.dicom import is_hand, pixel_spacing
-from handseg_monai.data.images import UnreadableImageError, find_images, image_size, read_radiograph
-from handseg_monai.metrics.evaluation import evaluate
+from handseg_monai.data.reading.dicom import is_hand, pixel_spacing
+from handseg_monai.data.reading.images import UnreadableImageError, find_images, image_size, read_radiograph
 from handseg_monai.rle import encode_planes, read_csv, write_csv
+from handseg_monai.score.evaluation import evaluate
 from handseg_monai.transforms import LoadRadiographd, ScalePercentilesd
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
 from tests.conftest import draw_radiograph

@@ -14,7 +14,8 @@ import torch
 from monai.transforms import Compose, RandSpatialCropd
 from PIL import Image
 
-from handseg_monai.data import RadiographDataset, labelled_items
+from handseg_monai.data import labelled_items
+from handseg_monai.data.dataset import RadiographDataset
 from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd
 
 

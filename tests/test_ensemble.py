@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from handseg_monai.handlers import CheckpointError, load_members
+from handseg_monai.checkpoints import CheckpointError, load_members
 from handseg_monai.rle import read_csv
 from tests.bundle_runs import CONFIGS, NETWORKS, run_here, save_untrained, tiny
 

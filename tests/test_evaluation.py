@@ -17,11 +17,11 @@ from handseg_monai.bitplanes import rasterise, unpack
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import labelled_items, read_polygons
 from handseg_monai.data.wrist import hand_side
-from handseg_monai.metrics.bootstrap import difference, interval
-from handseg_monai.metrics.evaluation import Evaluation, evaluate
-from handseg_monai.metrics.evaluation_report import compare, groups
-from handseg_monai.metrics.surfaces import surfaces
 from handseg_monai.rle import encode_planes, write_csv
+from handseg_monai.score.bootstrap import difference, interval
+from handseg_monai.score.evaluation import Evaluation, evaluate
+from handseg_monai.score.surfaces import surfaces
+from handseg_monai.score.tables import compare, groups
 from tests.hands import hand, without
 
 SIZE = 256

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import ALL_KNOWN, NAMES, NUM_BONES
-from handseg_monai.data.adapters import convert
+from handseg_monai.data.labels import convert
 from handseg_monai.data.layouts import items_of_split, read_truth
 from handseg_monai.export.export import export
 from handseg_monai.rle import encode_planes, write_csv

@@ -16,8 +16,8 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from handseg_monai.handlers import Follower, FollowRun, Run
-from handseg_monai.handlers.mailbox import Mailbox, one_line
+from handseg_monai.follow import Follower, FollowRun, Run
+from handseg_monai.follow.mailbox import Mailbox, one_line
 from tests.bundle_runs import run_here, tiny
 
 

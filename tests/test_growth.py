@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from handseg_monai.bones import BONES, INDEX, NAMES, Group
-from handseg_monai.metrics.plausibility import Plausibility, Severity, plausibility
-from handseg_monai.metrics.plausible_ranges import ADULT
 from handseg_monai.phantom import PRESETS, Phantom, render_phantom
 from handseg_monai.phantom.components import subject_of
 from handseg_monai.phantom.growth import draw_growth
 from handseg_monai.phantom.mesh import Array
+from handseg_monai.plausibility.judge import Plausibility, Severity, plausibility
+from handseg_monai.plausibility.ranges import ADULT
 from tests.hands import hand, without
 
 CARPALS = [bone.index for bone in BONES if bone.group is Group.CARPAL]

@@ -10,8 +10,8 @@ import monai.bundle
 import pytest
 
 from handseg_monai.data import DatasetError
-from handseg_monai.guard import check_options, check_window, checked, flag, stop
-from handseg_monai.guard.options import _check_overlays
+from handseg_monai.run import check_options, check_window, checked, flag, stop
+from handseg_monai.run.options import _check_overlays
 from tests.bundle_runs import CONFIGS, run_bundle, run_here
 
 
@@ -94,12 +94,12 @@ def config(tmp_path: Path) -> Path:
     path.write_text(
         json.dumps(
             {
-                "imports": ["$import json", "$import pathlib", "$import handseg_monai.guard as guard"],
+                "imports": ["$import json", "$import pathlib", "$import handseg_monai.run as run"],
                 "dataset_dir": "data",
                 "output_file": str(tmp_path / "ran.json"),
                 "epochs": 3,
                 "network_def": {"filters": [4, 8], "heads": {"number": 1}},
-                "initialize": ["@setup", "$guard.checked(guard.check_options)"],
+                "initialize": ["@setup", "$run.checked(run.check_options)"],
                 "setup": None,
                 "training": [
                     "$pathlib.Path(@output_file).write_text(json.dumps([@dataset_dir, @epochs, @network_def]))"

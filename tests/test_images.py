@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handseg_monai.data.images import UnreadableImageError, _read_rgb_png, find_images, image_size, read_radiograph
+from handseg_monai.data.reading.images import (
+    UnreadableImageError,
+    _read_rgb_png,
+    find_images,
+    image_size,
+    read_radiograph,
+)
 
 SHAPE = (40, 28)
 LOSSLESS = ["png", "bmp", "tif"]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from handseg_monai.bones import ALL_KNOWN
-from handseg_monai.metrics.image_sizes import image_sizes
-from handseg_monai.metrics.joints import COLUMNS, JointResult, joints, read_points
-from handseg_monai.metrics.plausibility_report import judge_submission, write_judgements
+from handseg_monai.data.reading.image_sizes import image_sizes
+from handseg_monai.plausibility.joints import COLUMNS, JointResult, joints, read_points
+from handseg_monai.plausibility.submission import judge_submission, write_judgements
 from handseg_monai.rle import encode_planes, write_csv
 from tests.hands import hand, mask, moved, without
 

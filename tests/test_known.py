@@ -13,13 +13,15 @@ from monai.transforms import Compose
 
 from handseg_monai.bitplanes import pack
 from handseg_monai.bones import ALL_KNOWN, INDEX, NAMES, NUM_BONES
-from handseg_monai.data import RadiographDataset, prepare_planes, training_datalist
-from handseg_monai.data.adapters import convert
+from handseg_monai.data import training_datalist
+from handseg_monai.data.dataset import RadiographDataset, prepare_planes
+from handseg_monai.data.labels import convert
+from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.losses import PerBoneLoss
-from handseg_monai.metrics import PlanesDice, known_bones
-from handseg_monai.metrics.evaluation import evaluate
-from handseg_monai.metrics.evaluation_report import write_evaluation
 from handseg_monai.rle import read_csv
+from handseg_monai.score.dice import known_bones
+from handseg_monai.score.evaluation import evaluate
+from handseg_monai.score.tables import write_evaluation
 from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd
 from tests.bundle_runs import run_here, tiny
 from tests.label_forms import SHAPE, planes_of, write_images, write_masks

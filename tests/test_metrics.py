@@ -18,10 +18,11 @@ from monai.metrics import DiceMetric
 
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import INDEX, NAMES
-from handseg_monai.metrics import PlanesDice, dice
-from handseg_monai.metrics.evaluation import Evaluation, evaluate
-from handseg_monai.metrics.evaluation_report import write_evaluation
+from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.rle import encode, read_csv
+from handseg_monai.score.dice import dice
+from handseg_monai.score.evaluation import Evaluation, evaluate
+from handseg_monai.score.tables import write_evaluation
 from tests.conftest import draw_radiograph, write_label
 
 

@@ -13,9 +13,8 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.guard import check_packages
-from handseg_monai.handlers import load_members
-from handseg_monai.networks import set_output_bias
+from handseg_monai.checkpoints import load_members
+from handseg_monai.networks import check_packages, set_output_bias
 from handseg_monai.rle import read_csv
 from tests.bundle_runs import CONFIGS, TINY_RUN, run_bundle, run_here
 

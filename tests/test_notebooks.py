@@ -18,14 +18,15 @@ import numpy as np
 import pytest
 import torch
 
+from handseg_monai import bundle_root, notebook
 from handseg_monai.bones import INDEX
 from handseg_monai.data import labelled_items
-from handseg_monai.data.adapters import convert
+from handseg_monai.data.labels import convert
 from handseg_monai.data.layouts import read_truth
-from handseg_monai.metrics.bone_sizes import measure_bones
 from handseg_monai.notebook import make_workflow
 from handseg_monai.phantom import PRESETS, render_phantom
-from handseg_monai.report import survey
+from handseg_monai.plausibility.bone_sizes import measure_bones
+from handseg_monai.report.survey import survey
 from handseg_monai.rle import read_csv
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -161,6 +162,11 @@ class TestInference:
 
 
 class TestWorkflow:
+    def test_components_that_draw_bars_are_those_of_the_configurations(self) -> None:
+        texts = "".join(path.read_text() for path in (bundle_root() / "configs").glob("*.json"))
+        for target in notebook._BARS:
+            assert f'"_target_": "{target}"' in texts
+
     @pytest.fixture(autouse=True)
     def _logging(self, restore_globals: None) -> Iterator[None]:
         yield

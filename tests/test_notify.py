@@ -15,9 +15,9 @@ from apprise.plugins.kakaotalk import NotifyKakaoTalk
 from apprise.plugins.slack import NotifySlack
 from ignite.engine import Engine
 
-from handseg_monai.handlers import FollowRun, Notifications
-from handseg_monai.handlers.follow import Run
-from handseg_monai.handlers.notify import fit
+from handseg_monai.follow import FollowRun, Notifications
+from handseg_monai.follow.follow import Run
+from handseg_monai.follow.notify import fit
 from tests.bundle_runs import run_here, tiny
 from tests.services import Request, Service, free_port, serve
 

@@ -8,10 +8,10 @@ import pytest
 
 from handseg_monai.bitplanes import reduce
 from handseg_monai.bones import ALL_KNOWN, BONES, INDEX, NAMES, NEIGHBOURS, OVERLAPS, Group
-from handseg_monai.metrics.freeze_ranges import freeze_ranges, write_ranges
-from handseg_monai.metrics.hand_measures import measure_hand
-from handseg_monai.metrics.plausibility import Plausibility, Severity, plausibility
-from handseg_monai.metrics.plausible_ranges import Placement, load_ranges
+from handseg_monai.plausibility.freeze import freeze_ranges, write_ranges
+from handseg_monai.plausibility.hand_measures import measure_hand
+from handseg_monai.plausibility.judge import Plausibility, Severity, plausibility
+from handseg_monai.plausibility.ranges import Placement, load_ranges
 from tests.hands import hand, mask, moved, phantom, shifted, swapped, with_mask, with_mirrored_carpus, without
 
 HANDS = (0, 1, 4)

@@ -16,8 +16,8 @@ import torch
 from handseg_monai.bones import ALL_KNOWN, INDEX, NAMES, NUM_BONES
 from handseg_monai.cli import main
 from handseg_monai.data import DatasetError, LabelError, check_training, training_datalist
-from handseg_monai.data.adapters import convert
 from handseg_monai.data.confidence import HEADER, confidence_rows, read_confidence
+from handseg_monai.data.labels import convert
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.inferers.coarse import coarse_masks, coarse_probabilities, confidences
 from handseg_monai.inferers.looks import Look, whole_view

@@ -15,7 +15,7 @@ from handseg_monai.data import DatasetError, phantom_datalist
 from handseg_monai.phantom import PRESETS
 from handseg_monai.phantom.cache import load_components, save_components
 from handseg_monai.phantom.components import Components, render_components
-from handseg_monai.transforms.rand_phantom import RandPhantomd, ViewRanges, rand_view
+from handseg_monai.phantom.rand_phantom import RandPhantomd, ViewRanges, rand_view
 
 
 @pytest.fixture(scope="module")

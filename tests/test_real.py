@@ -13,9 +13,9 @@ import torch
 
 from handseg_monai import bundle_root
 from handseg_monai.bones import BONES, NUM_BONES, Group
-from handseg_monai.data.images import find_images, read_radiograph
-from handseg_monai.metrics.joints import joints
-from handseg_monai.metrics.plausibility_report import judge_submission
+from handseg_monai.data.reading.images import find_images, read_radiograph
+from handseg_monai.plausibility.joints import joints
+from handseg_monai.plausibility.submission import judge_submission
 from handseg_monai.rle import decode, read_csv
 from tests.bundle_runs import CONFIGS, run_here
 
@@ -44,6 +44,7 @@ def test_every_real_radiograph_gives_29_rows_at_its_own_size(tmp_path: Path) -> 
         least_piece=0.0,
         least_carpal_piece=0.0,
         most_covered=1.0,
+        least_bone=0.0,
         most_hole=0.0,
     )
     texts = read_csv(tmp_path / "submission.csv")

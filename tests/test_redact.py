@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handseg_monai.redact import hide, hide_in_log_of
+from handseg_monai.follow.redact import hide, hide_in_log_of
 
 DASHES = "-" * 5
 """Kept apart from the words, as other parts of these are, so that no scanner takes this file for one with secrets."""

@@ -20,13 +20,13 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from handseg_monai.bones import BONES, INDEX, NAMES, NUM_BONES, Group
-from handseg_monai.data.adapters import convert
-from handseg_monai.metrics.evaluation import evaluate
-from handseg_monai.metrics.plausibility import plausibility
+from handseg_monai.data.labels import convert
 from handseg_monai.phantom import PRESETS, render_phantom
+from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.report import write_report
 from handseg_monai.report.outlines import outlines
 from handseg_monai.rle import encode_planes, write_csv
+from handseg_monai.score.evaluation import evaluate
 from tests.browser import CHROMIUM, DRIVER, chromium, move_to, prefer, resize, settle
 from tests.hands import hand, mask, moved, phantom, with_mask, without
 

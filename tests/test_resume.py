@@ -14,7 +14,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from handseg_monai.handlers import CheckpointError, TrainingCheckpoint, load_weights, prepare_run
+from handseg_monai.checkpoints import CheckpointError, TrainingCheckpoint, load_weights, prepare_run
 from tests.bundle_runs import run_here, tiny
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
@@ -154,7 +154,9 @@ def test_an_earlier_run_is_moved_aside(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_folder_that_another_run_writes_to_is_refused(tmp_path: Path) -> None:
-    script = f"from handseg_monai.handlers import prepare_run; prepare_run({str(tmp_path)!r}, False); print(1); input()"
+    script = (
+        f"from handseg_monai.checkpoints import prepare_run; prepare_run({str(tmp_path)!r}, False); print(1); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
@@ -244,7 +246,7 @@ def test_a_kill_while_saving_leaves_a_checkpoint_that_loads(tmp_path: Path) -> N
         f"""
         import torch
         from types import SimpleNamespace
-        from handseg_monai.handlers import TrainingCheckpoint
+        from handseg_monai.checkpoints import TrainingCheckpoint
         network = torch.nn.Linear(2000, 2000)
         trainer = SimpleNamespace(state=SimpleNamespace(epoch=0))
         saver = TrainingCheckpoint({str(tmp_path)!r}, network, "linear", trainer, None, {{}})

@@ -11,8 +11,8 @@ import gspread.http_client
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from handseg_monai.handlers import ResultSheet
-from handseg_monai.handlers.follow import Run
+from handseg_monai.follow import ResultSheet
+from handseg_monai.follow.follow import Run
 from tests.bundle_runs import run_here, tiny
 from tests.services import GoogleSheet, Service, free_port, serve
 

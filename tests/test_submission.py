@@ -352,7 +352,7 @@ RANK = """
     from pathlib import Path
     import torch.distributed as dist
     from handseg_monai.data.items import Item
-    from handseg_monai.guard import join_ranks
+    from handseg_monai.run import join_ranks
     from handseg_monai.handlers import SubmissionWriter
 
     join_ranks()

@@ -12,8 +12,8 @@ import torch
 
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.inferers import thresholds_of
-from handseg_monai.metrics.evaluation import evaluate
-from handseg_monai.metrics.thresholds import best_thresholds
+from handseg_monai.score.evaluation import evaluate
+from handseg_monai.score.thresholds import best_thresholds
 from tests.bundle_runs import run_here
 
 SWEEP = [0.3, 0.4, 0.5, 0.6, 0.7]
@@ -106,6 +106,7 @@ def test_thresholds_found_on_a_fold_raise_its_dice(drawn_dataset: Path, tmp_path
         "least_piece": 0.0,
         "least_carpal_piece": 0.0,
         "most_covered": 1.0,
+        "least_bone": 0.0,
         "most_hole": 0.0,
     }
     run_here(

@@ -20,7 +20,7 @@ from ignite.engine import Engine, Events
 from mlflow.entities import Run
 from monai.handlers import MLFlowHandler
 
-from handseg_monai.handlers import FollowRun, MLflowTracking
+from handseg_monai.follow import FollowRun, MLflowTracking
 from tests.bundle_runs import CONFIGS, TINY, run_here, tiny
 from tests.services import GoogleSheet, free_port, serve
 

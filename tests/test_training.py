@@ -15,8 +15,8 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.engines import SupervisedTrainer
 
-from handseg_monai.guard import check_compile, check_numbers, warn_of_patience
 from handseg_monai.handlers import AccumulationWeights, StepSchedule, WeightAverage
+from handseg_monai.run import check_compile, check_numbers, warn_of_patience
 from tests.bundle_runs import CONFIGS, run_bundle, run_here, tiny
 from tests.test_ranks import config_files, run_ranks
 

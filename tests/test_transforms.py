@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import albumentations as A
 import cv2
@@ -19,22 +19,21 @@ from PIL import Image
 from handseg_monai import bundle_root
 from handseg_monai.bitplanes import pack, rasterise, unpack
 from handseg_monai.bones import BONES, INDEX, NAMES, Group
-from handseg_monai.data.competition import read_polygons
+from handseg_monai.data.labels.competition import read_polygons
+from handseg_monai.phantom import render_planes
+from handseg_monai.phantom.presets import preset
 from handseg_monai.rle import decode_planes, encode_planes, read_csv, write_csv
 from handseg_monai.transforms import (
-    DropCoveredd,
-    DropPiecesd,
-    FillHolesd,
+    CleanPlanesd,
     LoadBonePlanesd,
     LoadRadiographd,
-    LogitsToPlanesd,
     RandAlbumentationsd,
     ScalePercentilesd,
     drop_covered,
     drop_pieces,
+    drop_small,
     fill_holes,
     fitted_shape,
-    logits_to_planes,
 )
 from tests.conftest import draw_radiograph, write_label
 
@@ -324,44 +323,6 @@ def masks_by_probability(logits: torch.Tensor, size: tuple[int, int], threshold:
     return (torch.sigmoid(torch.nn.functional.interpolate(logits[None], size, mode="bilinear")[0]) > threshold).numpy()
 
 
-class TestLogitsToPlanes:
-    @pytest.mark.parametrize("size", [(31, 23), (64, 48), (17, 40), (200, 111)])
-    @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.9])
-    def test_equals_interpolating_probabilities_of_every_channel(self, size: tuple[int, int], threshold: float) -> None:
-        logits = torch.randn(29, 31, 23, generator=torch.Generator().manual_seed(0)) * 3
-        planes = logits_to_planes(logits, size, threshold)
-        assert planes.dtype == torch.int32
-        expected = masks_by_probability(logits, size, threshold)
-        # A probability within rounding of the threshold may fall on either side.
-        assert np.count_nonzero(unpack(planes.numpy()) != expected) <= 1e-5 * expected.size
-        assert 0.01 < expected.mean() < 0.99
-
-    def test_a_probability_of_just_the_threshold_is_no_bone(self) -> None:
-        assert not logits_to_planes(torch.zeros(29, 2, 2), (2, 2), 0.5).any()
-        assert (logits_to_planes(torch.full((29, 2, 2), 1e-6), (2, 2), 0.5) == 2**29 - 1).all()
-
-    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_half_precision_is_interpolated_in_float32(self, dtype: torch.dtype) -> None:
-        logits = torch.randn(29, 9, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
-        expected = masks_by_probability(logits.float(), (91, 73), 0.3)
-        np.testing.assert_array_equal(unpack(logits_to_planes(logits, (91, 73), 0.3).numpy()), expected)
-
-    def test_the_transform_goes_to_the_stored_size_by_its_threshold(self) -> None:
-        logits = torch.randn(29, 12, 8, generator=torch.Generator().manual_seed(0))
-        out = LogitsToPlanesd("pred", 0.7)({"pred": logits, "image_size": torch.tensor([30, 19])})
-        assert tuple(out["pred"].shape) == (1, 30, 19)
-        assert torch.equal(out["pred"][0], logits_to_planes(logits, (30, 19), 0.7))
-
-    def test_a_failed_item_passes_unchanged(self) -> None:
-        item = {"pred": torch.zeros(29, 0, 0), "image": torch.zeros(1, 0, 0), "failure": "not an image"}
-        assert LogitsToPlanesd("pred")(item) == item
-
-    @pytest.mark.parametrize("threshold", [0, 1, -0.2, 1.5])
-    def test_a_threshold_that_is_no_probability_is_refused(self, threshold: float) -> None:
-        with pytest.raises(ValueError, match=f"between 0 and 1, got {threshold}"):
-            LogitsToPlanesd("pred", threshold)
-
-
 class TestDropPieces:
     """Bone 3 of one large, one half as large and one small piece, and bone 7 of one alone."""
 
@@ -400,20 +361,6 @@ class TestDropPieces:
             for piece in np.flatnonzero(sizes < least * sizes.max(initial=0)):
                 mask[labels == piece + 1] = 0
         np.testing.assert_array_equal(unpack(drop_pieces(planes, 0.4, 0.7)), expected)
-
-    def test_the_transform_takes_the_loop_s_tensors(self) -> None:
-        planes = torch.from_numpy(self.PLANES)[None]
-        out = DropPiecesd("pred", 1.0, 1.0)({"pred": planes})["pred"]
-        np.testing.assert_array_equal(out[0].numpy(), drop_pieces(self.PLANES, 1.0, 1.0))
-        assert DropPiecesd("pred", 0.0, 0.0)({"pred": planes})["pred"] is planes
-        failed = {"pred": torch.zeros(1, 0, 0), "failure": "not an image"}
-        assert DropPiecesd("pred", 1.0, 1.0)(failed) == failed
-
-    def test_a_share_beyond_one_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"least: expected a share from 0 to 1, got 1\.2"):
-            DropPiecesd("pred", 1.2, 1.0)
-        with pytest.raises(ValueError, match=r"least_carpal: expected a share from 0 to 1, got -1"):
-            DropPiecesd("pred", 0.5, -1)
 
 
 class TestDropCovered:
@@ -531,18 +478,6 @@ class TestDropCovered:
             planes = load({"image": str(image), "label": str(path)})["label"][0].numpy()
             np.testing.assert_array_equal(drop_covered(planes, 0.5), planes)
 
-    def test_the_transform_takes_the_loop_s_tensors(self) -> None:
-        planes = torch.from_numpy(self.PLANES)[None]
-        out = DropCoveredd("pred", 0.5)({"pred": planes})["pred"]
-        np.testing.assert_array_equal(out[0].numpy(), drop_covered(self.PLANES, 0.5))
-        assert DropCoveredd("pred", 1.0)({"pred": planes})["pred"] is planes
-        failed = {"pred": torch.zeros(1, 0, 0), "failure": "not an image"}
-        assert DropCoveredd("pred", 0.5)(failed) == failed
-
-    def test_a_share_beyond_one_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.2"):
-            DropCoveredd("pred", 1.2)
-
 
 class TestFillHoles:
     """A bone of 96 pixels with a hole of 4, and another one within the hole and beyond."""
@@ -575,15 +510,92 @@ class TestFillHoles:
         assert (expected != unpack(planes)).any()
         np.testing.assert_array_equal(unpack(fill_holes(planes, 1.0)), expected)
 
-    def test_the_transform_takes_the_loop_s_tensors(self) -> None:
-        planes = torch.from_numpy(self.PLANES)[None]
-        out = FillHolesd("pred", 1.0)({"pred": planes})["pred"]
-        np.testing.assert_array_equal(out[0].numpy(), fill_holes(self.PLANES, 1.0))
-        assert FillHolesd("pred", 0.0)({"pred": planes})["pred"] is planes
+
+@pytest.fixture(scope="module")
+def planes() -> np.ndarray:
+    """Bit planes of a phantom's whole hand, int32 (512, 512)."""
+    return render_planes(5, 0, "right", preset("easy"), 512)[0]
+
+
+class TestDropSmall:
+    """The hand of a phantom, and specks of bones."""
+
+    @staticmethod
+    def shrunken(planes: np.ndarray, bone: int, share: float) -> np.ndarray:
+        """Planes whose bone keeps so much of its area, by rows from its top."""
+        rows, columns = np.nonzero(planes >> bone & 1)
+        gone = round((1 - share) * len(rows))
+        out = planes.copy()
+        out[rows[:gone], columns[:gone]] &= ~np.int32(1 << bone)
+        return out
+
+    def test_true_hands_keep_all(self, planes: np.ndarray) -> None:
+        assert drop_small(planes, 0.25) is planes
+
+    @pytest.mark.parametrize(("bone", "share", "kept"), [(5, 0.15, False), (5, 0.4, True), (10, 0.15, False)])
+    def test_a_finger_bone_that_is_too_small_for_the_hand_goes(
+        self, planes: np.ndarray, bone: int, share: float, kept: bool
+    ) -> None:
+        small = self.shrunken(planes, bone, share)
+        before = small.copy()
+        out = drop_small(small, 0.25)
+        np.testing.assert_array_equal(small, before)
+        np.testing.assert_array_equal(out, small if kept else small & ~np.int32(1 << bone))
+
+    @pytest.mark.parametrize(("share", "kept"), [(0.05, True), (0.004, False)])
+    def test_of_carpal_bones_only_specks_go(self, planes: np.ndarray, share: float, kept: bool) -> None:
+        small = self.shrunken(planes, INDEX["Trapezoid"], share)
+        bone = np.int32(1 << INDEX["Trapezoid"])
+        assert (small & bone).any()
+        np.testing.assert_array_equal(drop_small(small, 0.25), small if kept else small & ~bone)
+
+    @pytest.mark.parametrize("covered", [False, True])
+    def test_of_cut_bones_those_go_that_others_cover(self, planes: np.ndarray, covered: bool) -> None:
+        bone = np.int32(1 << INDEX["finger-9"])
+        cut = np.pad(planes & ~bone, ((0, 0), (6, 0)))
+        cut[200:230, :6] |= bone
+        if covered:
+            cut[200:230, :6] |= np.int32(1 << INDEX["finger-11"])
+        np.testing.assert_array_equal(drop_small(cut, 0.25), cut & ~bone if covered else cut)
+
+    def test_the_scale_needs_three_whole_bones(self, planes: np.ndarray) -> None:
+        few = planes & np.int32(1 << 5 | 1 << 6)
+        assert drop_small(self.shrunken(few, 5, 0.01), 0.25).any()
+        np.testing.assert_array_equal(drop_small(np.zeros((4, 5), np.int32), 0.25), np.zeros((4, 5), np.int32))
+
+
+class TestCleanPlanes:
+    NOTHING: ClassVar[dict[str, float]] = {
+        "most_covered": 1.0,
+        "least_piece": 0.0,
+        "least_carpal_piece": 0.0,
+        "least_bone": 0.0,
+        "most_hole": 0.0,
+    }
+
+    def test_each_share_does_its_own_part(self, planes: np.ndarray) -> None:
+        pieces, covered, holes = TestDropPieces.PLANES, TestDropCovered.PLANES, TestFillHoles.PLANES
+        small = TestDropSmall.shrunken(planes, 5, 0.1)
+        for before, changed, result in (
+            (pieces, {"least_piece": 1.0, "least_carpal_piece": 1.0}, drop_pieces(pieces, 1.0, 1.0)),
+            (covered, {"most_covered": 0.5}, drop_covered(covered, 0.5)),
+            (holes, {"most_hole": 1.0}, fill_holes(holes, 1.0)),
+            (small, {"least_bone": 0.25}, drop_small(small, 0.25)),
+        ):
+            given = torch.from_numpy(before.copy())[None]
+            out = CleanPlanesd("pred", **self.NOTHING | changed)({"pred": given})["pred"]
+            np.testing.assert_array_equal(out[0].numpy(), result)
+            assert (result != before).any()
+            np.testing.assert_array_equal(CleanPlanesd("pred", **self.NOTHING)({"pred": given})["pred"][0], before)
+
+    def test_failures_pass(self) -> None:
         failed = {"pred": torch.zeros(1, 0, 0), "failure": "not an image"}
-        assert FillHolesd("pred", 1.0)(failed) == failed
-        with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.2"):
-            FillHolesd("pred", 1.2)
+        assert CleanPlanesd("pred", 0.5, 0.5, 1.0, 0.25, 0.1)(failed) == failed
+
+    @pytest.mark.parametrize("name", NOTHING)
+    def test_a_share_beyond_one_is_refused(self, name: str) -> None:
+        with pytest.raises(ValueError, match=rf"{name}: expected a share from 0 to 1, got 1\.2"):
+            CleanPlanesd("pred", **self.NOTHING | {name: 1.2})
 
 
 class TestOrientation:
@@ -619,8 +631,9 @@ class TestOrientation:
         logits = torch.full((29, *grey_levels.shape), -9.0)
         logits[INDEX["Ulna"]] = torch.from_numpy(60 - np.abs(grey_levels - 120))
         logits[INDEX["Radius"]] = torch.from_numpy(grey_levels - 180)
-        out = LogitsToPlanesd("pred")({**item, "pred": logits})
-        write_csv(tmp_path / "s.csv", [("a.png", encode_planes(out["pred"][0].numpy()))])
+        height, width = (int(n) for n in item["image_size"])
+        planes = pack(masks_by_probability(logits, (height, width), 0.5))
+        write_csv(tmp_path / "s.csv", [("a.png", encode_planes(planes))])
         decoded = unpack(decode_planes(read_csv(tmp_path / "s.csv")["a.png"], shape))
         np.testing.assert_array_equal(decoded.any(axis=(1, 2)), [name in corners for name in NAMES])
         if size is None:

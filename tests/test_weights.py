@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from handseg_monai import bundle_root
-from handseg_monai.handlers import CheckpointError, publish_weights, trained_with
-from handseg_monai.metrics.evaluation import evaluate
+from handseg_monai.checkpoints import CheckpointError, publish_weights, trained_with
 from handseg_monai.phantom import write_components, write_dataset
+from handseg_monai.score.evaluation import evaluate
 from tests.bundle_runs import CONFIGS, run_here, save_untrained, tiny
 
 CONSTANT = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "optimizer": "@optimizer", "factor": 1.0}

@@ -108,12 +108,12 @@ def convert(
     ] = False,
 ) -> None:
     """Convert labels of another form to the one that training reads; bones nobody has labelled stay unknown."""
-    from handseg_monai.data.adapters import convert as convert_labels
-    from handseg_monai.data.adapters.report import print_conversion
+    from handseg_monai.data.labels import convert as convert_labels
+    from handseg_monai.data.labels.table import print_conversion
 
     leave_out: list[str] = []
     if plausible and form is LabelForm.SUBMISSION:
-        from handseg_monai.metrics.plausibility_report import judge_submission
+        from handseg_monai.plausibility.submission import judge_submission
 
         judged = judge_submission(source, images)
         leave_out = [name for name, judgement in judged.items() if not judgement.plausible]
@@ -169,9 +169,9 @@ def audit(
     out: Annotated[Path, typer.Option(help="Folder for audit.csv, exclude.txt and worst.png.")] = Path("audit"),
 ) -> None:
     """Find what is wrong with labels and images, and list the images that training should leave out."""
+    from handseg_monai.audit import audit as audit_data
+    from handseg_monai.audit import print_audit, write_audit
     from handseg_monai.files import require_out
-    from handseg_monai.report import audit as audit_data
-    from handseg_monai.report import print_audit, write_audit
 
     folder = images if images is not None else source
     if any(part == "DCM" for part in out.parts) or (

@@ -36,8 +36,8 @@ def evaluate(
 ) -> None:
     """Print the Dice of a submission by bone, at each image's own size, and compare two of them."""
     from handseg_monai.files import require_out
-    from handseg_monai.metrics.evaluation import evaluate as evaluate_csv
-    from handseg_monai.metrics.evaluation_report import compare, print_comparison, print_evaluation, write_evaluation
+    from handseg_monai.score.evaluation import evaluate as evaluate_csv
+    from handseg_monai.score.tables import compare, print_comparison, print_evaluation, write_evaluation
 
     if spacing is not None and not detail:
         raise ValueError("--spacing goes with --detail")
@@ -66,8 +66,8 @@ def joints(
 ) -> None:
     """Count the marked joints that a submission hits, on radiographs without masks."""
     from handseg_monai.files import require_out
-    from handseg_monai.metrics.joints import joints as hit_joints
-    from handseg_monai.metrics.joints import print_joints
+    from handseg_monai.plausibility.joints import joints as hit_joints
+    from handseg_monai.plausibility.joints import print_joints
 
     if out is not None:
         require_out(out)
@@ -84,9 +84,9 @@ def plausibility(
     out: Annotated[Path | None, typer.Option(help="CSV to write, a row for each finding.")] = None,
 ) -> None:
     """Judge each image's masks by what hands look like, the worst first; needs no labels."""
-    from handseg_monai.data.images import find_images
+    from handseg_monai.data.reading.images import find_images
     from handseg_monai.files import require_out
-    from handseg_monai.metrics.plausibility_report import judge_submission, print_judgements, write_judgements
+    from handseg_monai.plausibility.submission import judge_submission, print_judgements, write_judgements
 
     if out is not None:
         require_out(out)
@@ -136,6 +136,6 @@ def track(
     ] = False,
 ) -> None:
     """Open what training has logged: MLflow's pages, or TensorBoard's where there is no MLflow store."""
-    from handseg_monai.track import track as serve
+    from handseg_monai.follow.pages import track as serve
 
     serve(place, port, share)

@@ -32,7 +32,7 @@ def thresholds(
     folds_file: Annotated[Path | None, typer.Option(help="Folds that handseg folds wrote.")] = None,
 ) -> None:
     """Find the threshold of each bone's probability on a validation fold."""
-    from handseg_monai.thresholds import find_thresholds
+    from handseg_monai.run.thresholds import find_thresholds
 
     find_thresholds(data, out, checkpoint=checkpoint, fold=fold, folds_file=folds_file)
 

@@ -17,8 +17,9 @@ def cross_validate(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write: fold0, fold1 …, and the table.")] = Path("runs/cv"),
     k: Annotated[int, typer.Option(help="Number of folds.")] = 5,
-    config: Annotated[
-        list[str] | None, typer.Option(help="Overlay of train.json, as finetune.json; may be given again.")
+    overlay: Annotated[
+        list[str] | None,
+        typer.Option("--overlay", "--config", help="Configuration to lay over train.json; may be repeated."),
     ] = None,
     folds_file: Annotated[Path | None, typer.Option(help="Folds that handseg folds wrote, instead of --k.")] = None,
     exclude: Annotated[Path | None, typer.Option(help="exclude.txt of handseg audit: images to leave out.")] = None,
@@ -26,7 +27,7 @@ def cross_validate(
     processes: Annotated[int, typer.Option(help="Ranks of each run, by torchrun: one for each GPU.")] = 1,
 ) -> None:
     """Train and evaluate each fold, and print a table over them; the same command goes on after a kill."""
-    from handseg_monai.cross_validation import cross_validate as validate_folds
+    from handseg_monai.run.cross_validation import cross_validate as validate_folds
 
     # As for an interrupt: the run that is under way ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -34,7 +35,7 @@ def cross_validate(
         data,
         out,
         k=k,
-        configs=config or (),
+        configs=overlay or (),
         options=options or (),
         folds_file=folds_file,
         exclude=exclude,

@@ -1,6 +1,5 @@
-"""Layouts on disk -> MONAI datalists and datasets."""
+"""Layouts on disk -> MONAI datalists; the dataset itself is in `dataset`, which needs torch."""
 
-from handseg_monai.data.competition import labelled_items, read_polygons
 from handseg_monai.data.datalists import (
     DatasetError,
     check_training,
@@ -8,25 +7,17 @@ from handseg_monai.data.datalists import (
     phantom_datalist,
     training_datalist,
 )
-from handseg_monai.data.dataset import (
-    EpochSampler,
-    RadiographDataset,
-    prepare_packed,
-    prepare_planes,
-    prepare_sized,
-)
 from handseg_monai.data.exclude import ExcludeError, read_exclude, write_exclude
 from handseg_monai.data.folds import assign_folds, dataset_traits, split_items, write_folds
-from handseg_monai.data.images import UnreadableImageError, find_images, read_radiograph
 from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.labels.competition import labelled_items, read_polygons
+from handseg_monai.data.reading.images import UnreadableImageError, find_images, read_radiograph
 
 __all__ = [
     "DatasetError",
-    "EpochSampler",
     "ExcludeError",
     "Item",
     "LabelError",
-    "RadiographDataset",
     "UnreadableImageError",
     "assign_folds",
     "check_training",
@@ -35,9 +26,6 @@ __all__ = [
     "inference_datalist",
     "labelled_items",
     "phantom_datalist",
-    "prepare_packed",
-    "prepare_planes",
-    "prepare_sized",
     "read_exclude",
     "read_polygons",
     "read_radiograph",

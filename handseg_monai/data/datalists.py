@@ -10,11 +10,14 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from handseg_monai.data.converted import DATALIST
-from handseg_monai.data.dicom import is_dicom
 from handseg_monai.data.exclude import ExcludeError, excluding
 from handseg_monai.data.folds import split_items
-from handseg_monai.data.images import (
+from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.labels.converted import DATALIST
+from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
+from handseg_monai.data.pseudo_labels import with_pseudo_labels
+from handseg_monai.data.reading.dicom import is_dicom
+from handseg_monai.data.reading.images import (
     IMAGE_SUFFIXES,
     UnreadableImageError,
     find_images,
@@ -22,9 +25,6 @@ from handseg_monai.data.images import (
     read_radiograph,
     require_readers,
 )
-from handseg_monai.data.items import Item, LabelError
-from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
-from handseg_monai.data.pseudo_labels import with_pseudo_labels
 from handseg_monai.files import find_files
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from torch.utils.data import DistributedSampler
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import ALL_KNOWN, NUM_BONES
 from handseg_monai.data.disk_cache import DiskCache
-from handseg_monai.data.images import UnreadableImageError
 from handseg_monai.data.items import LabelError
+from handseg_monai.data.reading.images import UnreadableImageError
 
 
 class RadiographDataset(CacheDataset):

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from handseg_monai.data.converted import DATALIST, converted_items
-from handseg_monai.data.images import find_images
+from handseg_monai.data.labels.converted import DATALIST, converted_items
+from handseg_monai.data.reading.images import find_images
 from handseg_monai.files import atomic_open, find_files
 
 

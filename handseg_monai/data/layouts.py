@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from handseg_monai.bitplanes import rasterise, reduce
-from handseg_monai.data.competition import find_splits, labelled_items, read_polygons
-from handseg_monai.data.converted import DATALIST, converted_items, read_planes
 from handseg_monai.data.items import Item
+from handseg_monai.data.labels.competition import find_splits, labelled_items, read_polygons
+from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
 
 
 def is_converted(folder: str | Path) -> bool:
@@ -38,7 +38,7 @@ def items_of_split(split: str | Path, excluded: Collection[Path] = ()) -> tuple[
     Raises
     ------
     LabelError
-        See :func:`handseg_monai.data.converted.converted_items`.
+        See :func:`handseg_monai.data.labels.converted.converted_items`.
     """
     if not is_converted(split):
         return labelled_items(split, excluded)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import handseg_monai
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import BONES, Bone
-from handseg_monai.data.dicom import is_dicom, read_header, require_dicom
+from handseg_monai.data.reading.dicom import is_dicom, read_header, require_dicom
 from handseg_monai.export.form import Form, Masks
 
 if TYPE_CHECKING:

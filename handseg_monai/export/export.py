@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from handseg_monai.data.images import image_size, without_suffix
+from handseg_monai.data.reading.image_sizes import image_paths
+from handseg_monai.data.reading.images import image_size, without_suffix
 from handseg_monai.export.form import Masks
 from handseg_monai.export.forms import FORMS
 from handseg_monai.files import atomic_folder
-from handseg_monai.metrics.image_sizes import image_paths
 from handseg_monai.rle import decode_image, read_csv
 
 

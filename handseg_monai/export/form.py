@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from handseg_monai.data.images import without_suffix
+from handseg_monai.data.reading.images import without_suffix
 
 
 @dataclass(frozen=True)

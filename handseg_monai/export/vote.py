@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from handseg_monai.bones import NAMES, NUM_BONES
-from handseg_monai.metrics.image_sizes import image_sizes
+from handseg_monai.data.reading.image_sizes import image_sizes
 from handseg_monai.rle import Runs, RunsError, parse_many, read_csv, vote, write_csv
 
 _AT_ONCE = 4

@@ -16,7 +16,7 @@ class KnownMetricHandler(IgniteMetricHandler):
     """MONAI's ``IgniteMetricHandler`` for a metric that takes ``known`` beside prediction and truth.
 
     ``known`` is that of the engine's batch, a list of items; where an item has none, all bones are known. The
-    metric is one of :mod:`handseg_monai.metrics`; for the arguments see MONAI.
+    metric is one of :class:`~handseg_monai.handlers.PlanesDice`; for the arguments see MONAI.
     """
 
     @reinit__is_reduced

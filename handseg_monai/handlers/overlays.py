@@ -14,8 +14,8 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from handseg_monai import drawing
-from handseg_monai.data.images import read_radiograph
 from handseg_monai.data.items import Item
+from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.rle import decode_planes
 
 logger = logging.getLogger(__name__)

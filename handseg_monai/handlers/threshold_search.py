@@ -14,8 +14,8 @@ from rich.table import Table
 
 from handseg_monai.bones import ALL_KNOWN, BONES, NAMES
 from handseg_monai.files import atomic_open
-from handseg_monai.metrics.planes_dice import dice, known_bones
-from handseg_monai.metrics.thresholds import USUAL, best_thresholds
+from handseg_monai.score.dice import dice, known_bones
+from handseg_monai.score.thresholds import USUAL, best_thresholds
 
 
 class ThresholdSearch:

@@ -29,7 +29,7 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
         input
             Logits of one head (B, 29, H, W), a list or dictionary of them, or a stack (B, heads, 29, H, W).
         target
-            (B, 29, H, W), or what :func:`~handseg_monai.data.prepare_packed` gives.
+            (B, 29, H, W), or what :func:`~handseg_monai.data.dataset.prepare_packed` gives.
         """
         if input is None:
             raise ValueError("expected logits, got none")

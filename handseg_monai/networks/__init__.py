@@ -6,6 +6,7 @@ from handseg_monai.networks.encoders import begin_encoder, efficientnet_encoder,
 from handseg_monai.networks.fitting import take_lone_values, with_momentum, without
 from handseg_monai.networks.heads import Heads, heads_of
 from handseg_monai.networks.output_bias import set_output_bias
+from handseg_monai.networks.packages import check_packages
 from handseg_monai.networks.rapunet import RAPUNet
 from handseg_monai.networks.space_to_depth import SpaceToDepth
 from handseg_monai.networks.unet3plus import UNet3Plus
@@ -18,6 +19,7 @@ __all__ = [
     "SpaceToDepth",
     "UNet3Plus",
     "begin_encoder",
+    "check_packages",
     "efficientnet_encoder",
     "heads_of",
     "set_output_bias",

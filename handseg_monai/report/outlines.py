@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from skimage.measure import find_contours
 
 from handseg_monai.bitplanes import boxes
 
@@ -31,6 +30,9 @@ def outlines(planes: np.ndarray, tolerance: float = TOLERANCE) -> dict[int, str]
         Path data of SVG by index of the bone, of those that are there. A pixel in row r and column c covers (c, r) to
         (c + 1, r + 1). Pieces and holes are rings of one path, to be filled by the rule ``evenodd``.
     """
+    # scikit-image takes 0.3 s to import; nothing else of the page needs it.
+    from skimage.measure import find_contours
+
     paths = {}
     for bone, (rows, columns) in boxes(planes):
         mask = planes[rows, columns] >> np.int32(bone) & np.int32(1)

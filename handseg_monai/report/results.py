@@ -16,12 +16,18 @@ from tqdm import tqdm
 from handseg_monai import __version__
 from handseg_monai.bitplanes import areas
 from handseg_monai.bones import ALL_KNOWN, BONES, INDEX, NUM_BONES, Group
-from handseg_monai.data.images import find_images, image_size, read_radiograph
 from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import read_truth
+from handseg_monai.data.reading.image_sizes import image_paths
+from handseg_monai.data.reading.images import find_images, image_size, read_radiograph
 from handseg_monai.drawing import grey8, shrink
 from handseg_monai.files import atomic_open
-from handseg_monai.metrics.evaluation import (
+from handseg_monai.plausibility.judge import Severity, plausibility
+from handseg_monai.report.document import Document
+from handseg_monai.report.outlines import outlines
+from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.score.dice import known_bones
+from handseg_monai.score.evaluation import (
     Evaluation,
     Missing,
     evaluate,
@@ -29,12 +35,6 @@ from handseg_monai.metrics.evaluation import (
     refuse_missing,
     rows_lacking,
 )
-from handseg_monai.metrics.image_sizes import image_paths
-from handseg_monai.metrics.planes_dice import known_bones
-from handseg_monai.metrics.plausibility import Severity, plausibility
-from handseg_monai.report.document import Document
-from handseg_monai.report.outlines import outlines
-from handseg_monai.rle import decode_image, read_csv
 
 _QUALITY = 80
 """Of WebP: 10 to 40 kB for a radiograph of 1024 pixels."""
@@ -97,7 +97,7 @@ def write_report(
     """Write a page, one HTML file that needs no network, which shows a submission on its radiographs.
 
     Each image has the outlines of its bones, as vectors at its own size, its plausibility, and with a truth that one's
-    outlines, and Dice as :func:`~handseg_monai.metrics.evaluation.evaluate` has it.
+    outlines, and Dice as :func:`~handseg_monai.score.evaluation.evaluate` has it.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def write_report(
     out
         HTML file to write; an older one stays whole until the new one is complete.
     truth
-        Dataset as :func:`~handseg_monai.metrics.evaluation.evaluate` takes it; bones that are not known in an image
+        Dataset as :func:`~handseg_monai.score.evaluation.evaluate` takes it; bones that are not known in an image
         have no Dice and no outline of a truth.
     missing
         What to do with images or rows that the CSV lacks: ``error``; ``zero`` shows them as empty masks; ``skip``

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from handseg_monai.bitplanes import boxes, reduce, shared_areas
 from handseg_monai.bones import ALL_KNOWN, BONES, NUM_BONES
-from handseg_monai.data.images import UnreadableImageError, read_radiograph
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import read_truth
+from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from handseg_monai.data.wrist import wrist_deviation
-from handseg_monai.metrics.plausibility import judge_by_age
-from handseg_monai.metrics.plausible_ranges import Placement
+from handseg_monai.plausibility.judge import judge_by_age
+from handseg_monai.plausibility.ranges import Placement
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIZE = 1024
 """Long side at which grey values, side, age and deviation are measured, pixels."""
@@ -74,6 +76,8 @@ def survey(items: Sequence[Item], progress: bool = True) -> Survey:
     ValueError
         There is no item, or none that can be read.
     """
+    import pandas as pd
+
     images, bones, problems = [], [], []
     covered, pairs = (np.zeros((NUM_BONES, NUM_BONES)) for _ in range(2))
     for item in tqdm(items, desc="survey", unit="image", disable=None if progress else True):

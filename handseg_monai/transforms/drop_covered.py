@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from monai.config import KeysCollection
 
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import APART, INDEX
-from handseg_monai.transforms.map_planes import MapPlanesd
 
 _TRAPEZIUM, _TRAPEZOID, _CAPITATE = (INDEX[name] for name in ("Trapezium", "Trapezoid", "Capitate"))
 _HAMATE, _PISIFORM, _UNIT = (INDEX[name] for name in ("Hamate", "Pisiform", "finger-11"))
@@ -153,23 +151,3 @@ def _before_pisiform(planes: np.ndarray, area: dict[int, int]) -> bool:
                 return grown(found) < _BEFORE_PISIFORM * length**2
     early, late = found & _EARLY, found - _EARLY
     return bool(early and late) and grown(late) < _BEFORE_PISIFORM_IN_WRISTS * grown(early)
-
-
-class DropCoveredd(MapPlanesd):
-    """Drop pieces of carpal bones that lie mostly within another one; see :func:`drop_covered`.
-
-    Parameters
-    ----------
-    keys
-        Keys of bit planes, int32 (1, H, W), on any device. Items that carry ``failure`` pass unchanged.
-    most
-        See :func:`drop_covered`; 1 keeps everything.
-    """
-
-    def __init__(self, keys: KeysCollection, most: float) -> None:
-        super().__init__(keys, most == 1, most=most)
-        self.most = most
-
-    def changed(self, planes: np.ndarray) -> np.ndarray:
-        """See :class:`~handseg_monai.transforms.map_planes.MapPlanesd`."""
-        return drop_covered(planes, self.most)

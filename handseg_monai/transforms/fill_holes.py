@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from monai.config import KeysCollection
 
 from handseg_monai.bitplanes import boxes
-from handseg_monai.transforms.map_planes import MapPlanesd
 
 
 def fill_holes(planes: np.ndarray, most: float) -> np.ndarray:
@@ -33,23 +31,3 @@ def fill_holes(planes: np.ndarray, most: float) -> np.ndarray:
         hole[[0, labels[0, 0]]] = False
         result[box] |= hole[labels[1:-1, 1:-1]].astype(np.int32) << np.int32(bone)
     return result
-
-
-class FillHolesd(MapPlanesd):
-    """Fill the holes of each bone; see :func:`fill_holes`.
-
-    Parameters
-    ----------
-    keys
-        Keys of bit planes, int32 (1, H, W), on any device. Items that carry ``failure`` pass unchanged.
-    most
-        See :func:`fill_holes`; 0 fills none.
-    """
-
-    def __init__(self, keys: KeysCollection, most: float) -> None:
-        super().__init__(keys, most == 0, most=most)
-        self.most = most
-
-    def changed(self, planes: np.ndarray) -> np.ndarray:
-        """See :class:`~handseg_monai.transforms.map_planes.MapPlanesd`."""
-        return fill_holes(planes, self.most)

@@ -11,7 +11,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from handseg_monai.data.images import read_radiograph
+from handseg_monai.data.reading.images import read_radiograph
 
 
 def fitted_shape(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
@@ -44,7 +44,7 @@ class LoadRadiographd(MapTransform):
     Raises
     ------
     UnreadableImageError
-        See :func:`handseg_monai.data.images.read_radiograph`.
+        See :func:`handseg_monai.data.reading.images.read_radiograph`.
     """
 
     def __init__(self, keys: KeysCollection, size: int | None = None, any_body_part: bool = True) -> None:

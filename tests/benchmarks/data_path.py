@@ -27,9 +27,10 @@ from rich.table import Table
 from handseg_monai import bundle_root
 from handseg_monai.bitplanes import NUM_BONES, unpack
 from handseg_monai.bones import INDEX
-from handseg_monai.data import RadiographDataset, labelled_items
+from handseg_monai.data import labelled_items
+from handseg_monai.data.dataset import RadiographDataset
+from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.losses import PerBoneLoss, PlanesDiceCELoss
-from handseg_monai.metrics import PlanesDice
 from handseg_monai.phantom import write_dataset
 from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd, RandAlbumentationsd, ScalePercentilesd
 

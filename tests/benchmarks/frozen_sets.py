@@ -22,14 +22,14 @@ from handseg_monai import bundle_root
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import BONES
 from handseg_monai.data import labelled_items
-from handseg_monai.data.competition import read_polygons
-from handseg_monai.data.images import read_radiograph
+from handseg_monai.data.labels.competition import read_polygons
+from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.drawing import fit, overlay, save, sheet
-from handseg_monai.metrics.bootstrap import interval
-from handseg_monai.metrics.evaluation import Evaluation, evaluate
-from handseg_monai.metrics.evaluation_report import write_evaluation
 from handseg_monai.phantom import write_dataset
 from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.score.bootstrap import interval
+from handseg_monai.score.evaluation import Evaluation, evaluate
+from handseg_monai.score.tables import write_evaluation
 
 SEEDS = {"standard": 900001, "hard": 900002}
 SUBJECTS = 50

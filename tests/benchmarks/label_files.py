@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from handseg_monai.data.competition import labelled_items
-from handseg_monai.data.converted import read_planes, write_planes
+from handseg_monai.data.labels.competition import labelled_items
+from handseg_monai.data.labels.converted import read_planes, write_planes
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.phantom import write_dataset
 

@@ -25,13 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from handseg_monai import bundle_root
-from handseg_monai.bitplanes import unpack
+from handseg_monai.bitplanes import pack, unpack
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.guard import check_packages
+from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.inferers import AutocastInferer
-from handseg_monai.metrics import PlanesDice
-from handseg_monai.networks import set_output_bias
-from handseg_monai.transforms import LogitsToPlanesd
+from handseg_monai.networks import check_packages, set_output_bias
 
 HELD_OUT, TIMED = 40, 512
 _UPRIGHT = {"wide_share": 0.0, "wrist_share": 0.0, "part_share": 0.0, "turned_share": 0.0, "turn": (-5.0, 5.0)}
@@ -93,12 +91,12 @@ def judged(network: torch.nn.Module, parser: ConfigParser) -> float:
     items = parser.get_parsed_content("datalist")["validation"]
     source = samples(parser.get_parsed_content("validate#preprocessing"), items, 2)
     metric, found = PlanesDice(), []
-    to_planes = LogitsToPlanesd("pred", threshold=0.5)
     for _ in range(HELD_OUT):
         item = next(source)
         with torch.no_grad():
             logits = INFER(item["image"][None], network)[0]
-        planes = to_planes({"pred": logits, "image_size": item["image_size"]})["pred"]
+        size = tuple(int(n) for n in item["image_size"])
+        planes = pack(torch.nn.functional.interpolate(logits[None].float(), size, mode="bilinear")[0] > 0)[None]
         dice = metric([planes], [item["label"]])[0]
         present = unpack(item["label"][0]).flatten(1).any(1)
         found += dice[present].tolist()

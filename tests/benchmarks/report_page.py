@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import boxes
-from handseg_monai.data.competition import labelled_items
-from handseg_monai.data.images import image_size
+from handseg_monai.data.labels.competition import labelled_items
 from handseg_monai.data.layouts import read_truth
+from handseg_monai.data.reading.images import image_size
 from handseg_monai.phantom import write_dataset
 from handseg_monai.report import write_report
 from handseg_monai.rle import encode_planes, write_csv

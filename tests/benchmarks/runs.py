@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import csv
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +21,6 @@ from rich.table import Table
 
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NAMES
-from handseg_monai.export.vote import vote_submissions
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.rle import HEADER, decode_planes, encode_planes, write_csv
 
@@ -79,7 +80,9 @@ def vote_rows(folder: Path, images: int, plain_images: int) -> tuple[float, floa
     for path in paths:
         shifted = [encode_planes(np.roll(hand, rng.integers(-5, 6, 2), (0, 1))) for hand in hands]
         write_csv(path, ((f"image{n:04d}.png", shifted[n % len(hands)]) for n in range(images)))
-    ours = seconds(lambda: vote_submissions(paths, folder / "ours.csv", size=(SIZE, SIZE), progress=False))
+    command = [sys.executable, "-m", "handseg_monai", "vote", *map(str, paths)]
+    command += ["--out", str(folder / "ours.csv"), "--size", f"{SIZE}x{SIZE}"]
+    ours = seconds(lambda: subprocess.run(command, check=True, capture_output=True))
     whole = seconds(lambda: plain_vote(paths, folder / "none.csv", 0), 1)
     some = seconds(lambda: plain_vote(paths, folder / "plain.csv", plain_images), 1)
     plain = whole + (some - whole) * images / plain_images
@@ -110,7 +113,7 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         plain, ours = vote_rows(Path(folder), given.images, given.plain_images)
-    rows.append((f"vote of {VOTERS} CSVs of {given.images} x 29 rows, files read and written", plain, ours))
+    rows.append((f"handseg vote of {VOTERS} CSVs of {given.images} x 29 rows, its start included", plain, ours))
     for what, slow, fast in rows:
         table.add_row(what, f"{slow:.3f}", f"{fast:.3f}", f"{slow / fast:.1f}")
     Console(width=110).print(table)

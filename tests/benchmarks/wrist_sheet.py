@@ -15,7 +15,7 @@ from handseg_monai.bones import INDEX
 from handseg_monai.drawing import overlay
 from handseg_monai.phantom import PRESETS, Phantom, render_phantom
 
-_DEVIATIONS = (-35.0, 0.0, 35.0)
+_DEVIATIONS = (-42.0, -20.0, 0.0)
 
 
 def _window(phantom: Phantom, reach: int) -> tuple[slice, slice]:

@@ -12,9 +12,9 @@ import numpy as np
 from handseg_monai.data.exclude import excluding
 from handseg_monai.data.folds.exchange import exchange
 from handseg_monai.data.folds.traits import SubjectTraits, Traits, as_columns, read_traits
-from handseg_monai.data.images import find_images
 from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import dataset_splits, items_of_split, training_split
+from handseg_monai.data.reading.images import find_images
 from handseg_monai.files import atomic_open
 
 

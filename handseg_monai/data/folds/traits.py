@@ -12,9 +12,9 @@ from rich.table import Table
 from tqdm import tqdm
 
 from handseg_monai.data.folds.metadata import Person, read_metadata
-from handseg_monai.data.images import UnreadableImageError, image_size
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import read_truth
+from handseg_monai.data.reading.images import UnreadableImageError, image_size
 from handseg_monai.data.wrist import BENT, wrist_deviation
 
 _SIZE = 512

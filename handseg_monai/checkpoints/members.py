@@ -1,0 +1,86 @@
+"""Networks of an ensemble, each from its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai.bundle import ConfigParser
+from torch import nn
+
+from handseg_monai.checkpoints.weights import CheckpointError, load_weights, read_checkpoint, trained_with
+from handseg_monai.networks import check_packages
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network of an ensemble, and how it sees its images (:func:`~handseg_monai.checkpoints.trained_with`)."""
+
+    network: nn.Module
+    views: str
+    size: int | None
+    window: int
+
+
+def load_members(
+    checkpoints: Sequence[str | Path], configs: str | Path, network_files: Sequence[str | Path] = ()
+) -> list[Member]:
+    """Make the network of each checkpoint, by the name that it carries, and load its weights.
+
+    Parameters
+    ----------
+    checkpoints
+        Of any folds and networks, at least one.
+    configs
+        Folder of the bundle's configurations. A network is declared by that ``network_*.json`` which has its
+        ``network_name``, laid over ``inference.json``, or by the latter alone.
+    network_files
+        Further overlays that declare networks; they come first.
+
+    Raises
+    ------
+    CheckpointError
+        None given, or no list of files, or see :func:`~handseg_monai.checkpoints.load_weights`; or no declaration of a
+        network.
+    ValueError
+        See :func:`~handseg_monai.networks.check_packages`.
+    """
+    for name, given in (("checkpoints", checkpoints), ("network_files", network_files)):
+        right = isinstance(given, list | tuple) and all(isinstance(path, str | Path) for path in given)
+        if not right or (name == "checkpoints" and not given):
+            ending = "pt" if name == "checkpoints" else "json"
+            example = f"\"['a.{ending}','b.{ending}']\""
+            raise CheckpointError(f"--{name} {given!r}: expected a list of files, such as {example}")
+    files = [*map(Path, network_files), *sorted(Path(configs).glob("network_*.json"))]
+    declared = {
+        parser["network_name"]: parser for parser in reversed(_parsers(Path(configs) / "inference.json", files))
+    }
+    members = []
+    for path in checkpoints:
+        name = read_checkpoint(path).get("network_name", "of unknown name")
+        if name not in declared:
+            default, *others = declared
+            raise CheckpointError(
+                f"checkpoint {path} holds network {name}; declared are {', '.join([default, *sorted(others)])}: "
+                "name the file that declares it in --network_files"
+            )
+        check_packages(name, declared[name]["network_def"])
+        declared[name].parse(reset=True)  # a network of its own for each checkpoint
+        network = declared[name].get_parsed_content("network_def")
+        load_weights(path, network, name)
+        members.append(Member(network, **trained_with(path)))
+    return members
+
+
+def _parsers(base: Path, overlays: Sequence[Path]) -> list[ConfigParser]:
+    """Return the configuration of inference with each of the networks, the base's own last."""
+    parsers = []
+    for overlay in (*overlays, None):
+        parser = ConfigParser()
+        try:
+            parser.read_config([str(base), *([str(overlay)] if overlay else [])])
+        except Exception as error:  # no such file, no JSON or YAML, no mapping
+            raise CheckpointError(f"--network_files {overlay}: {' '.join(str(error).split())}") from error
+        parsers.append(parser)
+    return parsers

@@ -1,0 +1,187 @@
+"""COCO annotations, polygons and run-lengths, as RAM-H1200 and most tools write them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handseg_monai.bitplanes import rasterise
+from handseg_monai.data.items import LabelError
+from handseg_monai.data.labels.classes import Classes, Meaning, resolve
+from handseg_monai.data.labels.json_file import read_json
+from handseg_monai.data.labels.label import Label, Missing, require_size, require_stated_size
+from handseg_monai.data.labels.named_images import Images
+from handseg_monai.data.labels.polygons import polygon
+
+
+def read_coco(source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing) -> list[Label]:
+    """Read COCO annotations; for the parameters see :func:`handseg_monai.data.labels.convert`.
+
+    ``source`` is a JSON file, or a folder of them (parts of a data set, each with its own categories).
+
+    Raises
+    ------
+    LabelError
+        A file that is no COCO file, an annotation without its image or category, or an image that is not there. All
+        of them are listed.
+    """
+    files = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    if not files:
+        raise LabelError(f"{source}: no *.json in it; expected COCO annotations")
+    contents = {path: _read(path) for path in files}
+    names = {str(c["name"]) for content in contents.values() for c in content["categories"]}
+    classes = resolve(names, given, source)
+    labels: list[Label] = []
+    faults: list[str] = []
+    for path, content in contents.items():
+        _labels_of(path, content, classes, images, missing, labels, faults)
+    if faults:
+        raise LabelError("\n".join(faults))
+    return labels
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    for part, keys in (
+        ("images", ("id", "file_name")),
+        ("categories", ("id", "name")),
+        ("annotations", ("image_id", "category_id", "segmentation")),
+    ):
+        entries = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise LabelError(f"{path}: no list {part!r}; expected COCO annotations")
+        for number, entry in enumerate(entries, 1):
+            if not isinstance(entry, dict) or not all(key in entry for key in keys):
+                raise LabelError(f"{path}: {part}, entry {number}: expected an object with {', '.join(keys)}")
+        if part != "annotations" and (twice := [i for i, n in Counter(str(e["id"]) for e in entries).items() if n > 1]):
+            raise LabelError(f"{path}: {part}: id {twice[0]} comes twice")
+    return dict(content)
+
+
+def _labels_of(
+    path: Path,
+    content: dict[str, Any],
+    classes: Classes,
+    images: Images,
+    missing: Missing,
+    labels: list[Label],
+    faults: list[str],
+) -> None:
+    name_of = {str(category["id"]): str(category["name"]) for category in content["categories"]}
+    file_of = {str(image["id"]): str(image["file_name"]) for image in content["images"]}
+    shapes: dict[str, list[tuple[int, str, object]]] = defaultdict(list)
+    for number, annotation in enumerate(content["annotations"], 1):
+        image, category = str(annotation["image_id"]), str(annotation["category_id"])
+        if image not in file_of or category not in name_of:
+            what = f"image {image}" if image not in file_of else f"category {category}"
+            faults.append(f"{path}: annotation {number}: {what} is not in the file")
+        elif name_of[category] in classes.bone_of:
+            shapes[image].append((number, name_of[category], annotation["segmentation"]))
+    for image in content["images"]:
+        of_image = shapes[str(image["id"])]
+        present = classes.known(name for _, name, _ in of_image)
+        known = classes.known(name_of.values()) if present and missing == "absent" else present
+        size = (image.get("height"), image.get("width"))
+        try:
+            found = images.find(str(image["file_name"]))
+        except ValueError as error:
+            faults.append(f"{path}: {error}")
+            continue
+        labels.append(
+            Label(found, f"{path}, image {image['file_name']}", known, partial(_draw, of_image, classes, size))
+        )
+
+
+def _draw(
+    shapes: list[tuple[int, str, object]],
+    classes: Classes,
+    size: tuple[object, object],
+    shape: tuple[int, int],
+) -> np.ndarray:
+    require_stated_size(size, shape)
+    planes = np.zeros(shape, np.int32)
+    for number, name, segmentation in shapes:
+        bone = classes.bone_of[name]
+        try:
+            if isinstance(segmentation, dict):
+                planes |= decode_rle(segmentation, shape).astype(np.int32) << np.int32(bone)
+            else:
+                planes |= rasterise([(bone, polygon(ring, shape)) for ring in _rings(segmentation)], shape)
+        except ValueError as error:
+            raise ValueError(f"annotation {number}, {name}: {error}") from error
+    return planes
+
+
+def _rings(segmentation: object) -> list[list[list[float]]]:
+    """Rings of a segmentation, each [x1, y1, x2, y2, …], as lists of pairs."""
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError("'segmentation' is empty; expected polygons or a run-length")
+    for ring in segmentation:
+        if not isinstance(ring, list) or len(ring) % 2:
+            raise ValueError("a polygon that is no list of x, y, x, y, …")
+    return [[ring[i : i + 2] for i in range(0, len(ring), 2)] for ring in segmentation]
+
+
+def decode_rle(segmentation: Mapping[str, object], shape: tuple[int, int]) -> np.ndarray:
+    """Decode a COCO run-length: runs of 0 and 1 in turn, down the columns.
+
+    (``pycocotools`` gives the same for what is whole. Runs that end too early it fills up with whatever is in memory.)
+
+    Parameters
+    ----------
+    segmentation
+        ``size``, [height, width], and ``counts``, a list of numbers or COCO's compressed text.
+    shape
+        (height, width) of the image.
+
+    Returns
+    -------
+    mask
+        Boolean, ``shape``.
+
+    Raises
+    ------
+    ValueError
+        Another size than the image's, or counts that don't make it up.
+    """
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(n, int) for n in size):
+        raise ValueError(f"a run-length of size {size!r}; expected [height, width]")
+    require_size(tuple(size), shape)
+    if isinstance(counts, str):
+        counts = _counts(counts)
+    if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts):
+        raise ValueError("'counts' of a run-length hold no whole numbers from 0")
+    if sum(counts) != shape[0] * shape[1]:
+        raise ValueError(f"a run-length of {sum(counts)} pixels; expected {shape[0] * shape[1]}")
+    turns = np.arange(len(counts)) % 2 == 1
+    return np.repeat(turns, np.array(counts, np.int64)).reshape(shape[::-1]).T
+
+
+def _counts(text: str) -> list[int]:
+    """Numbers of COCO's compressed text: groups of 5 bits, lowest first; from the fourth on less the last but one.
+
+    A character, less 48, holds 5 bits; 32 says that another follows, 16 in the last one is the sign.
+    """
+    counts: list[int] = []
+    value, shift = 0, 0
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift > 35:
+            raise ValueError(f"a compressed run-length that holds {character!r} out of place")
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value, shift = 0, 0
+    if shift:
+        raise ValueError("a compressed run-length that is cut short")
+    return counts

@@ -1,0 +1,237 @@
+"""Labels of any form -> the form that training reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from handseg_monai.bitplanes import areas
+from handseg_monai.bones import NUM_BONES
+from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.labels.classes import Meaning, read_classes
+from handseg_monai.data.labels.coco import read_coco
+from handseg_monai.data.labels.converted import DATALIST, write_datalist, write_planes
+from handseg_monai.data.labels.label import Label, Missing
+from handseg_monai.data.labels.label_map import read_label_maps
+from handseg_monai.data.labels.labelme import read_labelme
+from handseg_monai.data.labels.masks import read_masks
+from handseg_monai.data.labels.named_images import Images, Subjects
+from handseg_monai.data.labels.submission import read_submission
+from handseg_monai.data.reading.images import image_size
+from handseg_monai.files import atomic_folder
+
+Form = Literal["coco", "labelme", "masks", "labelmap", "submission"]
+Adapter = Callable[[Path, Images, dict[str, Meaning], Missing], list[Label]]
+
+ADAPTERS: dict[Form, tuple[Adapter, Missing]] = {
+    "coco": (read_coco, "absent"),
+    "labelme": (read_labelme, "absent"),
+    "masks": (read_masks, "unknown"),
+    "labelmap": (read_label_maps, "absent"),
+    "submission": (read_submission, "unknown"),
+}
+"""Of each form, what reads it, and what a bone is that other images of the source have and this one has not."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted.
+
+    Attributes
+    ----------
+    items
+        Datalist, paths absolute.
+    areas
+        Of each image and bone in pixels, int64 (N, 29).
+    unlabelled
+        Images of which the source holds nothing, and that were left out.
+    unmentioned
+        Images of the folder that the source does not name.
+    """
+
+    items: list[Item]
+    areas: np.ndarray
+    unlabelled: list[Path]
+    unmentioned: list[Path]
+
+
+def convert(
+    form: Form,
+    source: str | Path,
+    images: str | Path,
+    out: str | Path,
+    *,
+    classes: str | Path | None = None,
+    ignore: Collection[str] = (),
+    missing: Missing | None = None,
+    subject: str | None = None,
+    subjects: str | Path | None = None,
+    relative_names: bool = False,
+    skip_unlabelled: bool = False,
+    rows_first: bool = False,
+    confidence: str | Path | None = None,
+    least: float = 0.9,
+    leave_out: Collection[str] = (),
+    progress: bool = True,
+) -> Conversion:
+    """Convert labels to bit planes beside a datalist; images stay where they are.
+
+    Parameters
+    ----------
+    form
+        Of the labels; see the modules of this package.
+    source
+        File or folder of the labels.
+    images
+        Folder of the radiographs, searched to any depth.
+    out
+        Folder to write: ``datalist.json`` and ``labels``. It appears when it is complete.
+    classes
+        Class map; see :func:`~handseg_monai.data.labels.classes.read_classes`.
+    ignore
+        Further classes that are no bones.
+    missing
+        What a bone is that the source labels in other images, and not in this one: ``absent``, which teaches that it
+        is not there, or ``unknown``. None takes that of the form (:data:`ADAPTERS`).
+    subject, subjects
+        See :class:`~handseg_monai.data.labels.named_images.Subjects`.
+    relative_names
+        Name images by their path below ``images`` rather than by base name.
+    skip_unlabelled
+        Leave out images of which the source holds nothing, rather than stop.
+    rows_first
+        Of NIfTI, label maps or masks: the first axis counts rows.
+    confidence, least
+        Of a submission: file that inference wrote beside it, and the confidence from which a bone is taken; below it
+        is unknown. Images without any such bone are left out.
+    leave_out
+        Of a submission: names of images to leave out.
+    progress
+        Show a progress bar on a terminal.
+
+    Raises
+    ------
+    LabelError
+        With all faults of all files, a line each; nothing was written.
+    ValueError
+        A folder or an option that can't be right.
+    FileExistsError
+        ``out`` holds something else than an earlier conversion, which is replaced.
+    """
+    out = Path(out)
+    _require_own(out)
+    if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
+        raise ValueError(f"--out {out} lies in {source}, whose files are taken for labels; choose another folder")
+    if rows_first and form not in ("labelmap", "masks"):
+        raise ValueError(f"--rows-first is for NIfTI, label maps or masks, not for {form}")
+    if (confidence is not None or leave_out) and form != "submission":
+        raise ValueError(f"--confidence and --plausible are for submissions, not for {form}")
+    if not 0 <= least <= 1:
+        raise ValueError(f"--least {least}: expected a number from 0 to 1")
+    folder = Images(images)
+    people = Subjects(folder, subject, subjects)
+    given = (read_classes(classes) if classes else {}) | dict.fromkeys(ignore)
+    adapter, usual = ADAPTERS[form]
+    if rows_first:
+        adapter = partial(read_label_maps if form == "labelmap" else read_masks, rows_first=True)
+    if form == "submission":
+        sure = Path(confidence) if confidence is not None else None
+        adapter = partial(read_submission, confidence=sure, least=least, leave_out=leave_out)
+    labels = adapter(Path(source), folder, given, missing or usual)
+    faults = _double(labels, folder, relative_names)
+    unlabelled = [label for label in labels if not label.known]
+    if not skip_unlabelled and confidence is None:
+        faults += [
+            f"{label.source}: no bone is labelled in {label.image}; label it, or --skip-unlabelled"
+            for label in unlabelled
+        ]
+    items: list[Item] = []
+    pixels: list[np.ndarray] = []
+    with atomic_folder(out) as part:
+        for label in tqdm(labels, desc="converting", unit="image", disable=None if progress else True):
+            if not label.known:
+                continue
+            name = folder.relative(label.image)
+            path = f"labels/{name}.npz"
+            try:
+                item = Item(
+                    image=os.path.join(os.path.realpath(label.image.parent), label.image.name),  # noqa: PTH118
+                    label=str(part / path),
+                    name=name if relative_names else label.image.name,
+                    subject=people.of(label.image),
+                    known=label.known,
+                )
+                planes = _draw(label)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
+            items.append(item)
+            pixels.append(areas(planes))
+            if not faults:
+                write_planes(part / path, planes)
+        if not items and not faults:
+            faults.append(f"{source}: no image with a label")
+        if form not in ("submission", "masks"):  # whose empty fields and masks say absent
+            drawn = np.any([counts > 0 for counts in pixels], axis=0)
+            faults += _drop_undrawn(items, sum(1 << k for k in np.flatnonzero(drawn).tolist()))
+        if faults:
+            raise LabelError("\n".join([f"{source}: {len(faults)} faults, nothing was written:", *faults]))
+        write_datalist(part / DATALIST, items, f"{form}: {source}")
+    for item in items:
+        item["label"] = str(out / Path(item["label"]).relative_to(part))
+    named = {label.image for label in labels}
+    return Conversion(
+        items,
+        np.array(pixels, np.int64).reshape(-1, NUM_BONES),
+        [label.image for label in unlabelled],
+        [path for path in folder.paths if path not in named],
+    )
+
+
+def _draw(label: Label) -> np.ndarray:
+    shape = image_size(label.image)
+    try:
+        return label.draw(shape) & np.int32(label.known)
+    except ValueError as error:
+        raise LabelError(f"{label.source}: {error}") from error
+
+
+def _drop_undrawn(items: list[Item], drawn: int) -> list[str]:
+    """Make bones unknown that no image of the source has: many are declared that nobody drew."""
+    for item in items:
+        item["known"] &= drawn
+    return [
+        f"{item['image']}: no bone is drawn in it; take it out of the source" for item in items if not item["known"]
+    ]
+
+
+def _double(labels: list[Label], images: Images, relative_names: bool) -> list[str]:
+    faults = []
+    seen: dict[str, Label] = {}
+    for label in labels:
+        name = images.relative(label.image) if relative_names else label.image.name
+        other = seen.setdefault(name, label)
+        if other is label:
+            continue
+        if other.image == label.image:
+            faults.append(f"{label.image}: two labels, {other.source} and {label.source}; expected one")
+        else:
+            faults.append(f"two images of the name {name}: {other.image} and {label.image}; use --relative-names")
+    return faults
+
+
+def _require_own(out: Path) -> None:
+    """Refuse to replace anything but an earlier conversion."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file; the converted labels need a folder (--out)")
+    held = {path.name for path in out.iterdir()} if out.exists() else set()
+    if held and (DATALIST not in held or held - {DATALIST, "labels"}):
+        strange = min(held - {DATALIST, "labels"} or held)
+        raise FileExistsError(f"{out} holds {strange}, which is no converted label; choose another folder (--out)")

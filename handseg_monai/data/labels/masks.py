@@ -1,0 +1,124 @@
+"""A folder of per-bone masks: a file for each image and bone, or a stack for each image, as RAM-W600 has them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
+
+import numpy as np
+
+from handseg_monai.data.items import LabelError
+from handseg_monai.data.labels.classes import Classes, Meaning, resolve
+from handseg_monai.data.labels.label import Label, Missing, require_size
+from handseg_monai.data.labels.named_images import Images
+from handseg_monai.data.labels.pixels import PIXEL_SUFFIXES, read_fitting, stem_of
+from handseg_monai.files import find_files
+
+Mask = tuple[Path, int | None]
+"""A file, and the channel of it where it is a stack."""
+
+
+def read_masks(
+    source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing, rows_first: bool = False
+) -> list[Label]:
+    """Read per-bone masks; for the parameters see :func:`handseg_monai.data.labels.convert`.
+
+    ``SOURCE/<image>/<class>.png``, ``SOURCE/<class>/<image>.png`` (either order, other formats too), or
+    ``SOURCE/<image>.npy``, (C, H, W), whose classes are the channels' numbers, ``"0"``, ``"1"``, …
+    ``rows_first``: see :func:`~handseg_monai.data.labels.pixels.read_pixels`.
+
+    Raises
+    ------
+    LabelError
+        Files that belong to no image, or to no class, or two to one image and class. All of them are listed.
+    """
+    if not source.is_dir():
+        raise LabelError(f"{source}: no such folder; expected masks in <image>/<class>.png or <class>/<image>.png")
+    of_image: dict[Path, list[tuple[str, Mask]]] = defaultdict(list)
+    faults: list[str] = []
+    for path in find_files(source):
+        try:
+            _sort(path, path.relative_to(source), images, of_image)
+        except ValueError as error:
+            faults.append(f"{path}: {error}")
+    for image, masks in of_image.items():
+        seen: dict[str, Path] = {}
+        for name, (path, _) in masks:
+            if (other := seen.setdefault(name.lower(), path)) != path:
+                faults.append(f"{image}: two masks of {name}, {other} and {path}; expected one")
+    if faults:
+        raise LabelError("\n".join(faults))
+    if not of_image:
+        raise LabelError(f"{source}: no masks; expected <image>/<class>.png or <class>/<image>.png")
+    classes = resolve({name for masks in of_image.values() for name, _ in masks}, given, source)
+    anywhere = classes.known(classes.bone_of)
+    labels = []
+    for image, masks in of_image.items():
+        here = classes.known(name for name, _ in masks)
+        drawn = [(name, mask) for name, mask in masks if name in classes.bone_of]
+        known = anywhere if here and missing == "absent" else here
+        labels.append(Label(image, str(masks[0][1][0].parent), known, partial(_draw, drawn, classes, rows_first)))
+    return labels
+
+
+def _sort(path: Path, relative: Path, images: Images, of_image: dict[Path, list[tuple[str, Mask]]]) -> None:
+    """File one mask under its image, as the class that a folder or the file is named after."""
+    if not relative.name.lower().endswith(PIXEL_SUFFIXES):
+        raise ValueError(f"not a mask; expected {', '.join(PIXEL_SUFFIXES)}")
+    stem = stem_of(relative)
+    if relative.name.lower().endswith(".npy"):
+        image = images.find((relative.parent / stem).as_posix())
+        of_image[image] += [(str(k), (path, k)) for k in range(_channels(path))]
+        return
+    parent = relative.parent.as_posix()
+    first, _, rest = relative.as_posix().partition("/")
+    below = (Path(rest).parent / stem).as_posix()
+    if rest and images.has(parent) and not images.has(below):
+        of_image[images.find(parent)].append((stem, (path, None)))
+    elif rest and images.has(below):
+        of_image[images.find(below)].append((first, (path, None)))
+    else:
+        raise ValueError(f"no image {parent!r} or {below!r} in {images.folder}")
+
+
+def _channels(path: Path) -> int:
+    try:
+        stack = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, BadZipFile, TokenError) as error:
+        raise ValueError(f"not an array of NumPy, or damaged ({error})") from error
+    if not isinstance(stack, np.ndarray):
+        raise ValueError("an archive of NumPy; expected one array, .npy")
+    shape = stack.shape
+    if len(shape) != 3 or not shape[0]:
+        raise ValueError(f"an array of shape {shape}; expected a stack (C, H, W)")
+    return int(shape[0])
+
+
+def _draw(masks: list[tuple[str, Mask]], classes: Classes, rows_first: bool, shape: tuple[int, int]) -> np.ndarray:
+    planes = np.zeros(shape, np.int32)
+    for name, (path, channel) in masks:
+        try:
+            if channel is None:
+                pixels = read_fitting(path, shape, rows_first)
+            else:
+                pixels = np.load(path, mmap_mode="r", allow_pickle=False)[channel]
+                require_size(pixels.shape, shape)
+            if pixels.dtype.kind not in "biuf":
+                raise ValueError(f"pixels of type {pixels.dtype}; expected numbers")
+            if not np.isfinite(pixels).all():
+                raise ValueError("pixels that are no finite numbers")
+            mask = pixels != 0
+            values = np.unique(pixels[mask])
+            if len(values) > 1:
+                raise ValueError(
+                    f"{len(values) + (not mask.all())} values, {values[0]} and {values[1]} among them; "
+                    "expected 0 and one other: threshold it"
+                )
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path.name}: {error}") from error
+        planes |= mask.astype(np.int32) << np.int32(classes.bone_of[name])
+    return planes

@@ -1,0 +1,157 @@
+"""Finding the radiograph that a label belongs to, and the subject that a radiograph belongs to."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, without_suffix
+
+
+class Images:
+    """The radiographs below a folder, by their names.
+
+    Parameters
+    ----------
+    folder
+        Searched to any depth.
+
+    Raises
+    ------
+    ValueError
+        No such folder, or no images in it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise ValueError(f"{folder}: no such folder (--images)")
+        self.paths = find_images(self.folder)
+        if not self.paths:
+            raise ValueError(f"{folder}: no images in it or below; looked for {', '.join(IMAGE_SUFFIXES)} (--images)")
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for path in self.paths:
+            parts = self.relative(path).split("/")
+            for i in range(len(parts)):
+                tail = "/".join(parts[i:])
+                for name in {tail, without_suffix(tail)}:
+                    self._by_name[name].append(path)
+
+    def relative(self, path: Path) -> str:
+        """Path of an image below the folder, with ``/``."""
+        return path.relative_to(self.folder).as_posix()
+
+    def has(self, name: str) -> bool:
+        """Whether :meth:`find` finds one or several of this name."""
+        return bool(self._matches(name))
+
+    def find(self, name: str) -> Path:
+        """Find an image by its path, with or without suffix: one of the two paths must end as the other does.
+
+        Raises
+        ------
+        ValueError
+            None of this name, or several.
+        """
+        found = self._matches(name)
+        if not found:
+            raise ValueError(f"no image {name!r} in {self.folder}")
+        if len(found) > 1:
+            raise ValueError(f"{name!r} is the name of several images: {found[0]}, {found[1]}")
+        return found[0]
+
+    def _matches(self, name: str) -> list[Path]:
+        """Images of the longest match: of a name with a suffix before one without."""
+        whole = name.replace("\\", "/")
+        for form in dict.fromkeys([whole, without_suffix(whole)]):
+            parts = form.split("/")
+            for i in range(len(parts)):
+                tail = "/".join(parts[i:])
+                found = self._by_name.get(tail, [])
+                if i:  # folders of the name were dropped: the image's own path must be used up
+                    found = [p for p in found if tail in (self.relative(p), without_suffix(self.relative(p)))]
+                if found:
+                    return found
+        return []
+
+
+class Subjects:
+    """The subject of each image: a person, whose images are never parted into training and validation.
+
+    Parameters
+    ----------
+    images
+        All images.
+    pattern
+        Regular expression, searched for in an image's path below the folder; its first group, or the whole match, is
+        the subject.
+    table
+        CSV with columns ``image`` and ``subject``.
+
+    With neither, the subject is the folder that holds the image, and the image's name without suffix where it lies
+    in the folder of images itself.
+
+    Raises
+    ------
+    ValueError
+        Both are given, the expression is none, or the table has no such columns or an image twice.
+    """
+
+    def __init__(self, images: Images, pattern: str | None = None, table: str | Path | None = None) -> None:
+        if pattern and table:
+            raise ValueError("--subject and --subjects are two ways to say the same; give one")
+        self._images = images
+        self._table = _read_table(Path(table), images) if table else None
+        self._where = table
+        try:
+            self._pattern = re.compile(pattern) if pattern else None
+        except re.error as error:
+            raise ValueError(f"--subject {pattern!r}: not a regular expression ({error})") from error
+
+    def of(self, image: Path) -> str:
+        """Subject of an image.
+
+        Raises
+        ------
+        ValueError
+            The table lacks the image, or the expression does not match its path.
+        """
+        name = self._images.relative(image)
+        if self._table is not None:
+            if image not in self._table:
+                raise ValueError(f"{self._where}: no row for image {name}; every image needs its subject")
+            return self._table[image]
+        if self._pattern is not None:
+            match = self._pattern.search(name)
+            subject = (match.group(1) if self._pattern.groups else match.group()) if match else None
+            if not subject or not subject.strip():
+                raise ValueError(f"{image}: --subject {self._pattern.pattern!r} finds no subject in {name!r}")
+            return subject
+        return name.rpartition("/")[0] or without_suffix(name)
+
+
+def _read_table(path: Path, images: Images) -> dict[Path, str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: can't be read as CSV ({error}) (--subjects)") from error
+    if not {"image", "subject"} <= set(columns):
+        raise ValueError(f"{path}: columns {', '.join(columns) or 'none'}; expected image and subject")
+    table: dict[Path, str] = {}
+    for number, row in enumerate(rows, 2):
+        subject = (row["subject"] or "").strip()
+        if not row["image"] or not subject:
+            raise ValueError(f"{path}, line {number}: expected an image and a subject")
+        if not images.has(row["image"]):
+            continue  # a table of a whole data set serves each part of it
+        try:
+            image = images.find(row["image"])
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+        if table.setdefault(image, subject) != subject:
+            raise ValueError(f"{path}, line {number}: image {row['image']} has two subjects")
+    return table

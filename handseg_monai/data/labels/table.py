@@ -1,0 +1,33 @@
+"""What a conversion says on the terminal: the bones, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from handseg_monai.bones import BONES
+from handseg_monai.data.labels.convert import Conversion
+
+
+def print_conversion(result: Conversion) -> None:
+    """Print for each bone in how many images it is known and present, and the images that were left out."""
+    known = np.array([item["known"] for item in result.items])
+    table = Table()
+    for heading in ("bone", "name", "known", "present"):
+        table.add_column(heading, justify="left" if heading in ("bone", "name") else "right")
+    for bone in BONES:
+        in_images = int(((known >> bone.index) & 1).sum())
+        present = int((result.areas[:, bone.index] > 0).sum())
+        table.add_row(bone.name, bone.english, str(in_images), str(present))
+    Console().print(table)
+    _list(result.unlabelled, "without a label, left out")
+    _list(result.unmentioned, "that the source does not name, left out")
+
+
+def _list(paths: Sequence[Path], what: str) -> None:
+    if paths:
+        print(f"{len(paths)} images {what}: {', '.join(map(str, paths[:3]))}{', …' if len(paths) > 3 else ''}")

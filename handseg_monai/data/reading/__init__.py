@@ -1,0 +1,1 @@
+"""Files -> radiographs: PNG, JPEG, TIFF and DICOM."""

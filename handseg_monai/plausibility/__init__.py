@@ -1,0 +1,1 @@
+"""Masks without a truth: judged by what hands look like, and by marked joints."""

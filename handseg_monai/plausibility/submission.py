@@ -1,0 +1,91 @@
+"""Plausibility of every image of a submission: a table for quality control."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tqdm import tqdm
+
+from handseg_monai.data.reading.image_sizes import image_sizes
+from handseg_monai.files import atomic_open
+from handseg_monai.plausibility.judge import Plausibility, Severity, plausibility
+from handseg_monai.rle import decode_image, read_csv
+
+_SHOWN = 5
+
+
+def judge_submission(prediction: str | Path, images: str | Path, progress: bool = True) -> dict[str, Plausibility]:
+    """Judge the masks of each image of a submission by :func:`~handseg_monai.plausibility.judge.plausibility`.
+
+    Parameters
+    ----------
+    prediction
+        Submission CSV.
+    images
+        Folder of the images, which gives their sizes; those that the submission lacks are passed over.
+    progress
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    judgements
+        By image name, the worst first.
+
+    Raises
+    ------
+    ValueError
+        The submission breaks the contract or holds no image, or the folder lacks one of its images.
+    OSError
+        A file can't be read.
+    """
+    texts = read_csv(prediction)
+    if not texts:
+        raise ValueError(f"{prediction}: no images")
+    sizes = image_sizes(texts, images)
+    judgements = {}
+    for name in tqdm(texts, desc="plausibility", unit="image", disable=None if progress else True):
+        judgements[name] = plausibility(decode_image(prediction, name, texts[name], sizes[name]))
+    return dict(sorted(judgements.items(), key=lambda item: (item[1].plausible, item[1].score, item[0])))
+
+
+def print_judgements(judgements: Mapping[str, Plausibility]) -> None:
+    """Print a table of images, score and findings, and how many are plausible."""
+    table = Table()
+    table.add_column("image", overflow="fold")
+    table.add_column("score", justify="right")
+    table.add_column("plausible")
+    table.add_column("unusual proportions", justify="right")
+    table.add_column("findings (doubtful ones in brackets)")
+    for name, judgement in judgements.items():
+        texts = [f.text if f.severity is Severity.WRONG else f"({f.text})" for f in judgement.findings]
+        more = [f"… {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
+        table.add_row(
+            escape(name),
+            f"{judgement.score:.3f}",
+            "yes" if judgement.plausible else "no",
+            f"{judgement.unusual} of {judgement.figures}",
+            escape("\n".join(texts[:_SHOWN] + more)),
+        )
+    Console().print(table)
+    print(f"{sum(j.plausible for j in judgements.values())} of {len(judgements)} images plausible")
+    unusual, figures = (sum(getattr(j, name) for j in judgements.values()) for name in ("unusual", "figures"))
+    if figures:
+        print(f"{unusual} of {figures} proportions are unusual: {unusual / figures:.1%}")
+
+
+def write_judgements(judgements: Mapping[str, Plausibility], path: str | Path) -> None:
+    """Write a CSV: a row for each finding, and one for each image without any."""
+    with atomic_open(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("image_name", "score", "plausible", "severity", "part", "bones", "finding"))
+        for name, judgement in judgements.items():
+            of_image = (name, f"{judgement.score:.4f}", int(judgement.plausible))
+            for finding in judgement.findings:
+                writer.writerow((*of_image, finding.severity, finding.part, " ".join(finding.bones), finding.text))
+            if not judgement.findings:
+                writer.writerow((*of_image, "", "", "", ""))

@@ -1,0 +1,322 @@
+"""K folds by one command: a run of the bundle for each, gone on with after a kill, and a table at the end."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
+from rich.console import Console
+from rich.table import Table
+
+from handseg_monai import bundle_root
+from handseg_monai.bones import BONES, Bone
+from handseg_monai.checkpoints.training import LAST
+from handseg_monai.checkpoints.weights import read_checkpoint
+from handseg_monai.data.datalists import training_datalist
+from handseg_monai.data.folds import read_folds, write_folds
+from handseg_monai.files import atomic_open, exclusive, require_out
+from handseg_monai.run.process import bundle_command, named_options, overlay_file, run_bundle, shown
+
+_OWN = frozenset({"fold", "num_folds", "folds_file", "dataset_dir", "output_dir", "exclude", "resume", "config_file"})
+"""Options of training that the command sets itself."""
+
+PLAN, FOLDS, TABLE, SUMMARY, RESULT = (
+    "plan.json",
+    "folds.json",
+    "cross_validation.csv",
+    "cross_validation.json",
+    "result.json",
+)
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """Dice of the best checkpoint of one fold on the fold that it has not seen.
+
+    Attributes
+    ----------
+    fold
+        Its number.
+    dice
+        Mean over images and bones that are known, as ``evaluate.json`` gives it.
+    epoch
+        Of the best checkpoint.
+    images
+        Names of the N images of the fold.
+    of_bones
+        (N, 29): Dice of each image and bone, four digits; None where the bone is not known.
+    """
+
+    fold: int
+    dice: float
+    epoch: int
+    images: list[str]
+    of_bones: list[list[float | None]]
+
+
+def cross_validate(
+    data: str | Path,
+    out: str | Path,
+    *,
+    k: int = 5,
+    configs: Sequence[str | Path] = (),
+    options: Sequence[str] = (),
+    folds_file: str | Path | None = None,
+    exclude: str | Path | None = None,
+    seed: int = 0,
+    processes: int = 1,
+) -> list[FoldResult]:
+    """Train on all folds but one and evaluate on that one, for each fold, and print a table over them.
+
+    Each fold is a run of ``train.json`` in ``<out>/fold<i>``. Called again with the same arguments after a kill, it
+    passes over the folds that are finished and resumes the one that is not, which gives the same result.
+
+    Parameters
+    ----------
+    data
+        Labelled radiographs, as training takes them.
+    out
+        Folder to write.
+    k, seed
+        Number of folds, and the seed of ``handseg folds`` that deals them and of training.
+    configs
+        Overlays to lay over ``train.json``: files, or names of files of the bundle.
+    options
+        Further arguments of each run, such as ``--epochs 50``.
+    folds_file
+        Folds that ``handseg folds`` wrote; by default they are made so.
+    exclude
+        List of images to leave out.
+    processes
+        Ranks of ``torchrun`` on this machine, with ``multi_gpu_train.json``; 1 runs without it.
+
+    Raises
+    ------
+    ValueError
+        What was given can't be right, or is not what ``out`` was begun with, or another run still writes there.
+    ChildProcessError
+        A run failed; the message says where its log is.
+    """
+    out = Path(out)
+    require_out(out, folder=True)
+    if k < 2:
+        raise ValueError(f"--k {k}: expected at least 2 folds")
+    if processes < 1:
+        raise ValueError(f"--processes {processes}: expected at least 1")
+    given = named_options(options)
+    if own := sorted(_OWN & {name.partition("#")[0] for name in given}):
+        raise ValueError(f"--{own[0]}: cross-validate sets it itself; leave it out after --")
+    overlays = [overlay_file(config) for config in configs]
+    out.mkdir(parents=True, exist_ok=True)
+    with exclusive(out / ".lock", f"--out {out}") as lock:
+        folds = _begin(Path(data), out, k, overlays, options, folds_file, exclude, seed, processes)
+        results = []
+        for fold in range(folds):
+            result = _finished(out / f"fold{fold}")
+            if result is None:
+                print(f"fold {fold} of {folds}", flush=True)
+                run = _Run(Path(data), out, fold, overlays, options, exclude, seed, processes, lock)
+                result = run.to_the_end()
+            else:
+                print(f"fold {fold} of {folds}: finished, Dice {result.dice:.4f}", flush=True)
+            results.append(result)
+        _write(results, out)
+    _print(results, out, _network_file(out, overlays, given))
+    return results
+
+
+def _begin(
+    data: Path,
+    out: Path,
+    k: int,
+    overlays: Sequence[Path],
+    options: Sequence[str],
+    folds_file: str | Path | None,
+    exclude: str | Path | None,
+    seed: int,
+    processes: int,
+) -> int:
+    """Make the folds, or make sure that the plan is the one that ``out`` was begun with. Number of folds."""
+    folds = out / FOLDS
+    words = [_digest(text) if Path(text).is_file() else text for text in options]
+    plan = {
+        "folds": _digest(folds_file) if folds_file else f"{k} folds, seed {seed}",
+        "configuration": [_digest(path) for path in (bundle_root() / "configs" / "train.json", *overlays)],
+        "options": [*words, f"seed {seed}", f"{processes} processes"],
+        "images left out": _digest(exclude) if exclude else None,
+        "data": _data_digest(data, exclude),
+    }
+    note = out / PLAN
+    if note.exists():
+        begun = json.loads(note.read_text(encoding="utf-8"))
+        trained = any(out.glob(f"fold*/{LAST}"))  # else an option was refused, and the next one may be right
+        if trained and (other := [name for name, value in plan.items() if begun.get(name) != value]):
+            raise ValueError(f"--out {out} was begun with other {' and '.join(other)}; choose another folder")
+        if trained or begun == plan:
+            return max(read_folds(folds).values()) + 1
+    elif strange := sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path != folds):
+        raise ValueError(f"--out {out} holds {strange[0]}, which is no cross-validation; choose another folder")
+    if folds_file:
+        read_folds(folds_file)
+        with atomic_open(folds) as file:
+            file.write(Path(folds_file).read_text(encoding="utf-8"))
+    else:
+        write_folds(folds, data, k, seed, exclude)
+    with atomic_open(note) as file:
+        json.dump(plan, file, indent=1)
+    return max(read_folds(folds).values()) + 1
+
+
+def _digest(path: str | Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _data_digest(data: Path, exclude: str | Path | None) -> str:
+    """Text that differs once an image or a label is another file or has changed."""
+    items = [item for part in training_datalist(data, num_folds=2, exclude=exclude).values() for item in part]
+    files = sorted((item["name"], path) for item in items for path in (item["image"], item["label"]))
+    known = [(name, (stat := Path(path).stat()).st_size, stat.st_mtime_ns) for name, path in files]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
+class _Run:
+    """Training and evaluation of one fold."""
+
+    def __init__(
+        self,
+        data: Path,
+        out: Path,
+        fold: int,
+        overlays: Sequence[Path],
+        options: Sequence[str],
+        exclude: str | Path | None,
+        seed: int,
+        processes: int,
+        lock: int,
+    ) -> None:
+        self.folder, self.overlays, self.processes, self.lock = out / f"fold{fold}", overlays, processes, lock
+        self.fold = fold
+        named: dict[str, object] = {"dataset_dir": data.absolute(), "output_dir": self.folder.absolute()}
+        named |= {"fold": fold, "folds_file": (out / FOLDS).absolute(), "seed": seed}
+        named |= {"exclude": Path(exclude).absolute()} if exclude else {}
+        self.arguments = [text for name, value in named.items() for text in (f"--{name}", str(value))] + [*options]
+
+    def to_the_end(self) -> FoldResult:
+        self.folder.mkdir(exist_ok=True)
+        resume = (self.folder / "last.pt").exists()
+        self._bundle("training", [], ["--resume", str(resume).lower()], ("train_loss", "best score"))
+        self._bundle("evaluation", ["evaluate.json"], [], ())
+        result = self._read()
+        with atomic_open(self.folder / RESULT) as file:
+            json.dump(asdict(result), file)
+        return result
+
+    def _bundle(self, what: str, last: Sequence[str], more: Sequence[str], echo: tuple[str, ...]) -> None:
+        configs = bundle_root() / "configs"
+        files = [configs / "train.json", *self.overlays, *(configs / name for name in last)]
+        if self.processes > 1:
+            files.append(configs / f"multi_gpu_{'train' if what == 'training' else 'evaluate'}.json")
+        run_id = "training" if what == "training" else "run"
+        command = bundle_command(run_id, files, [*self.arguments, *more], processes=self.processes)
+        run_bundle(command, self.folder / f"{what}.log", echo=echo, keep_open=(self.lock,))
+
+    def _read(self) -> FoldResult:
+        folder = self.folder / "evaluation"
+        (line,) = (folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
+        with (folder / "val_mean_dice_raw.csv").open(newline="", encoding="utf-8") as file:
+            rows = sorted(list(csv.reader(file))[1:])
+        # MONAI writes a name as it is, with its commas: the values, and their mean, are the last ones.
+        values = slice(-1 - len(BONES), -1)
+        of_bones = [[None if value == "nan" else float(value) for value in row[values]] for row in rows]
+        epoch = int(read_checkpoint(self.folder / "model.pt")["epoch"])
+        return FoldResult(
+            self.fold, float(line.split(",")[-1]), epoch, [",".join(row[: -1 - len(BONES)]) for row in rows], of_bones
+        )
+
+
+def _finished(folder: Path) -> FoldResult | None:
+    path = folder / RESULT
+    return FoldResult(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _of_bones(results: Sequence[FoldResult]) -> np.ndarray:
+    """Dice of all images, each by the checkpoint that has not seen it: float64 (N, 29), NaN where not known."""
+    rows = [row for result in results for row in result.of_bones]
+    return np.array([[np.nan if value is None else value for value in row] for row in rows])
+
+
+def _known(values: np.ndarray) -> list[Bone]:
+    return [bone for bone in BONES if np.isfinite(values[:, bone.index]).any()]
+
+
+def _write(results: Sequence[FoldResult], out: Path) -> None:
+    dice = np.array([result.dice for result in results])
+    values = _of_bones(results)
+    with atomic_open(out / TABLE) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("fold", "image", *(bone.name for bone in BONES)))
+        for result in results:
+            for name, row in zip(result.images, result.of_bones, strict=True):
+                writer.writerow((result.fold, name, *("" if value is None else f"{value:.4f}" for value in row)))
+    summary = {
+        "folds": [{"fold": r.fold, "dice": r.dice, "epoch": r.epoch, "images": len(r.images)} for r in results],
+        "mean": float(dice.mean()),
+        "sd": float(dice.std(ddof=1)),
+        "out_of_fold": float(np.nanmean(values)),
+        "bones": {bone.name: float(np.nanmean(values[:, bone.index])) for bone in _known(values)},
+    }
+    with atomic_open(out / SUMMARY) as file:
+        json.dump(summary, file, indent=1)
+        file.write("\n")
+
+
+def _network_file(out: Path, overlays: Sequence[Path], given: Mapping[str, str]) -> Path | None:
+    """File that declares the network, which inference needs to be told, where the bundle has none; made for options."""
+    bundled = bundle_root() / "configs"
+    base = bundled / "train.json"
+    for path in overlays:
+        base = path if "network_def" in ConfigParser.load_config_file(path) else base
+    content = ConfigParser.load_config_file(base)
+    if base == bundled / "train.json":
+        content = {name: content[name] for name in ("network_name", "size_divisor", "network_def")}
+    chosen = {name: DefaultParseValue(value) for name, value in given.items() if name.partition("#")[0] in content}
+    if not chosen:
+        return None if base.parent == bundled else base
+    parser = ConfigParser(content)
+    parser.update(chosen)
+    with atomic_open(out / "network.json") as file:
+        json.dump({name: parser[name] for name in content}, file, indent=4)
+    return out / "network.json"
+
+
+def _print(results: Sequence[FoldResult], out: Path, network_file: Path | None) -> None:
+    console = Console()
+    table = Table("fold", "images", "best epoch", "Dice")
+    for column in table.columns:
+        column.justify = "right"
+    for result in results:
+        table.add_row(str(result.fold), str(len(result.images)), str(result.epoch), f"{result.dice:.4f}")
+    dice = np.array([result.dice for result in results])
+    table.add_row("mean ± sd", "", "", f"{dice.mean():.4f} ± {dice.std(ddof=1):.4f}")
+    console.print(table)
+    values = _of_bones(results)
+    weakest = sorted(_known(values), key=lambda bone: float(np.nanmean(values[:, bone.index])))[:5]
+    bones = Table("weakest bones, out of fold", "Dice", "lowest")
+    for bone in weakest:
+        dice_of_bone = values[:, bone.index]
+        bones.add_row(bone.english, f"{np.nanmean(dice_of_bone):.4f}", f"{np.nanmin(dice_of_bone):.4f}")
+    console.print(bones)
+    print(f"{out / TABLE}, {out / SUMMARY}")
+    configs = bundle_root() / "configs"
+    arguments = ["--checkpoints", str([str(out / f"fold{result.fold}" / "model.pt") for result in results])]
+    arguments += ["--network_files", str([str(network_file)])] if network_file else []
+    arguments += ["--dataset_dir", "DIR_OF_IMAGES", "--output_dir", "OUT"]
+    command = bundle_command("run", [configs / "inference.json", configs / "ensemble.json"], arguments)
+    print(f"all {len(results)} checkpoints as an ensemble:\n$ {shown(command)}")

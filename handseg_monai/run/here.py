@@ -1,0 +1,115 @@
+"""Running the bundle in this process, as ``python -m monai.bundle run`` does, with a terminal that stays readable."""
+
+from __future__ import annotations
+
+import io
+import logging
+import runpy
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from handseg_monai import bundle_root
+from handseg_monai.files import require_out
+from handseg_monai.follow.redact import hide
+from handseg_monai.run.process import bundle_command, named_options, overlay_file, shown
+
+LOG = "run.log"
+_OWN = {
+    "dataset_dir": "name the folder before --",
+    "output_dir": "use --out",
+    "config_file": "use --overlay",
+    "bundle_root": "it is the bundle that comes with the package",
+}
+
+
+def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: Path, options: Sequence[str]) -> None:
+    """Print a command of ``monai.bundle`` and run it in this process, with its exit code.
+
+    Standard output is kept in ``run.log`` in the folder of the run, to which each run appends; what MONAI says of
+    configurations and options goes there alone. Secrets are taken out. A run that makes no folder leaves no log.
+
+    Parameters
+    ----------
+    run_id, base
+        What to run of which configuration of the bundle.
+    overlays
+        Configurations to lay over it, see :func:`~handseg_monai.run.process.overlay_file`.
+    data, out
+        ``--dataset_dir`` and ``--output_dir``.
+    options
+        Further options of the bundle, ``--name`` and value by turns.
+
+    Raises
+    ------
+    ValueError
+        No such overlay, options that are no pairs, or one that the command sets itself.
+    OSError
+        ``out`` can't be a folder.
+    """
+    for name in named_options(options):
+        if name in _OWN:
+            raise ValueError(f"--{name}: {_OWN[name]}; leave it out after --")
+    files = [bundle_root() / "configs" / f"{base}.json", *map(overlay_file, overlays)]
+    require_out(out, folder=True)
+    given = ["--dataset_dir", _plain(data), "--output_dir", _plain(out), *options]
+    command = bundle_command(run_id, files, given)
+    log = _Log(out)
+    sys.stdout = _Both(sys.stdout, log)
+    print(f"$ {shown(command)}", flush=True)
+    # The loggers are there as soon as these are imported, with the terminal as their handler.
+    from monai.bundle import scripts, workflows
+
+    for module in (scripts, workflows):
+        module.logger.handlers = [logging.StreamHandler(log)]
+    log.write(f"{shlex.join(command)}\n")
+    warnings.filterwarnings("ignore", message="parsing config_file", category=UserWarning)
+    sys.argv = ["monai.bundle", *command[command.index("monai.bundle") + 1 :]]
+    runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+
+
+def _plain(path: Path) -> str:
+    """A path as the command line takes it: ``2024_11_25`` alone would be read as a number."""
+    return str(path) if path.is_absolute() else f"./{path}"
+
+
+class _Log(io.TextIOBase):
+    """The log of a run, kept in memory until the run has made its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._waiting: list[str] = []
+        self._file: TextIO | None = None
+
+    def write(self, text: str) -> int:
+        self._waiting.append(hide(text))
+        if self._file is None and self._folder.is_dir():
+            self._file = (self._folder / LOG).open("a", encoding="utf-8")
+        if self._file is not None:
+            self._file.write("".join(self._waiting))
+            self._file.flush()
+            self._waiting.clear()
+        return len(text)
+
+
+class _Both(io.TextIOBase):
+    """Standard output that a log keeps too."""
+
+    def __init__(self, terminal: TextIO, log: _Log) -> None:
+        self._terminal, self._log = terminal, log
+
+    def write(self, text: str) -> int:
+        self._log.write(text)
+        return self._terminal.write(text)
+
+    def flush(self) -> None:
+        self._terminal.flush()
+
+    def isatty(self) -> bool:
+        return self._terminal.isatty()
+
+    def fileno(self) -> int:
+        return self._terminal.fileno()

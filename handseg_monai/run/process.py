@@ -1,0 +1,143 @@
+"""Running the bundle as a user does, in a process of its own, from commands that take several runs."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from handseg_monai import bundle_root
+
+_NO_OVERLAYS = frozenset({"metadata", "train", "inference"})
+
+
+def bundle_command(run_id: str, files: Sequence[Path], arguments: Sequence[str], processes: int = 1) -> list[str]:
+    """Return the command ``python -m monai.bundle run``, or that of ``torchrun`` with several processes.
+
+    Parameters
+    ----------
+    run_id
+        What to run of the configuration.
+    files
+        Configuration files, each laid over those before it.
+    arguments
+        Further ones, ``--name`` and value by turns.
+    processes
+        Ranks on this machine.
+    """
+    start = [sys.executable, "-m"]
+    if processes > 1:
+        start += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
+    config = f"[{','.join(repr(str(path)) for path in files)}]"
+    command = [*start, "monai.bundle", "run", run_id, "--config_file", config, "--bundle_root", str(bundle_root())]
+    return [*command, *arguments]
+
+
+def named_options(options: Sequence[str]) -> dict[str, str]:
+    """Read pairs ``--name value`` of the bundle's options; parts of a name are parted by ``#``.
+
+    Raises
+    ------
+    ValueError
+        They are no such pairs.
+    """
+    named = {}
+    for name, value in zip(options[::2], [*options[1::2], None], strict=False):
+        if not name.startswith("--") or "=" in name or value is None:
+            raise ValueError(f"after --: expected pairs --name value, got {' '.join(options)}")
+        named[name.removeprefix("--").replace("::", "#")] = value
+    return named
+
+
+def overlay_file(name: str | Path) -> Path:
+    """Return a configuration to lay over another: a file, or one of the bundle by its name, with ``.json`` or without.
+
+    Raises
+    ------
+    ValueError
+        There is none; the message names the closest one.
+    """
+    configs = bundle_root() / "configs"
+    stem = str(name).removesuffix(".json")
+    for path in (Path(name), configs / f"{stem}.json"):
+        if path.is_file():
+            return path.absolute()
+    names = sorted(path.stem for path in configs.glob("*.json") if path.stem not in _NO_OVERLAYS)
+    close = difflib.get_close_matches(stem, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"the bundle has {', '.join(names)}"
+    raise ValueError(f"--overlay {name}: no such file, and no configuration of the bundle; {hint}")
+
+
+def shown(command: Sequence[str]) -> str:
+    """Return a command as one would type it."""
+    return " ".join(["python", *(f'"{text}"' if text.startswith("[") else shlex.quote(text) for text in command[1:])])
+
+
+def run_bundle(
+    command: Sequence[str],
+    log: Path,
+    echo: tuple[str, ...] = (),
+    indent: str = "",
+    folder: Path | None = None,
+    keep_open: Sequence[int] = (),
+) -> float:
+    """Run a command of :func:`bundle_command`, its output in a log; progress bars and chosen lines are shown.
+
+    When this process is interrupted or terminated, the run is too.
+
+    Parameters
+    ----------
+    command
+        To run.
+    log
+        File to write.
+    echo
+        Lines that hold one of these are shown.
+    indent
+        Of what is shown.
+    folder
+        To run in; None is the one that we are in.
+    keep_open
+        File descriptors, of locks, that the run keeps open too.
+
+    Returns
+    -------
+    seconds
+        That it took.
+
+    Raises
+    ------
+    ValueError
+        It ended with code 2: what it was given can't be right, and it has said what.
+    ChildProcessError
+        It ended with another code than 0.
+    """
+    print(f"{indent}$ {shown(command)}", flush=True)
+    start = time.perf_counter()
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    # Threads that wait by spinning make training ten times slower beside another busy program.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with (
+        log.open("w", encoding="utf-8") as file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder, pass_fds=keep_open
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                file.write(line)
+                if any(part in line for part in echo):
+                    print(f"{indent}{line.split(' - ')[-1].strip()}", flush=True)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        message = f"the command above ended with code {process.returncode}; its log is {log}"
+        raise ValueError(message) if process.returncode == 2 else ChildProcessError(message)
+    return time.perf_counter() - start

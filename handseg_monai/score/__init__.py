@@ -1,0 +1,1 @@
+"""Submissions against the truth: Dice, outlines, intervals, tables."""

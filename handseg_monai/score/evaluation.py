@@ -1,0 +1,321 @@
+"""Dice of a submission CSV against the labels of a dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from handseg_monai.bitplanes import areas, shared_areas
+from handseg_monai.bones import ALL_KNOWN, BONES, NAMES, NUM_BONES
+from handseg_monai.data.items import Item
+from handseg_monai.data.labels.converted import DATALIST
+from handseg_monai.data.layouts import dataset_splits, items_of_split, read_truth
+from handseg_monai.data.reading.dicom import pixel_spacing
+from handseg_monai.data.reading.images import image_size
+from handseg_monai.data.wrist import hand_side, wrist_deviation
+from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.score.dice import dice_of_areas, known_bones
+from handseg_monai.score.surfaces import Surfaces, surfaces
+
+Missing = Literal["error", "zero", "skip"]
+OVERLAP = 0.01
+_COMMON = 0.25
+_LOOKED_AT = 512
+"""Pixels to a side that tell the hand and its wrist."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What takes longer than Dice, for N images; NaN where the bone is not known or its row was skipped.
+
+    Attributes
+    ----------
+    nsd_pixels, nsd_mm, hd95
+        float64 (N, 29), see :class:`~handseg_monai.score.surfaces.Surfaces`.
+    pairs
+        Bones that overlap in nature, as index pairs: those that share :data:`OVERLAP` of the smaller one's area in at
+        least a quarter of the labels that show both.
+    pair_dice
+        float64 (N, pairs): Dice of the area that the two share.
+    """
+
+    nsd_pixels: np.ndarray
+    nsd_mm: np.ndarray
+    hd95: np.ndarray
+    pairs: list[tuple[int, int]]
+    pair_dice: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Dice of each image and bone.
+
+    Attributes
+    ----------
+    names
+        Of the N images compared.
+    dice
+        float64 (N, 29); NaN where the bone is not known or a missing row was skipped. 1 where prediction and truth
+        are both empty.
+    predicted, truth
+        Areas in pixels, int64 (N, 29).
+    missing_images, missing_rows, without_truth
+        Images without any row; rows missing from images that have others, as (image, bone); images of the CSV that
+        have no label.
+    missing
+        What was done with them.
+    known
+        Boolean (N, 29): whether the bone is labelled in the image, present or absent.
+    subjects
+        Of the images.
+    sides
+        Hand that the label shows, ``left`` or ``right``; empty where it does not tell.
+    deviations
+        Wrist deviation on the label, degrees, float64 (N,); NaN where it can't be measured.
+    detail
+        Outlines and overlaps, where they were asked for.
+    """
+
+    names: list[str]
+    dice: np.ndarray
+    predicted: np.ndarray
+    truth: np.ndarray
+    missing_images: list[str]
+    missing_rows: list[tuple[str, str]]
+    without_truth: list[str]
+    missing: Missing
+    known: np.ndarray
+    subjects: list[str]
+    sides: list[str]
+    deviations: np.ndarray
+    detail: Detail | None = None
+
+    @property
+    def mean_dice(self) -> float:
+        """The contract's figure: mean over images and bones, of those that are known."""
+        return float(np.nanmean(self.dice))
+
+    @property
+    def mean_dice_present(self) -> float:
+        """Mean over those images and bones where the bone is there."""
+        return float(np.nanmean(self.dice[self.truth > 0]))
+
+    def of_bones(self) -> list[dict[str, float | int | str]]:
+        """For each bone: name, mean and lowest Dice, number of images that show it, false positives where absent."""
+        rows: list[dict[str, float | int | str]] = []
+        for bone in BONES:
+            dice, absent = self.dice[:, bone.index], (self.truth == 0)[:, bone.index] & self.known[:, bone.index]
+            rows.append(
+                {
+                    "bone": bone.name,
+                    "name": bone.english,
+                    "dice": float(np.nanmean(dice)) if np.isfinite(dice).any() else float("nan"),
+                    "lowest": float(np.nanmin(dice)) if np.isfinite(dice).any() else float("nan"),
+                    "images": int((self.truth[:, bone.index] > 0).sum()),
+                    "false_positives": int((self.predicted[absent, bone.index] > 0).sum()),
+                }
+            )
+        return rows
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What is kept of one image."""
+
+    areas: np.ndarray
+    side: str
+    deviation: float
+    surfaces: Surfaces | None
+    shared: np.ndarray | None
+
+
+def evaluate(
+    prediction: str | Path,
+    truth_dir: str | Path,
+    missing: Missing = "error",
+    progress: bool = True,
+    *,
+    detail: bool = False,
+    spacing: float | None = None,
+) -> Evaluation:
+    """Compare a submission with the labels of a dataset, at each image's own size.
+
+    Parameters
+    ----------
+    prediction
+        Submission CSV.
+    truth_dir
+        Dataset in the competition's layout, or one of its splits, or converted. Of a whole dataset those splits are
+        expected whose images the CSV names. Bones that are not known in an image are left out.
+    missing
+        What to do with images or rows that the CSV lacks: ``error``; ``zero`` takes them as empty masks; ``skip``
+        leaves them out, and images of the CSV without a label too.
+    progress
+        Show a progress bar on a terminal.
+    detail
+        Compare outlines and overlaps too.
+    spacing
+        Millimetres a pixel, of all images; by default what each image tells, which DICOM alone does.
+
+    Raises
+    ------
+    ValueError
+        The CSV or a label breaks the contract, no image of the CSV has a label, or something is missing.
+    """
+    if spacing is not None and not 0 < spacing < 10:
+        raise ValueError(f"--spacing: expected millimetres a pixel, above 0 and below 10, got {spacing}")
+    texts = read_csv(prediction)
+    truth = expected_items(texts.keys(), truth_dir)
+    missing_images = sorted(truth.keys() - texts.keys())
+    without_truth = sorted(texts.keys() - truth.keys())
+    missing_rows = rows_lacking({name: of_image for name, of_image in texts.items() if name in truth})
+    if without_truth and missing != "skip":
+        raise ValueError(
+            f"{prediction}: no label in {truth_dir} for {_some(without_truth)}; --missing skip passes over"
+        )
+    if missing == "error":
+        refuse_missing(prediction, missing_images, missing_rows)
+    names = [name for name in sorted(truth) if name in texts or missing == "zero"]
+
+    def compare(name: str) -> _Compared:
+        return _compare(truth[name], texts.get(name, [None] * NUM_BONES), str(prediction), detail, spacing)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = tqdm(
+            pool.map(compare, names),
+            total=len(names),
+            desc="evaluate",
+            unit="image",
+            disable=None if progress else True,
+        )
+        compared = list(bar)
+    intersection, predicted, true = (
+        np.array([one.areas for one in compared], np.int64).reshape(-1, 3, NUM_BONES).swapaxes(0, 1)
+    )
+    dice = dice_of_areas(intersection, predicted, true)
+    known = np.array([known_bones(truth[name].get("known", ALL_KNOWN)) for name in names]).reshape(-1, NUM_BONES)
+    counted = known.copy()
+    if missing == "skip":
+        for name, bone in missing_rows:
+            counted[names.index(name), NAMES.index(bone)] = False
+    if not counted.any():
+        raise ValueError(f"{truth_dir}: none of the bones in {prediction} is labelled there")
+    dice[~counted] = np.nan
+    return Evaluation(
+        names,
+        dice,
+        predicted,
+        true,
+        missing_images,
+        missing_rows,
+        without_truth,
+        missing,
+        known,
+        [truth[name]["subject"] for name in names],
+        [one.side for one in compared],
+        np.array([one.deviation for one in compared]),
+        _detail(compared, counted) if detail else None,
+    )
+
+
+def _detail(compared: list[_Compared], counted: np.ndarray) -> Detail:
+    def stacked(values: list[np.ndarray]) -> np.ndarray:
+        return np.where(counted, np.array(values).reshape(-1, NUM_BONES), np.nan)
+
+    of_image = [one.surfaces for one in compared if one.surfaces is not None]
+    both, predicted, true = (
+        np.array([one.shared for one in compared]).reshape(-1, 3, NUM_BONES, NUM_BONES).swapaxes(0, 1)
+    )
+    own = np.diagonal(true, axis1=1, axis2=2)
+    smaller = np.minimum(own[:, :, None], own[:, None])
+    shown = smaller > 0
+    overlapping = ((true >= OVERLAP * smaller) & shown & (true > 0)).sum(axis=0)
+    often = (overlapping >= _COMMON * shown.sum(axis=0)) & (overlapping > 0)
+    pairs = [(int(a), int(b)) for a, b in zip(*np.nonzero(np.triu(often, 1)), strict=True)]
+    of_pairs = [
+        np.where(counted[:, a] & counted[:, b], dice_of_areas(both[:, a, b], predicted[:, a, b], true[:, a, b]), np.nan)
+        for a, b in pairs
+    ]
+    return Detail(
+        stacked([s.nsd_pixels for s in of_image]),
+        stacked([s.nsd_mm for s in of_image]),
+        stacked([s.hd95 for s in of_image]),
+        pairs,
+        np.array(of_pairs).reshape(len(pairs), len(compared)).T,
+    )
+
+
+def rows_lacking(texts: Mapping[str, Sequence[str | None]]) -> list[tuple[str, str]]:
+    """List the rows, (image, bone), that images of a submission lack."""
+    return [(name, NAMES[k]) for name, of_image in texts.items() for k, text in enumerate(of_image) if text is None]
+
+
+def refuse_missing(prediction: str | Path, images: list[str], rows: list[tuple[str, str]]) -> None:
+    """Raise a ValueError that names the images and rows that a submission lacks, if there are any."""
+    lacks = [_some(images, "image")] if images else []
+    lacks += [_some([f"{name} {bone}" for name, bone in rows], "row")] if rows else []
+    if lacks:
+        raise ValueError(
+            f"{prediction}: lacks {' and '.join(lacks)}; --missing zero takes empty masks, skip leaves out"
+        )
+
+
+def expected_items(predicted: Collection[str], truth_dir: str | Path) -> dict[str, Item]:
+    """Labelled items by name, of those splits of a dataset whose images are predicted.
+
+    Raises
+    ------
+    ValueError
+        No dataset, an image or a label without the other, two images of one name, or no image predicted has a label.
+    """
+    splits = dataset_splits(truth_dir)
+    if not splits:
+        raise ValueError(f"{truth_dir}: no dataset; looked for train/DCM, test/DCM, DCM and {DATALIST}")
+    found: dict[str, Item] = {}
+    for folder in splits.values():
+        items, faults = items_of_split(folder)
+        if not any(item["name"] in predicted for item in items):
+            continue
+        if alone := [fault for fault in faults if ": no image" in fault or ": no label " in fault]:
+            raise ValueError("\n".join(alone))
+        for item in items:
+            if item["name"] in found:
+                both = f"{found[item['name']]['image']} and {item['image']}"
+                raise ValueError(f"two labelled images of the name {item['name']}: {both}")
+            found[item["name"]] = item
+    if not found:
+        raise ValueError(
+            f"{truth_dir}: no image of the CSV has a label; looked in {', '.join(map(str, splits.values()))}"
+        )
+    return found
+
+
+def _compare(
+    item: Item, texts: Sequence[str | None], prediction: str, detail: bool, spacing: float | None
+) -> _Compared:
+    shape = image_size(item["image"])
+    truth = read_truth(item["label"], shape)
+    if detail and spacing is None:
+        spacing = pixel_spacing(item["image"])
+    planes = decode_image(prediction, item["name"], texts, shape)
+    step = max(1, max(shape) // _LOOKED_AT)
+    coarse = np.ascontiguousarray(truth[::step, ::step])
+    return _Compared(
+        np.stack([areas(planes & truth), areas(planes), areas(truth)]),
+        hand_side(coarse) or "",
+        wrist_deviation(coarse),
+        surfaces(planes, truth, spacing) if detail else None,
+        np.stack([shared_areas(of) for of in (planes & truth, planes, truth)]) if detail else None,
+    )
+
+
+def _some(names: list[str], noun: str = "image") -> str:
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'} ({shown})"

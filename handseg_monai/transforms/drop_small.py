@@ -1,0 +1,66 @@
+"""What is too small to be a bone of the hand that it lies in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from handseg_monai.bitplanes import areas, boxes
+from handseg_monai.bones import BONES, Group
+from handseg_monai.plausibility.ranges import load_ranges
+
+_LONG = frozenset(bone.index for bone in BONES if bone.group not in (Group.CARPAL, Group.FOREARM))
+_FOREARM = frozenset(bone.index for bone in BONES if bone.group is Group.FOREARM)
+_TELLING = 3
+"""Bones of hand and wrist that must lie whole in the image for its scale to be known."""
+_COVERED = 0.5
+"""Share of a cut bone that others may cover."""
+_SPECK = 0.04
+"""Of the least area of a finger bone that of other bones, which are small where they have begun to ossify."""
+
+
+def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
+    """Drop bones that are too small beside the others of the hand: phalanges, metacarpals, and specks of any bone.
+
+    Each bone's area is compared with its usual one (:class:`~handseg_monai.plausibility.ranges.PlausibleRanges`), and
+    the median over the bones that lie whole in the image is the hand's scale. Of phantoms no finger bone that lies
+    whole in the image, however bent, has less than 0.38 of its usual area. A bone that the image's border cuts may
+    well be small; of those, only finger bones go that other bones mostly cover.
+
+    Parameters
+    ----------
+    planes
+        int32 (H, W) bit planes; they are left as they are.
+    least
+        Area below which a phalanx or metacarpal goes, share of the usual one, 0 to 1. Carpal bones are small when they
+        begin to ossify: they, and the forearm, go below 4 % of that.
+
+    Returns
+    -------
+    kept
+        int32 (H, W); ``planes`` itself where nothing goes.
+    """
+    found = dict(boxes(planes))
+    height, width = planes.shape
+    whole = {
+        bone
+        for bone, (rows, columns) in found.items()
+        if rows.start > 0 and columns.start > 0 and rows.stop < height and columns.stop < width
+    }
+    telling = sorted(whole - _FOREARM)
+    if len(telling) < _TELLING:
+        return planes
+    ratio = areas(planes) / load_ranges().area
+    ratio /= np.median(ratio[telling])
+    gone = 0
+    for bone, box in found.items():
+        if ratio[bone] >= (least if bone in _LONG else _SPECK * least):
+            continue
+        if bone in whole or (bone in _LONG and _covered(planes[box], bone) > _COVERED):
+            gone |= 1 << bone
+    return planes & np.int32(~gone) if gone else planes
+
+
+def _covered(planes: np.ndarray, bone: int) -> float:
+    """Share of a bone that lies under others."""
+    own = planes[planes & np.int32(1 << bone) != 0]
+    return float(np.mean(own != np.int32(1 << bone)))

@@ -1,0 +1,122 @@
+"""What commands take beyond their work: ``python -m tests.benchmarks.startup``.
+
+Each command runs on a handful of small drawn radiographs: as a process, timed from outside, and twice in one process,
+of which the second time is its work. An error is a file name that is misspelt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from handseg_monai.bitplanes import rasterise
+from handseg_monai.bones import NAMES
+from handseg_monai.data import labelled_items, read_polygons
+from handseg_monai.rle import encode_planes, write_csv
+from tests.conftest import draw_radiograph, write_label
+
+IMAGES, SHAPE = 6, (96, 72)
+COMMANDS = {
+    "vote": "{own} {own} {own} --out {out}.csv",
+    "evaluate": "{own} --truth {data}",
+    "plausibility": "{own} --images {images}",
+    "joints": "{own} --points {points} --images {images}",
+    "export": "{own} --images {images} --to png --out {out}",
+    "report": "{own} --images {images} --truth {data} --out {out}.html",
+    "audit": "{data} --out {out}",
+    "folds": "{data} --k 2 --out {out}.json",
+    "convert": "submission {own} --images {images} --out {out}",
+}
+_WORK = """
+import contextlib, io, json, sys, time
+import handseg_monai.cli as cli
+taken = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    began = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            cli.main()
+        except SystemExit as end:
+            assert not end.code, arguments
+    taken.append(time.perf_counter() - began)
+print(taken[-1])
+"""
+
+
+def make_data(folder: Path) -> dict[str, Path]:
+    """Draw radiographs with labels, and write the truth as a submission and joints to find."""
+    import cv2
+
+    data = folder / "data"
+    for n in range(IMAGES):
+        radiograph, polygons = draw_radiograph(n, SHAPE)
+        image = data / "train" / "DCM" / f"ID{n:03d}" / f"image{n}.png"
+        image.parent.mkdir(parents=True)
+        cv2.imwrite(str(image), radiograph)
+        write_label(data / "train" / "outputs_json" / f"ID{n:03d}" / f"image{n}.json", polygons)
+    items, _ = labelled_items(data / "train")
+    own, points = folder / "own.csv", folder / "points.csv"
+    write_csv(own, [(i["name"], encode_planes(rasterise(read_polygons(i["label"], SHAPE), SHAPE))) for i in items])
+    lines = [f"{item['name']},wrist,10,10,{NAMES[0]},{NAMES[1]}" for item in items]
+    points.write_text("\n".join(["image,joint,x,y,distal_bone,proximal_bone", *lines]) + "\n")
+    return {"data": data, "images": data / "train" / "DCM", "own": own, "points": points}
+
+
+def seconds(command: Sequence[str], code: int) -> float:
+    """Return how long a process takes; it must end with this code."""
+    began = time.perf_counter()
+    result = subprocess.run(command, capture_output=True, text=True)
+    taken = time.perf_counter() - began
+    assert result.returncode == code, (command, result.stderr[-500:])
+    return taken
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = range(parser.parse_args().rounds)
+    start = [sys.executable, "-m", "handseg_monai"]
+    table = Table(
+        title=f"seconds, median of {len(rounds)}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    )
+    for heading in ("handseg", "command", "its work", "beyond", "misspelt file"):
+        table.add_column(heading, justify="left" if heading == "handseg" else "right")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        places = make_data(folder)
+        for name, template in COMMANDS.items():
+
+            def arguments(out: str, name: str = name, template: str = template, **other: Path) -> list[str]:
+                return [name, *(part.format(**places | other, out=folder / out) for part in template.split())]
+
+            whole = median(seconds([*start, *arguments(f"{name}{n}")], 0) for n in rounds)
+            calls = json.dumps([arguments(f"{name}w{n}") for n in range(2)])
+            inside = [sys.executable, "-c", _WORK, calls]
+            work = float(subprocess.run(inside, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            wrong = {"own": folder / "none.csv"} if "{own}" in template else {"data": folder / "none"}
+            error = median(seconds([*start, *arguments(f"{name}e{n}", **wrong)], 2) for n in rounds)
+            table.add_row(name, *(f"{value:.2f}" for value in (whole, work, whole - work, error)))
+            for path in folder.glob(f"{name}*"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    helped = median(seconds([*start, "--help"], 0) for _ in rounds)
+    table.add_row("--help", f"{helped:.2f}", "", "", "")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""``handseg infer``, ``train`` and ``publish``: the bundle's own runs, spelled shorter."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from handseg_monai.run.process import overlay_file
+from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
+
+
+def handseg(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "handseg_monai", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_untrained(tmp_path_factory.mktemp("here") / "model.pt", "dynunet")
+
+
+def test_infer_is_the_bundle_s_run_with_a_quiet_terminal(drawn_dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
+    images, options = str(drawn_dataset / "train" / "DCM"), ["--checkpoint", str(checkpoint), *TINY]
+    short = handseg("infer", images, "--out", str(tmp_path / "short"), "--", *options)
+    assert short.returncode == 0, short.stderr[-2000:]
+    assert not re.search("input summary|Setting logging", short.stdout + short.stderr)
+    assert "eval()" not in short.stderr
+    log = (tmp_path / "short" / "run.log").read_text()
+    assert "--dataset_dir" in log
+    assert "input summary" in log
+    assert "submission.csv: " in log
+    assert str(tmp_path / "short" / "submission.csv") in short.stdout
+    # The command that it prints is the one to type.
+    shown = short.stdout.splitlines()[0]
+    assert shown.startswith("$ python -m monai.bundle run run --config_file ")
+    typed = [part.replace(str(tmp_path / "short"), str(tmp_path / "long")) for part in shlex.split(shown[2:])]
+    long = run_bundle(*typed[4:])
+    assert long.returncode == 0, long.stderr[-2000:]
+    texts = [(tmp_path / name / "submission.csv").read_text() for name in ("short", "long")]
+    assert texts[0] == texts[1]
+
+
+def test_exit_codes_are_those_of_the_run(drawn_dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
+    images = str(drawn_dataset / "train" / "DCM")
+    wrong = handseg("infer", images, "--out", str(tmp_path / "a"), "--", "--chekpoint", str(checkpoint))
+    assert wrong.returncode == 2
+    assert "did you mean --checkpoint?" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "bad.png").write_bytes(b"no image")
+    failed = handseg("infer", str(folder), "--out", str(tmp_path / "b"), "--", "--checkpoint", str(checkpoint), *TINY)
+    assert failed.returncode == 1
+    assert "bad.png" in (tmp_path / "b" / "failures.csv").read_text()
+
+
+def test_train_lays_overlays_over_train_json_and_publish_halves_the_weights(
+    drawn_dataset: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    options = ["--epochs", "1", "--num_folds", "2", "--curves_interval", "0", *TINY]
+    result = handseg("train", str(drawn_dataset), "--out", str(out), "--overlay", "loss_bce", "--", *options)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert f"'{CONFIGS / 'loss_bce.json'}'" in result.stdout
+    assert "val_mean_dice" in (out / "run.log").read_text()
+    small = tmp_path / "small.pt"
+    published = handseg("publish", str(out / "model.pt"), "--out", str(small))
+    assert published.returncode == 0, published.stderr
+    assert published.stdout.startswith(f"{small}: ")
+    assert small.stat().st_size < 0.6 * (out / "model.pt").stat().st_size
+    content = torch.load(small, weights_only=True)
+    assert not content.get("trained_on")
+
+
+def test_overlays_are_found_by_name_or_file(tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    own.write_text("{}")
+    files = [overlay_file(name) for name in ("finetune", "loss_bce.json", own)]
+    assert files == [CONFIGS / "finetune.json", CONFIGS / "loss_bce.json", own]
+    with pytest.raises(ValueError, match=r"--overlay finetun: .*did you mean finetune\?"):
+        overlay_file("finetun")
+
+
+def test_a_path_that_looks_like_a_number_and_a_secret(
+    drawn_dataset: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(drawn_dataset / "train" / "DCM", "2024_11_25")
+    options = ["--checkpoint", str(checkpoint), *TINY]
+    result = handseg("infer", "2024_11_25", "--out", "2024_11_26", "--", *options)
+    assert result.returncode == 0, result.stderr[-2000:]
+    uri = "https://user:verysecret@tracking.example.org"
+    told = handseg("infer", "2024_11_25", "--out", "2024_11_26", "--", *options, "--tracking_uri", uri)
+    assert told.returncode in (0, 2)
+    assert "verysecret" not in Path("2024_11_26", "run.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["infer", ".", "--out", "{file}"], "{file}"),
+        (["infer", ".", "--out", "{out}", "--", "checkpoint", "x"], "pairs --name value"),
+        (["infer", ".", "--out", "{out}", "--", "--output_dir", "x"], "--output_dir: use --out"),
+        (["infer", "{out}", "--out", "{out}", "--"], "{out}"),
+        (["train", ".", "--out", "{out}", "--overlay", "nothing"], "--overlay nothing"),
+        (["publish", "{file}", "--out", "{out}"], "{file}"),
+    ],
+)
+def test_what_can_not_be_right_is_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder, and no checkpoint")
+    places = {"file": tmp_path / "file", "out": tmp_path / "out"}
+    result = handseg(*(text.format(**places) for text in arguments))
+    assert result.returncode == 2
+    assert said.format(**places) in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
