@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from monai.inferers import Inferer
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from handseg_monai.bones import BONES, Group
 from handseg_monai.inferers.arguments import listed, number, scales_of, truth, whole
@@ -25,17 +25,24 @@ _LEVEL = {
     Group.DISTAL_PHALANX: 3.2,
 }
 """How far along the hand a group of bones lies, in any unit."""
+_CERTAIN = 28.0
+"""Certainty of bones, summed, from which an image is surely no negative."""
+_AROUND = 25
+"""Side of the square whose middle counts as around a bone where the square touches it, pixels of the first look."""
 
 
 class HandInferer(Inferer):
     """Infer in views of the hand alone: find it in the whole image, then lay upright what was found and look again.
 
-    The first look is at the whole image, in each of `turns` quarter turns, of which the one with the most certain bones
-    counts. The bones found there say where the hand is and which way it points. Each further look is a square of
-    `margin` times the hand's extent, turned so that the fingers point up, at `window` pixels; its intensities are
-    stretched again between its own percentiles. Where looks overlap the last one counts, blended over its border;
-    beyond it (down the forearm) the first one. Carpal bones are small and lie close together: a look at the wrist alone
-    comes last, and what it shows is averaged with what the one before it showed there.
+    The first look is at the whole image, in each of `turns` quarter turns, of which the one with the most certain
+    bones counts. With `negative`, where it is not certain of nearly all bones, it looks at the negative too, in
+    case bones are dark in the image; if it is more certain there, of bones that stand out brighter from what lies
+    around them, all further looks are at the negative. The bones found there say where the hand is and which way it
+    points. Each further look is a square of `margin` times the hand's extent, turned so that the fingers point up,
+    at `window` pixels; its intensities are stretched again between its own percentiles. Where looks overlap the
+    last one counts, blended over its border; beyond it (down the forearm) the first one. Carpal bones are small and
+    lie close together: a look at the wrist alone comes last, and what it shows is averaged with what the one before
+    it showed there.
 
     Parameters
     ----------
@@ -55,6 +62,8 @@ class HandInferer(Inferer):
         Average each further look over views whose side is `margin` times these, at least 1, in the frame of the first.
     wrist
         Side of the look at the wrist, relative to the extent of the carpal bones; 0: none.
+    negative
+        Whether to look at the negative where the first look is not certain.
     wrist_share
         The least side of it, relative to that of the look at the hand: a child's carpal bones, of which some have not
         appeared, would fill it without their neighbours.
@@ -71,6 +80,7 @@ class HandInferer(Inferer):
         scales: Sequence[float] = (1.0,),
         wrist: float = 0.0,
         wrist_share: float = 0.4,
+        negative: bool = False,
     ) -> None:
         super().__init__()
         self.window = whole("window", window, 1)
@@ -78,6 +88,7 @@ class HandInferer(Inferer):
         self.closer = whole("closer", closer, 0)
         self.margin = number("margin", margin, 1)
         self.flip = truth("flip", flip)
+        self.negative = truth("negative", negative)
         self.scales = scales_of(scales)
         self.percentiles = tuple(
             number("percentiles", value, 0, 100) for value in listed("percentiles", percentiles, "[0.5,99.5]")
@@ -113,7 +124,12 @@ class HandInferer(Inferer):
             return [self._look(image, see) for image in inputs.float()]
 
     def _look(self, image: torch.Tensor, network: Network) -> list[Look]:
-        looks = [self._first_look(image, network)]
+        first, certainty, brighter = self._first_look(image, network)
+        if self.negative and certainty < _CERTAIN:
+            other, of_negative, brighter_there = self._first_look(1 - image, network)
+            if of_negative > certainty and brighter_there > max(brighter, 0.0):
+                image, first = 1 - image, other
+        looks = [first]
         for _ in range(self.closer):
             look = self._closer_look(image, looks[-1], network)
             if look is None:
@@ -162,15 +178,25 @@ class HandInferer(Inferer):
         logits = network(view[None])[0]
         return 0.5 * (logits + network(view[None].flip(-1))[0].flip(-1)) if self.flip else logits
 
-    def _first_look(self, image: torch.Tensor, network: Network) -> Look:
+    def _first_look(self, image: torch.Tensor, network: Network) -> tuple[Look, float, float]:
+        """Look at the whole image.
+
+        Returns
+        -------
+        look, certainty, brighter
+            How certain the network is of the bones in it, 0 to 29; and how much brighter these are than what lies
+            around them, -1 to 1.
+        """
         height, width = image.shape[-2:]
         step = max(height, width) / self.window
         matrix = _matrix(step, 0.0, 0.5 * (width - 1), 0.5 * (height - 1), self.window).to(image.device)
         view = sample(image, matrix, (self.window, self.window))
         turned = torch.stack([view.rot90(turn, (-2, -1)) for turn in range(self.turns)])
         logits = torch.cat([network(turned[[turn]]) for turn in range(self.turns)])
-        best = int(torch.stack([_certainty(one) for one in logits]).argmax())
-        return Look(matrix, logits[best].rot90(-best, (-2, -1)).contiguous())
+        certainty = torch.stack([_certainty(one) for one in logits])
+        best = int(certainty.argmax())
+        upright = logits[best].rot90(-best, (-2, -1)).contiguous()
+        return Look(matrix, upright), float(certainty[best]), _brighter(view[0], upright)
 
 
 def _ramp(window: int, device: torch.device) -> torch.Tensor:
@@ -206,6 +232,16 @@ def _certainty(logits: torch.Tensor) -> torch.Tensor:
     count = inside.sum(dim=(-2, -1))
     mean = (probability * inside).sum(dim=(-2, -1)) / count.clamp_min(1)
     return (mean * (count >= 2)).sum()
+
+
+def _brighter(view: torch.Tensor, logits: torch.Tensor) -> float:
+    """Return by how much the mean grey of the bones in a view, (h, w), is above that of what lies around them."""
+    inside = logits.amax(dim=0) > 0
+    near = max_pool2d(inside[None].float(), _AROUND, 1, _AROUND // 2)[0] > 0
+    around = near & ~inside
+    if not inside.any() or not around.any():
+        return 0.0
+    return float(view[inside].mean() - view[around].mean())
 
 
 def closer_view(
