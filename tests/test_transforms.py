@@ -567,6 +567,12 @@ class TestDropSmall:
             cut[200:230, :6] |= np.int32(1 << INDEX["finger-11"])
         np.testing.assert_array_equal(drop_small(cut, 0.25), cut & ~bone if covered else cut)
 
+    def test_a_speck_at_the_border_goes(self, planes: np.ndarray) -> None:
+        bone = np.int32(1 << INDEX["finger-9"])
+        cut = np.pad(planes & ~bone, ((0, 0), (6, 0)))
+        cut[200:204, :2] |= bone
+        np.testing.assert_array_equal(drop_small(cut, 0.25), cut & ~bone)
+
     def test_the_scale_needs_three_whole_bones(self, planes: np.ndarray) -> None:
         few = planes & np.int32(1 << 5 | 1 << 6)
         assert drop_small(self.shrunken(few, 5, 0.01), 0.25).any()

@@ -14,8 +14,8 @@ _TELLING = 3
 """Bones of hand and wrist that must lie whole in the image for its scale to be known."""
 _COVERED = 0.5
 """Share of a cut bone that others may cover."""
-_SPECK = 0.04
-"""Of the least area of a finger bone that of other bones, which are small where they have begun to ossify."""
+_SPECK = 0.08
+"""Share of the least area of a finger bone below which anything is a speck; carpal bones begin as small dots."""
 
 
 def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
@@ -24,7 +24,7 @@ def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
     Each bone's area is compared with its usual one (:class:`~handseg_monai.plausibility.ranges.PlausibleRanges`), and
     the median over the bones that lie whole in the image is the hand's scale. Of phantoms no finger bone that lies
     whole in the image, however bent, has less than 0.38 of its usual area. A bone that the image's border cuts may
-    well be small; of those, only finger bones go that other bones mostly cover.
+    well be small; of those, finger bones go that other bones mostly cover, and specks.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
         int32 (H, W) bit planes; they are left as they are.
     least
         Area below which a phalanx or metacarpal goes, share of the usual one, 0 to 1. Carpal bones are small when they
-        begin to ossify: they, and the forearm, go below 4 % of that.
+        begin to ossify: they, the forearm, and bones that the border cuts go below 8 % of that.
 
     Returns
     -------
@@ -53,9 +53,10 @@ def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
     ratio /= np.median(ratio[telling])
     gone = 0
     for bone, box in found.items():
-        if ratio[bone] >= (least if bone in _LONG else _SPECK * least):
+        if ratio[bone] >= least:
             continue
-        if bone in whole or (bone in _LONG and _covered(planes[box], bone) > _COVERED):
+        small = bone in _LONG and (bone in whole or _covered(planes[box], bone) > _COVERED)
+        if small or ratio[bone] < _SPECK * least:
             gone |= 1 << bone
     return planes & np.int32(~gone) if gone else planes
 
