@@ -11,8 +11,7 @@ from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import APART, INDEX
 
 _TRAPEZIUM, _TRAPEZOID, _CAPITATE = (INDEX[name] for name in ("Trapezium", "Trapezoid", "Capitate"))
-_HAMATE, _PISIFORM, _TRIQUETRUM = (INDEX[name] for name in ("Hamate", "Pisiform", "Triquetrum"))
-_UNIT = INDEX["finger-11"]
+_HAMATE, _PISIFORM, _UNIT = (INDEX[name] for name in ("Hamate", "Pisiform", "finger-11"))
 _CARPALS = {bone for pair in APART for bone in pair} | {_PISIFORM}
 _EARLY = {_CAPITATE, _HAMATE}
 """Carpal bones that ossify in the first year; the others follow from the third."""
@@ -20,8 +19,6 @@ _SPECK = 0.1
 """Area of a piece over the bone's largest one below which it is never the bone."""
 _MOST_ALIKE = 0.5
 """Intersection over union beyond which trapezium and trapezoid are one bone, drawn twice. Phantoms have up to 0.46."""
-_MOST_ALIKE_PISIFORM = 0.7
-"""The same of triquetrum and pisiform, which ossifies years later and lies on it. Phantoms have up to 0.69."""
 _USUAL = {
     INDEX[name]: area
     for name, area in (
@@ -88,12 +85,12 @@ def _pieces(planes: np.ndarray, bone: int, box: tuple[slice, slice]) -> list[_Pi
 def drop_covered(planes: np.ndarray, most: float) -> np.ndarray:
     """Drop pieces of carpal bones that lie mostly within another one, where in a hand the two lie apart, and copies.
 
-    Of two such bones the smaller is drawn where it is not, as happens in young children whose bone has not
-    ossified, or is a dot beside. What counts of the other bone is its largest piece. Which pairs lie apart says
+    Of two such bones the smaller is drawn where it is not, as happens in young children whose bone has not ossified,
+    or is a dot beside. What counts of the other bone is its largest piece. Which pairs lie apart says
     :data:`~handseg_monai.bones.APART`. Of trapezium and trapezoid of nearly one outline the smaller goes, and a
-    pisiform of nearly the triquetrum's outline, or where the other carpal bones are too small for a hand that has
-    one. Bones that the image's border cuts are left: what it leaves of two may well be the part that they share.
-    Specks count nothing; where all else of a bone is dropped they go too.
+    pisiform where the other carpal bones are too small for a hand that has one. Bones that the image's border cuts are
+    left: what it leaves of two may well be the part that they share. Specks count nothing;
+    where all else of a bone is dropped they go too.
 
     Parameters
     ----------
@@ -122,10 +119,6 @@ def drop_covered(planes: np.ndarray, most: float) -> np.ndarray:
         if common > _MOST_ALIKE * (area[_TRAPEZIUM] + area[_TRAPEZOID] - common):
             gone = min(_TRAPEZIUM, _TRAPEZOID, key=area.__getitem__)
             left[gone], area[gone] = [], 0
-    if {_PISIFORM, _TRIQUETRUM} <= whole.keys():
-        common = shared(_PISIFORM, _TRIQUETRUM)
-        if common > _MOST_ALIKE_PISIFORM * (area[_PISIFORM] + area[_TRIQUETRUM] - common):
-            left[_PISIFORM] = []
     if _PISIFORM in whole and whole.keys() == found.keys() and _before_pisiform(planes, area):
         left[_PISIFORM] = []
     result = planes.copy()
