@@ -27,6 +27,9 @@ _LEVEL = {
 """How far along the hand a group of bones lies, in any unit."""
 _CERTAIN = 28.0
 """Certainty of bones, summed, from which an image is surely no negative."""
+_STANDS_OUT = 10.0
+"""Bones that count as much as one grey value, black to white, by which they stand out. Of 140 hard phantoms, 16 of them
+with dark bones, it takes 13 for negatives, none of the others."""
 _AROUND = 25
 """Side of the square whose middle counts as around a bone where the square touches it, pixels of the first look."""
 
@@ -127,7 +130,7 @@ class HandInferer(Inferer):
         first, certainty, brighter = self._first_look(image, network)
         if self.negative and certainty < _CERTAIN:
             other, of_negative, brighter_there = self._first_look(1 - image, network)
-            if of_negative > certainty and brighter_there > max(brighter, 0.0):
+            if brighter_there > 0 and of_negative + _STANDS_OUT * brighter_there > certainty + _STANDS_OUT * brighter:
                 image, first = 1 - image, other
         looks = [first]
         for _ in range(self.closer):
