@@ -9,9 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
+from queue import SimpleQueue
 from typing import TypeVar
 
 import cv2
@@ -45,21 +47,25 @@ def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator
         method = "fork" if sys.platform == "linux" else "spawn"
         context = multiprocessing.get_context(method)
         with ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),)) as pool:
-            numbers: dict[Future[T], int] = {}
+            # Not `concurrent.futures.wait`: it holds a lock of each future, and keeps those where Ctrl-C comes between.
+            done: SimpleQueue[tuple[int, Future[T]]] = SimpleQueue()
             try:
                 for number in range(count):
-                    numbers[pool.submit(work, number)] = number
-                pending = set(numbers)
-                while pending:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in sorted(done, key=numbers.__getitem__):
-                        yield numbers[future], future.result()
+                    future = pool.submit(work, number)
+                    future.add_done_callback(partial(_put, done, number))
+                for _ in range(count):
+                    number, future = done.get()
+                    yield number, future.result()
             except BrokenProcessPool as error:
                 raise ChildProcessError("a worker was killed, for want of memory perhaps; try fewer workers") from error
             except BaseException:
                 # What is under way is finished, what waits in the queue is dropped; then the workers end.
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+
+
+def _put(done: SimpleQueue[tuple[int, Future[T]]], number: int, future: Future[T]) -> None:
+    done.put((number, future))
 
 
 @contextmanager
