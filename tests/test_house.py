@@ -116,6 +116,7 @@ LIGHT = {
     "folds": "{data} --k 2 --out {out}.json",
     "convert": "submission {own} --images {images} --out {out}",
 }
+"""Commands of the NumPy floor, and arguments for each; the benchmark of start-up times the same."""
 
 
 @pytest.mark.parametrize("command", LIGHT)

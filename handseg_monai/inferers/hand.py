@@ -39,13 +39,13 @@ class HandInferer(Inferer):
 
     The first look is at the whole image, in each of `turns` quarter turns, of which the one with the most certain
     bones counts. With `negative`, where it is not certain of nearly all bones, it looks at the negative too, in
-    case bones are dark in the image; if it is more certain there, of bones that stand out brighter from what lies
-    around them, all further looks are at the negative. The bones found there say where the hand is and which way it
-    points. Each further look is a square of `margin` times the hand's extent, turned so that the fingers point up,
-    at `window` pixels; its intensities are stretched again between its own percentiles. Where looks overlap the
-    last one counts, blended over its border; beyond it (down the forearm) the first one. Carpal bones are small and
-    lie close together: a look at the wrist alone comes last, and what it shows is averaged with what the one before
-    it showed there.
+    case bones are dark in the image; if the bones found there stand out brighter from what lies around them, and
+    certainty and brightness together are greater than before, all further looks are at the negative. The bones
+    found there say where the hand is and which way it points. Each further look is a square of `margin` times the
+    hand's extent, turned so that the fingers point up, at `window` pixels; its intensities are stretched again
+    between its own percentiles. Where looks overlap the last one counts, blended over its border; beyond it (down
+    the forearm) the first one. Carpal bones are small and lie close together: a look at the wrist alone comes last,
+    and what it shows is averaged with what the one before it showed there.
 
     Parameters
     ----------

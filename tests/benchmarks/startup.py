@@ -27,19 +27,9 @@ from handseg_monai.bones import NAMES
 from handseg_monai.data import labelled_items, read_polygons
 from handseg_monai.rle import encode_planes, write_csv
 from tests.conftest import draw_radiograph, write_label
+from tests.test_house import LIGHT
 
 IMAGES, SHAPE = 6, (96, 72)
-COMMANDS = {
-    "vote": "{own} {own} {own} --out {out}.csv",
-    "evaluate": "{own} --truth {data}",
-    "plausibility": "{own} --images {images}",
-    "joints": "{own} --points {points} --images {images}",
-    "export": "{own} --images {images} --to png --out {out}",
-    "report": "{own} --images {images} --truth {data} --out {out}.html",
-    "audit": "{data} --out {out}",
-    "folds": "{data} --k 2 --out {out}.json",
-    "convert": "submission {own} --images {images} --out {out}",
-}
 _WORK = """
 import contextlib, io, json, sys, time
 import handseg_monai.cli as cli
@@ -99,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         places = make_data(folder)
-        for name, template in COMMANDS.items():
+        for name, template in LIGHT.items():
 
             def arguments(out: str, name: str = name, template: str = template, **other: Path) -> list[str]:
                 return [name, *(part.format(**places | other, out=folder / out) for part in template.split())]
