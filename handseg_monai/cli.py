@@ -34,6 +34,7 @@ def demo(
 for command in (
     bundle.infer,
     bundle.train,
+    bundle.options,
     bundle.publish,
     datasets.phantom,
     datasets.convert,

@@ -26,13 +26,13 @@ TINY_NETWORK: dict[str, dict[str, Any]] = {
 }
 """Overrides that make each network small."""
 
-TINY_RUN: dict[str, Any] = {"size": 160, "window": 128, "num_workers": 0, "overlays": False}
+TINY_RUN: dict[str, Any] = {"size": 160, "window": 128, "num_workers": 0, "overlays": False, "views": "image"}
 """Overrides that make a run small: 160 pixels in windows of 128."""
 
 
 def tiny(network: str = "dynunet", inference: bool = False) -> dict[str, Any]:
-    """Overrides for a small run of a network; ``overlays`` is an option of inference alone."""
-    run = {key: value for key, value in TINY_RUN.items() if inference or key != "overlays"}
+    """Overrides for a small run of a network; ``overlays`` is an option of inference alone, which asks the weights."""
+    run = {key: value for key, value in TINY_RUN.items() if key != ("views" if inference else "overlays")}
     return run | TINY_NETWORK[network]
 
 

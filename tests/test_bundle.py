@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigWorkflow
 
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data import training_datalist
@@ -134,10 +134,11 @@ def test_metadata_names_the_bones_in_channel_order() -> None:
 def test_training_and_inference_prepare_images_alike() -> None:
     train, infer = (json.loads((CONFIGS / name).read_text()) for name in ("train.json", "inference.json"))
     steps = infer["preprocessing"]["transforms"]
-    assert train["train"]["preprocessing"]["transforms"][1] == steps[1]
-    assert steps[0].pop("any_body_part") == "$run.flag(@any_body_part)"  # which labels have answered in training
-    assert train["validate"]["preprocessing"]["transforms"][0] == steps[0]
+    assert train["train"]["preprocessing"]["transforms"][1] == steps[1] == "@intensity"
+    assert steps[0].pop("any_body_part") == "@any_body_part"  # which labels have answered in training
+    assert train["validate"]["preprocessing"]["transforms"][:2] == steps
     for key in (
+        "intensity",
         "network_name",
         "size_divisor",
         "network_def",
@@ -236,25 +237,6 @@ def test_the_commands_of_the_readme_run_as_written(drawn_dataset: Path, tmp_path
     events = list((tmp_path / "runs" / "train" / "tensorboard").iterdir())
     assert len(events) == 1
     _expect_scalars_and_overlays(events[0])
-
-
-def test_the_loss_from_bit_planes_trains_as_the_plain_one(drawn_dataset: Path, tmp_path: Path) -> None:
-    parser = ConfigParser(
-        ConfigParser.load_config_files([str(CONFIGS / n) for n in ("train.json", "loss_planes.json")])
-    )
-    assert parser["loss#loss#_target_"].endswith("PlanesDiceCELoss")
-    assert parser["train#trainer#prepare_batch"] == "$dataset.prepare_packed"
-    losses = {}
-    for name, overlays in (("plain", []), ("planes", ["loss_planes.json"])):
-        folder = tmp_path / name
-        settings = tiny() | {"dataset_dir": str(drawn_dataset), "epochs": 2, "amp": False, "output_dir": str(folder)}
-        run_here("train.json", *overlays, run_id="training", **settings)
-        (events,) = (folder / "tensorboard").iterdir()
-        losses[name] = [scalar.value for scalar in _log(events).Scalars("train_loss")]
-    assert len(losses["plain"]) > 5
-    assert losses["planes"][0] == pytest.approx(losses["plain"][0], rel=1e-5)
-    # AdamW's first steps go by the sign of a gradient: what is near 0 there parts the two runs slowly.
-    assert losses["planes"] == pytest.approx(losses["plain"], rel=0.01)
 
 
 def _log(events: Path) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data import LabelError, labelled_items, read_polygons
-from handseg_monai.data.datalists import DatasetError, check_training
+from handseg_monai.data.datalists import DatasetError, training_datalist, verified_datalist
 from handseg_monai.data.labels.competition import find_splits
 from tests.conftest import draw_radiograph, write_drawn_dataset, write_label
 
@@ -234,7 +234,7 @@ class TestCheckBeforeTraining:
         images[5].write_text("not an image")
         images[6].unlink()
         with pytest.raises(DatasetError) as raised:
-            check_training(root)
+            verified_datalist(root)
         lines = str(raised.value).splitlines()
         assert lines[0] == f"{root}: 7 faults, training does not begin:"
         assert len(lines) == 8
@@ -258,11 +258,12 @@ class TestCheckBeforeTraining:
         first.unlink()
         first = first.with_suffix(f".{suffix}")
         cv2.imwrite(str(first), pixels)
-        check_training(root)
+        verified_datalist(root)
         content = first.read_bytes()
         first.write_bytes(content[: len(content) * 2 // 3])
         with pytest.raises(DatasetError, match=re.escape(f"{first}: ")):
-            check_training(root)
+            verified_datalist(root)
 
     def test_a_whole_dataset_passes(self, drawn_dataset: Path) -> None:
-        assert check_training(drawn_dataset) is None
+        lists = verified_datalist(drawn_dataset)
+        assert lists == training_datalist(drawn_dataset)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from handseg_monai.checkpoints.members import load_members
-from handseg_monai.checkpoints.weights import read_checkpoint
+from handseg_monai.checkpoints.weights import Checkpoint
 from handseg_monai.data.folds import read_folds
 from handseg_monai.files import exclusive
 from handseg_monai.run.cross_validation import cross_validate
@@ -106,7 +106,7 @@ def test_two_ranks_share_the_images_of_each_run(drawn_dataset: Path, tmp_path: P
     assert sorted(row["image"] for row in rows) == sorted(images), "each is measured once"
     for fold in range(2):
         others = sum(int(row["fold"]) != fold for row in rows)
-        last = read_checkpoint(tmp_path / "cv" / f"fold{fold}" / "last.pt")
+        last = Checkpoint.read(tmp_path / "cv" / f"fold{fold}" / "last.pt").content
         assert last["states"]["lr_scheduler"]["last_epoch"] == -(-others // 2), "a step takes an image from each rank"
 
 

@@ -17,7 +17,6 @@ from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, MapTransform, RandSpatialCropd
 
-from handseg_monai.bitplanes import unpack
 from handseg_monai.data import labelled_items
 from handseg_monai.data.dataset import EpochSampler, RadiographDataset, prepare_planes
 from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd, RandAlbumentationsd
@@ -262,14 +261,13 @@ class TestEpochSampler:
         assert digests(1) == digests(3)
 
 
-def test_prepare_planes_unpacks_the_label_to_one_channel_a_bone() -> None:
+def test_prepare_planes_hands_on_bit_planes_of_which_all_are_known() -> None:
     planes = torch.randint(0, 2**29, (2, 1, 5, 4), dtype=torch.int32, generator=torch.Generator().manual_seed(0))
     image = torch.rand(2, 1, 5, 4)
-    moved, target = prepare_planes({"image": image, "label": planes}, torch.device("cpu"))
+    moved, (target, known) = prepare_planes({"image": image, "label": planes}, torch.device("cpu"))
     assert torch.equal(moved, image)
-    assert target.dtype == torch.float32
-    assert tuple(target.shape) == (2, 29, 5, 4)
-    assert torch.equal(target, unpack(planes[:, 0]).float())
+    assert torch.equal(target, planes)
+    assert known.tolist() == [2**29 - 1] * 2
 
 
 def test_a_dataset_is_iterated_once_and_counted_from_its_end(items: list[Any]) -> None:

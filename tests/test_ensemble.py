@@ -127,8 +127,3 @@ class TestMembers:
         torch.save(content | {"network_name": "mine"}, tmp_path / "mine.pt")
         with pytest.raises(CheckpointError, match=r"holds network mine; declared are dynunet, .*--network_files"):
             load_members([tmp_path / "mine.pt"], CONFIGS)
-
-    @pytest.mark.parametrize("given", [[], "a.pt"])
-    def test_no_list_of_checkpoints_is_refused(self, given: Any) -> None:
-        with pytest.raises(CheckpointError, match="expected a list of files"):
-            load_members(given, CONFIGS)

@@ -17,7 +17,7 @@ from handseg_monai.data import (
     write_exclude,
     write_folds,
 )
-from handseg_monai.data.datalists import check_training
+from handseg_monai.data.datalists import verified_datalist
 from tests.conftest import write_drawn_dataset
 from tests.faults import images_of, label_of
 
@@ -51,7 +51,7 @@ def test_unknown_paths_are_named_in_one_line(dataset: Path, tmp_path: Path) -> N
     with pytest.raises(ExcludeError, match=r"none\.png, README, /etc/passwd and 2 more; expected") as error:
         read_exclude(tmp_path / "exclude.txt", dataset)
     assert "\n" not in str(error.value)
-    for call in (training_datalist, check_training):
+    for call in (training_datalist, verified_datalist):
         with pytest.raises(DatasetError, match=r"none\.png"):
             call(dataset, exclude=tmp_path / "exclude.txt")
 
@@ -89,9 +89,9 @@ def test_excluded_faults_do_not_stop_training_and_others_do(dataset: Path, tmp_p
     for missing in listed:
         write_exclude(tmp_path / "exclude.txt", [(path, "bad") for path in listed if path != missing])
         with pytest.raises(DatasetError, match=re.escape(Path(missing).name)):
-            check_training(dataset, num_folds=2, exclude=tmp_path / "exclude.txt")
+            verified_datalist(dataset, num_folds=2, exclude=tmp_path / "exclude.txt")
     write_exclude(tmp_path / "exclude.txt", [(path, "bad") for path in listed])
-    check_training(dataset, num_folds=2, exclude=tmp_path / "exclude.txt")
+    verified_datalist(dataset, num_folds=2, exclude=tmp_path / "exclude.txt")
     fold_of = write_folds(tmp_path / "folds.json", dataset, 2, exclude=tmp_path / "exclude.txt")
     assert set(fold_of) == {path.parent.name for path in images[3:]}
 

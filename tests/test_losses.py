@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from math import exp, log
-from typing import Any
 
 import pytest
 import torch
 from monai.losses import DiceCELoss
 
-from handseg_monai.bitplanes import pack, unpack
-from handseg_monai.losses import DeepSupervisionLoss, PerBoneLoss, PlanesDiceCELoss
+from handseg_monai.losses import DeepSupervisionLoss, PerBoneLoss
+from tests.targets import packed
 
 SMOOTH = 1e-5  # MONAI's, in numerator and denominator of the Dice
 
@@ -64,22 +63,22 @@ class TestPerBoneLoss:
     @pytest.mark.parametrize("bones", [29, 1])
     def test_equals_dice_and_binary_cross_entropy_by_hand(self, bones: int) -> None:
         logits, target = example(bones)
-        loss = PerBoneLoss(DiceCELoss(sigmoid=True))(logits, target)
+        loss = PerBoneLoss(DiceCELoss(sigmoid=True))(logits, packed(target))
         assert loss.ndim == 0
         assert float(loss) == pytest.approx(dice_and_cross_entropy_by_hand(logits, target), rel=1e-9)
 
     def test_its_gradient_equals_that_by_hand(self) -> None:
         logits, target = example()
         logits.requires_grad_()
-        PerBoneLoss(DiceCELoss(sigmoid=True))(logits, target).backward()
+        PerBoneLoss(DiceCELoss(sigmoid=True))(logits, packed(target)).backward()
         torch.testing.assert_close(logits.grad, gradient_by_hand(logits.detach(), target), rtol=1e-7, atol=1e-12)
 
     def test_absent_bones_count(self) -> None:
         logits, target = example()
         absent = torch.zeros_like(target)
-        loss = float(PerBoneLoss(DiceCELoss(sigmoid=True))(logits, absent))
+        loss = float(PerBoneLoss(DiceCELoss(sigmoid=True))(logits, packed(absent)))
         assert loss == pytest.approx(dice_and_cross_entropy_by_hand(logits, absent), rel=1e-9)
-        lower = float(PerBoneLoss(DiceCELoss(sigmoid=True))(logits - 5, absent))
+        lower = float(PerBoneLoss(DiceCELoss(sigmoid=True))(logits - 5, packed(absent)))
         assert lower < loss
 
     def test_a_false_positive_of_one_bone_leaves_the_gradient_of_others_alone(self) -> None:
@@ -89,7 +88,7 @@ class TestPerBoneLoss:
             shifted = logits.clone()
             shifted[:, 3] += shift
             shifted.requires_grad_()
-            PerBoneLoss(DiceCELoss(sigmoid=True))(shifted, target).backward()
+            PerBoneLoss(DiceCELoss(sigmoid=True))(shifted, packed(target)).backward()
             gradients.append(shifted.grad)
         others = [k for k in range(29) if k != 3]
         torch.testing.assert_close(gradients[0][:, others], gradients[1][:, others], rtol=1e-12, atol=0)
@@ -101,16 +100,19 @@ class TestPerBoneLoss:
         plain = float(DiceCELoss(sigmoid=True)(logits, target))
         assert abs(plain - dice_and_cross_entropy_by_hand(logits, target)) > 1
 
-    def test_other_shapes_are_refused(self) -> None:
+    def test_targets_of_another_type_or_shape_are_refused(self) -> None:
         logits, target = example()
-        with pytest.raises(ValueError, match=r"logits \(2, 29, 3, 4\) and target \(2, 28, 3, 4\) differ in shape"):
-            PerBoneLoss(DiceCELoss(sigmoid=True))(logits, target[:, 1:])
-        with pytest.raises(ValueError, match="differ in shape"):
-            PerBoneLoss(DiceCELoss(sigmoid=True))(logits, target[:1])
+        planes, known = packed(target)
+        loss = PerBoneLoss(DiceCELoss(sigmoid=True))
+        with pytest.raises(TypeError, match=r"int32, got torch\.float32"):
+            loss(logits, (planes.float(), known))
+        for wrong in ((planes[:1], known), (planes[:, 0], known), (planes, known[:1])):
+            with pytest.raises(ValueError, match=r"expected logits \(B, 29, H, W\), planes \(B, 1, H, W\) and known"):
+                loss(logits, wrong)
 
 
 class TestUnknownBones:
-    """A target of NaN says that nobody has labelled the bone in this image."""
+    """Masks of NaN stand for bones that nobody has labelled in an image."""
 
     UNKNOWN = ((0, 3), (0, 28), (1, 0), (1, 3))
 
@@ -132,13 +134,13 @@ class TestUnknownBones:
 
     def test_the_loss_is_the_mean_over_the_known_ones(self) -> None:
         logits, target, partial = self.example()
-        loss = PerBoneLoss(DiceCELoss(sigmoid=True))(logits, partial)
+        loss = PerBoneLoss(DiceCELoss(sigmoid=True))(logits, packed(partial))
         assert float(loss) == pytest.approx(self.of_known(logits, target), rel=1e-9)
 
     def test_their_gradient_is_exactly_zero_and_the_others_that_of_finite_differences(self) -> None:
         logits, target, partial = self.example()
         logits.requires_grad_()
-        PerBoneLoss(DiceCELoss(sigmoid=True))(logits, partial).backward()
+        PerBoneLoss(DiceCELoss(sigmoid=True))(logits, packed(partial)).backward()
         gradient, plain, step = logits.grad, logits.detach(), 1e-5
         for b in range(2):
             for k in range(29):
@@ -157,7 +159,7 @@ class TestUnknownBones:
     def test_heads_of_deep_supervision_leave_them_out_too(self) -> None:
         logits, target, partial = self.example()
         stack = torch.stack([logits, logits * 0.5], dim=1).requires_grad_()
-        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(stack, partial)
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(stack, packed(partial))
         loss.backward()
         expected = self.of_known(logits, target) + 0.5 * self.of_known(logits * 0.5, target)
         assert float(loss) == pytest.approx(expected, rel=1e-6)
@@ -167,7 +169,7 @@ class TestUnknownBones:
     def test_a_batch_that_knows_nothing_has_no_loss(self) -> None:
         logits, target = example()
         logits.requires_grad_()
-        loss = PerBoneLoss(DiceCELoss(sigmoid=True))(logits, torch.full_like(target, torch.nan))
+        loss = PerBoneLoss(DiceCELoss(sigmoid=True))(logits, packed(torch.full_like(target, torch.nan)))
         loss.backward()
         assert float(loss) == 0
         assert (logits.grad == 0).all()
@@ -187,31 +189,32 @@ class TestDeepSupervisionLoss:
 
     def test_a_stack_is_the_weighted_sum_by_hand(self) -> None:
         _, target = example()
-        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(self.heads(), target)
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(self.heads(), packed(target))
         assert float(loss) == pytest.approx(self.by_hand(self.heads(), target), rel=1e-6)
 
     def test_a_list_is_the_same_as_a_stack(self) -> None:
         _, target = example()
         loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))
-        assert float(loss(list(torch.unbind(self.heads(), 1)), target)) == float(loss(self.heads(), target))
+        given = packed(target)
+        assert float(loss(list(torch.unbind(self.heads(), 1)), given)) == float(loss(self.heads(), given))
 
     def test_as_many_heads_as_images_are_told_apart(self) -> None:
         """Heads and images both number two: the heads are the second axis."""
         _, target = example()
         stack = self.heads()[:, :2]
         expected = sum(0.5**i * dice_and_cross_entropy_by_hand(stack[:, i], target) for i in range(2))
-        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(stack, target)
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(stack, packed(target))
         assert float(loss) == pytest.approx(expected, rel=1e-6)
 
     def test_one_head_is_the_loss_itself(self) -> None:
         logits, target = example()
-        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(logits, target)
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(logits, packed(target))
         assert float(loss) == pytest.approx(dice_and_cross_entropy_by_hand(logits, target), rel=1e-6)
 
     def test_every_head_gets_a_gradient(self) -> None:
         _, target = example()
         stack = self.heads().requires_grad_()
-        DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(stack, target).backward()
+        DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))(stack, packed(target)).backward()
         for i in range(self.HEADS):
             expected = 0.5**i * gradient_by_hand(stack.detach()[:, i], target)
             torch.testing.assert_close(stack.grad[:, i], expected, rtol=1e-4, atol=1e-8)
@@ -220,7 +223,8 @@ class TestDeepSupervisionLoss:
         _, target = example()
         heads = torch.unbind(self.heads(), 1)[:2]
         loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))
-        assert float(loss({"aux": heads[1], "out": heads[0]}, target)) == float(loss(list(heads), target))
+        given = packed(target)
+        assert float(loss({"aux": heads[1], "out": heads[0]}, given)) == float(loss(list(heads), given))
 
     def test_a_smaller_head_sees_the_target_at_its_own_size(self) -> None:
         generator = torch.Generator().manual_seed(2)
@@ -229,10 +233,9 @@ class TestDeepSupervisionLoss:
         whole = target.repeat_interleave(2, 2).repeat_interleave(2, 3)
         loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))
         by_hand = dice_and_cross_entropy_by_hand(full, whole) + 0.5 * dice_and_cross_entropy_by_hand(half, target)
-        assert float(loss((half, full), whole)) == pytest.approx(by_hand, rel=1e-6)
+        assert float(loss((half, full), packed(whole))) == pytest.approx(by_hand, rel=1e-6)
 
-    @pytest.mark.parametrize("packed", [False, True])
-    def test_a_head_of_one_pixel_learns_which_of_the_known_bones_are_there(self, packed: bool) -> None:
+    def test_a_head_of_one_pixel_learns_which_of_the_known_bones_are_there(self) -> None:
         logits, target = example()
         target[0, 4], target[1, 28] = 0, 0
         there = torch.linspace(-2, 3, 58, dtype=torch.float32).view(2, 29, 1, 1).requires_grad_()
@@ -242,15 +245,10 @@ class TestDeepSupervisionLoss:
         for b, k in pairs:
             p = 1 / (1 + exp(-float(there[b, k])))
             by_hand -= log(p if bool(target[b, k].any()) else 1 - p) / len(pairs)
-        inner = PlanesDiceCELoss() if packed else PerBoneLoss(DiceCELoss(sigmoid=True))
-        loss = DeepSupervisionLoss(inner)
-        given: Any = target.clone()
-        if packed:
-            known = torch.tensor([2**29 - 1 - sum(1 << k for b, k in unknown if b == image) for image in range(2)])
-            given = (pack(target.bool())[:, None], known.int())
-        else:
-            for b, k in unknown:
-                given[b, k] = torch.nan
+        loss = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))
+        for b, k in unknown:
+            target[b, k] = torch.nan
+        given = packed(target)
         alone, whole = loss([logits.float()], given), loss([logits.float(), there], given)
         assert float(whole - alone) == pytest.approx(by_hand, rel=1e-5)
         whole.backward()
@@ -274,11 +272,10 @@ class TestStride:
     @pytest.mark.parametrize("side", [1, 2, 3])
     def test_a_stride_beyond_the_head_takes_a_pixel_of_it(self, side: int) -> None:
         """Heads of deep supervision are small: a corner beyond them would leave nothing, and a loss of NaN."""
-        logits, planes = torch.randn(1, 29, side, side), torch.ones(1, 1, side, side, dtype=torch.int32)
+        logits = torch.randn(1, 29, side, side)
         for seed in range(20):
             torch.manual_seed(seed)
-            assert PerBoneLoss(DiceCELoss(sigmoid=True), stride=8)(logits, (logits > 0).float()).isfinite()
-            assert PlanesDiceCELoss(stride=8)(logits, planes).isfinite()
+            assert PerBoneLoss(DiceCELoss(sigmoid=True), stride=8)(logits, packed((logits > 0).float())).isfinite()
 
     def test_a_stride_below_one_is_refused(self) -> None:
         with pytest.raises(ValueError, match="at least 1, got 0"):
@@ -286,104 +283,7 @@ class TestStride:
 
 
 def _values(loss: PerBoneLoss, logits: torch.Tensor, target: torch.Tensor, possible: list[float]) -> list[float]:
-    values = [float(loss(logits, target)) for _ in range(40)]
+    values = [float(loss(logits, packed(target))) for _ in range(40)]
     for value in values:
         assert min(abs(value - other) for other in possible) < 1e-9
     return values
-
-
-class TestPlanesDiceCE:
-    """The loss from bit planes against MONAI's on unpacked masks, bones folded into the batch."""
-
-    @staticmethod
-    def drawn(batch: int = 2, height: int = 23, width: int = 31) -> tuple[torch.Tensor, torch.Tensor]:
-        generator = torch.Generator().manual_seed(3)
-        logits = torch.randn(batch, 29, height, width, generator=generator, dtype=torch.float64) * 4
-        masks = torch.rand(batch, 29, height, width, generator=generator) > 0.7
-        masks[:, 5] = False
-        masks[0, 6] = True
-        return logits, pack(masks)[:, None]
-
-    @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0), (0.0, 1.0), (1.0, 0.0)])
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-    def test_equals_monai_per_bone_with_its_gradient(self, weights: tuple[float, float], dtype: torch.dtype) -> None:
-        logits, planes = self.drawn()
-        dice, ce = weights
-        plain = PerBoneLoss(DiceCELoss(sigmoid=True, lambda_dice=dice, lambda_ce=ce))
-        fused = PlanesDiceCELoss(lambda_dice=dice, lambda_ce=ce)
-        a, b = (logits.to(dtype).requires_grad_() for _ in range(2))
-        # MONAI's in float32, as the loss is taken in training.
-        expected = plain(a.float(), unpack(planes[:, 0]).float())
-        found = fused(b, planes)
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-        (3 * expected).backward()
-        (3 * found).backward()
-        error = (a.grad - b.grad).abs().max() / a.grad.abs().max()
-        assert error <= (1e-4 if dtype == torch.float32 else 1e-2)
-
-    def test_gradient_is_that_of_finite_differences(self) -> None:
-        logits, planes = self.drawn(1, 5, 4)
-        loss = PlanesDiceCELoss()
-        leaf = logits.float().requires_grad_()
-        loss(leaf, planes).backward()
-        step = 1e-2
-        for bone, row, column in ((0, 0, 0), (5, 2, 3), (6, 4, 1), (28, 1, 2)):
-            up, down = logits.float().clone(), logits.float().clone()
-            up[0, bone, row, column] += step
-            down[0, bone, row, column] -= step
-            slope = (loss(up, planes) - loss(down, planes)) / (2 * step)
-            torch.testing.assert_close(leaf.grad[0, bone, row, column], slope, rtol=2e-2, atol=2e-5)
-
-    def test_a_bone_that_is_not_known_counts_for_nothing(self) -> None:
-        logits, planes = self.drawn()
-        known = torch.tensor([2**29 - 1 - (1 << 4), 0b1011], dtype=torch.int32)
-        bones = [[k for k in range(29) if int(value) >> k & 1] for value in known]
-        leaf = logits.float().requires_grad_()
-        found = PlanesDiceCELoss()(leaf, (planes, known))
-        found.backward()
-        pairs = [(image, bone) for image in range(2) for bone in bones[image]]
-        x, masks = (torch.stack([t[p] for p in pairs])[:, None] for t in (logits.float(), unpack(planes[:, 0]).float()))
-        torch.testing.assert_close(found.detach(), DiceCELoss(sigmoid=True)(x, masks), rtol=1e-5, atol=1e-6)
-        seen = leaf.grad.abs().amax(dim=(2, 3)) > 0
-        assert [(image, bone) for image, bone in seen.nonzero().tolist()] == pairs
-        none = PlanesDiceCELoss()(leaf, (planes, torch.zeros(2, dtype=torch.int32)))
-        assert none == 0
-
-    def test_a_stride_looks_at_the_same_pixels_as_the_plain_loss(self) -> None:
-        logits, planes = self.drawn()
-        for seed in range(4):
-            torch.manual_seed(seed)
-            expected = PerBoneLoss(DiceCELoss(sigmoid=True), stride=3)(logits.float(), unpack(planes[:, 0]).float())
-            torch.manual_seed(seed)
-            torch.testing.assert_close(PlanesDiceCELoss(stride=3)(logits.float(), planes), expected)
-
-    def test_deep_supervision_takes_planes_as_it_takes_masks(self) -> None:
-        logits, planes = self.drawn(2, 24, 32)
-        known = torch.tensor([2**29 - 1, 0b1011], dtype=torch.int32)
-        masks = unpack(planes[:, 0]).float()
-        masks[1, [k for k in range(29) if not 0b1011 >> k & 1]] = torch.nan
-        plain = DeepSupervisionLoss(PerBoneLoss(DiceCELoss(sigmoid=True)))
-        fused = DeepSupervisionLoss(PlanesDiceCELoss())
-        stack = torch.stack([logits, -logits, 0.5 * logits], dim=1).float()
-        torch.testing.assert_close(fused(stack, (planes, known)), plain(stack, masks), rtol=1e-5, atol=1e-6)
-        single = logits.float()
-        torch.testing.assert_close(fused(single, (planes, known)), plain(single, masks), rtol=1e-5, atol=1e-6)
-
-    def test_a_smaller_head_sees_the_nearest_pixels(self) -> None:
-        logits, planes = self.drawn(2, 24, 32)
-        known = torch.full((2,), 2**29 - 1, dtype=torch.int32)
-        half = torch.nn.functional.avg_pool2d(logits, 2).float()
-        nearest = planes[..., 1::2, 1::2]
-        fused = DeepSupervisionLoss(PlanesDiceCELoss(), weight_mode="same")
-        found = fused([logits.float(), half], (planes, known))
-        plain = PlanesDiceCELoss()
-        expected = plain(logits.float(), planes) + plain(half, nearest)
-        torch.testing.assert_close(found, expected)
-
-    def test_planes_of_another_type_or_shape_are_refused(self) -> None:
-        logits, planes = self.drawn()
-        with pytest.raises(TypeError, match=r"int32, got torch\.float32"):
-            PlanesDiceCELoss()(logits, planes.float())
-        with pytest.raises(ValueError, match=r"got \(2, 29, 23, 31\) and \(2, 23, 31\)"):
-            PlanesDiceCELoss()(logits, planes[:, 0])

@@ -16,7 +16,7 @@ from handseg_monai.bones import NUM_BONES
 from handseg_monai.checkpoints import load_members
 from handseg_monai.networks import check_packages, set_output_bias
 from handseg_monai.rle import read_csv
-from tests.bundle_runs import CONFIGS, TINY_RUN, run_bundle, run_here
+from tests.bundle_runs import CONFIGS, TINY_RUN, run_bundle
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 
@@ -192,20 +192,6 @@ def test_unet_3_plus_with_its_classifier_goes_from_training_to_a_csv(drawn_datas
 def test_networks_of_other_libraries_go_from_training_to_a_csv(drawn_dataset: Path, tmp_path: Path, name: str) -> None:
     """A dictionary of torchvision, a network of segmentation_models_pytorch, an encoder of timm below our decoder."""
     train_and_infer(drawn_dataset, tmp_path, name)
-
-
-def test_the_loss_from_bit_planes_takes_several_heads_and_a_classifier(drawn_dataset: Path, tmp_path: Path) -> None:
-    for name in ("unet3plus", "segresnet_ds"):
-        run_here(
-            *("train.json", f"network_{name}.json", "loss_planes.json"),
-            run_id="training",
-            dataset_dir=str(drawn_dataset),
-            output_dir=str(tmp_path / name),
-            epochs=1,
-            **{key: value for key, value in TINY_RUN.items() if key != "overlays"},
-            **SMALL[name],
-        )
-        assert (tmp_path / name / "model.pt").is_file()
 
 
 def members(folder: Path, names: list[str]) -> list[nn.Module]:

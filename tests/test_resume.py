@@ -14,7 +14,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from handseg_monai.checkpoints import CheckpointError, TrainingCheckpoint, load_weights, prepare_run
+from handseg_monai.checkpoints import Checkpoint, CheckpointError, TrainingCheckpoint, load_weights, prepare_run
 from tests.bundle_runs import run_here, tiny
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
@@ -224,10 +224,10 @@ def test_resuming_without_a_run_or_with_another_network_says_so(tmp_path: Path) 
 def test_loading_names_the_parameters_of_another_network(tmp_path: Path) -> None:
     torch.save({"network": torch.nn.Linear(2, 1).state_dict(), "network_name": "linear"}, tmp_path / "m.pt")
     with pytest.raises(CheckpointError, match=r"first weight, \(1, 2\) in the file and \(1, 3\) in the network"):
-        load_weights(tmp_path / "m.pt", torch.nn.Linear(3, 1), "linear")
+        load_weights(Checkpoint.read(tmp_path / "m.pt"), torch.nn.Linear(3, 1), "linear")
     (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 no checkpoint")
     with pytest.raises(CheckpointError, match="can't be read"):
-        load_weights(tmp_path / "broken.pt", torch.nn.Linear(3, 1), "linear")
+        Checkpoint.read(tmp_path / "broken.pt")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
     torch.save({"network": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(CheckpointError, match="can't be read"):
-        load_weights(tmp_path / "evil.pt", torch.nn.Linear(1, 1), "linear")
+        Checkpoint.read(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from handseg_monai.options import Options, checked_values
 from handseg_monai.schedules import CosineAnnealingWarmUpRestarts, first_cycle
 from tests.bundle_runs import CONFIGS, run_here
 from tests.conftest import write_drawn_dataset
@@ -217,9 +218,9 @@ def test_the_cycles_fill_a_run(cycles: int, growth: int, warm_up: float) -> None
 
 
 REFUSED = {
-    "a milestone beyond the run": ("multistep", {"milestones": [2, 9]}, r"--milestones \[2, 9\]: .*1 to 6.*got 9"),
-    "a milestone at its end": ("multistep", {"milestones": [7]}, "got 7"),
-    "milestones out of order": ("multistep", {"milestones": [4, 2]}, "ascending whole numbers from 1 to 6.*got 2"),
+    "a milestone beyond the run": ("multistep", {"milestones": [2, 9]}, r"--milestones \[2, 9\]: .*1 to 6"),
+    "a milestone at its end": ("multistep", {"milestones": [7]}, "from 1 to 6"),
+    "milestones out of order": ("multistep", {"milestones": [4, 2]}, "ascending whole numbers from 1 to 6"),
     "milestones that are no list": ("multistep", {"milestones": 3}, "--milestones 3: expected ascending"),
     "a warm-up where there is none": ("cosine", {"warmup": 0.1}, r"--warmup: schedule_cosine\.json has no warm-up"),
     "a least rate above the rate": (
@@ -227,15 +228,19 @@ REFUSED = {
         {"least_rate": 0.5},
         r"--least_rate 0\.5: .*below --learning_rate 0\.004",
     ),
-    "a cycle longer than the run": ("cosine_restarts", {"first_cycle": 8}, "--first_cycle 8: .*the 7 epochs"),
+    "a cycle longer than the run": ("cosine_restarts", {"first_cycle": 8}, r"--first_cycle 8\.0: .*the 7 epochs"),
     "no cycle": ("warmup_restarts", {"cycles": 0}, "--cycles 0: expected a whole number, at least 1"),
     "a growth in part": ("cosine_restarts", {"cycle_growth": 1.5}, r"--cycle_growth 1\.5: expected a whole number"),
     "a warm-up as long as its cycle": ("warmup_restarts", {"first_cycle": 2, "cycle_warmup": 2}, "--cycle_warmup 2: "),
-    "a peak that grows": ("warmup_restarts", {"peak_decay": 1.1}, r"--peak_decay 1\.1: expected 0\.01 to 1"),
-    "a rate that stays": ("plateau", {"lr_decay": 1}, r"--lr_decay 1: expected 0\.001 to 0\.99"),
+    "a peak that grows": ("warmup_restarts", {"peak_decay": 1.1}, r"--peak_decay 1\.1: expected a number, 0\.01 to 1"),
+    "a rate that stays": ("plateau", {"lr_decay": 1}, r"--lr_decay 1: expected a number, 0\.001 to 0\.99"),
     "a plateau that outlasts training": ("plateau", {"plateau_patience": 20}, "after 20 validations"),
     "a plateau by epochs": ("plateau", {"schedule_step": "epoch"}, "ReduceLROnPlateau takes validation"),
-    "milestones by steps": ("multistep", {"schedule_step": "iteration"}, "--schedule_step: milestones are epochs"),
+    "milestones by steps": (
+        "multistep",
+        {"schedule_step": "iteration"},
+        "--schedule_step: milestones are epochs",
+    ),
     "a metric for a cosine": (None, {"schedule_step": "validation"}, "WarmupCosineSchedule takes iteration or epoch"),
 }
 
@@ -263,9 +268,10 @@ def test_options_that_can_not_be_are_refused_in_a_line(
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("epochs", [1, 2, 3, 12, 40])
 def test_what_an_overlay_chooses_fits_runs_of_any_length(schedule: str, epochs: int) -> None:
-    """The checks of each overlay pass without an option of the user."""
+    """Its options are such as can be, without one of the user's."""
     files = [str(CONFIGS / name) for name in ("train.json", f"schedule_{schedule}.json")]
     parser = ConfigParser(ConfigParser.load_config_files(files))
     parser.update({"epochs": epochs, "val_interval": 1})
-    parser.get_parsed_content("imports")
-    parser.get_parsed_content("checks")
+    names = (name for name in Options.model_fields if name in parser)
+    read = checked_values(Options, {name: parser.get_parsed_content(name) for name in names})
+    assert read.epochs == epochs

@@ -204,16 +204,16 @@ class TestViews:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"scales": [0.5]}, "scales: expected a number, at least 1, got 0.5"),
+            ({"scales": [0.5]}, "scales: expected a list of one or more numbers, at least 1 each"),
             ({"scales": "[0.5]"}, "scales: expected a list of one or more"),
             ({"scales": []}, "scales: expected a list of one or more"),
-            ({"overlap": 1.0}, "overlap: expected 0 or more, below 1"),
-            ({"overlap": "abc"}, "overlap: expected a number, 0 to 1, got 'abc'"),
-            ({"mode": "nomode"}, "mode: expected gaussian, constant, got 'nomode'"),
+            ({"overlap": 1.0}, "overlap: expected a number, at least 0 and below 1, got 1.0"),
+            ({"overlap": "abc"}, "overlap: expected a number, at least 0 and below 1, got 'abc'"),
+            ({"mode": "nomode"}, "mode: expected gaussian or constant, got 'nomode'"),
             ({"flip": "no"}, "flip: expected true or false, got 'no'"),
-            ({"roi_size": 128}, "roi_size: expected a list"),
+            ({"roi_size": 128}, "roi_size: expected height and width"),
             ({"roi_size": [64]}, "roi_size: expected height and width"),
-            ({"where": "somewhere"}, "where: expected everywhere, content, hand"),
+            ({"where": "somewhere"}, "where: expected everywhere, content or hand"),
         ],
     )
     def test_options_that_can_not_be_are_refused(self, options: dict[str, Any], said: str) -> None:

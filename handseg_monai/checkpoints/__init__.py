@@ -3,26 +3,24 @@
 from handseg_monai.checkpoints.members import Member, load_members
 from handseg_monai.checkpoints.training import EarlyStopState, TrainingCheckpoint, prepare_run
 from handseg_monai.checkpoints.weights import (
+    Checkpoint,
     CheckpointError,
     begin_from,
-    fingerprint,
     first_checkpoint,
     load_weights,
     publish_weights,
-    trained_with,
 )
 
 __all__ = [
+    "Checkpoint",
     "CheckpointError",
     "EarlyStopState",
     "Member",
     "TrainingCheckpoint",
     "begin_from",
-    "fingerprint",
     "first_checkpoint",
     "load_members",
     "load_weights",
     "prepare_run",
     "publish_weights",
-    "trained_with",
 ]

@@ -9,18 +9,19 @@ from pathlib import Path
 from monai.bundle import ConfigParser
 from torch import nn
 
-from handseg_monai.checkpoints.weights import CheckpointError, load_weights, read_checkpoint, trained_with
+from handseg_monai.checkpoints.weights import Checkpoint, CheckpointError, load_weights
 from handseg_monai.networks import check_packages
 
 
 @dataclass(frozen=True)
 class Member:
-    """A network of an ensemble, and how it sees its images (:func:`~handseg_monai.checkpoints.trained_with`)."""
+    """A network of an ensemble, how it sees its images, and the digest of its checkpoint."""
 
     network: nn.Module
     views: str
-    size: int | None
+    size: int
     window: int
+    digest: str
 
 
 def load_members(
@@ -41,24 +42,19 @@ def load_members(
     Raises
     ------
     CheckpointError
-        None given, or no list of files, or see :func:`~handseg_monai.checkpoints.load_weights`; or no declaration of a
-        network.
+        See :meth:`~handseg_monai.checkpoints.Checkpoint.read` and :func:`~handseg_monai.checkpoints.load_weights`; or
+        no declaration of a network.
     ValueError
         See :func:`~handseg_monai.networks.check_packages`.
     """
-    for name, given in (("checkpoints", checkpoints), ("network_files", network_files)):
-        right = isinstance(given, list | tuple) and all(isinstance(path, str | Path) for path in given)
-        if not right or (name == "checkpoints" and not given):
-            ending = "pt" if name == "checkpoints" else "json"
-            example = f"\"['a.{ending}','b.{ending}']\""
-            raise CheckpointError(f"--{name} {given!r}: expected a list of files, such as {example}")
     files = [*map(Path, network_files), *sorted(Path(configs).glob("network_*.json"))]
     declared = {
         parser["network_name"]: parser for parser in reversed(_parsers(Path(configs) / "inference.json", files))
     }
     members = []
     for path in checkpoints:
-        name = read_checkpoint(path).get("network_name", "of unknown name")
+        checkpoint = Checkpoint.read(path)
+        name = checkpoint.network_name
         if name not in declared:
             default, *others = declared
             raise CheckpointError(
@@ -68,8 +64,8 @@ def load_members(
         check_packages(name, declared[name]["network_def"])
         declared[name].parse(reset=True)  # a network of its own for each checkpoint
         network = declared[name].get_parsed_content("network_def")
-        load_weights(path, network, name)
-        members.append(Member(network, **trained_with(path)))
+        load_weights(checkpoint, network, name)
+        members.append(Member(network, checkpoint.views, checkpoint.size, checkpoint.window, checkpoint.digest))
     return members
 
 

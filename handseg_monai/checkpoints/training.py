@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from handseg_monai.checkpoints.weights import CheckpointError, load_weights
+from handseg_monai.checkpoints.weights import Checkpoint, CheckpointError, load_weights
 from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_path, hold
 from handseg_monai.handlers.weight_average import WeightAverage
@@ -54,7 +54,7 @@ class TrainingCheckpoint:
         Names of images that the weights had seen when training began.
     facts
         Plain values that inference needs to see images as training did, kept in the checkpoint: ``size``, ``window``
-        and ``views`` (see :func:`trained_with`).
+        and ``views`` (see :class:`Checkpoint`).
     average
         The average of the weights, if any.
     epoch_steps
@@ -146,12 +146,14 @@ class TrainingCheckpoint:
         Raises
         ------
         CheckpointError
-            See :func:`load_weights`; or the file holds no state of training.
+            See :meth:`Checkpoint.read` and :func:`load_weights`; or the file holds no state of training.
         """
         if not resume:
             return
         path = self.folder / LAST
-        content = load_weights(path, self.network, self.network_name, unseen=unseen)
+        checkpoint = Checkpoint.read(path)
+        load_weights(checkpoint, self.network, self.network_name, unseen=unseen)
+        content = checkpoint.content
         if not {"states", "epoch", "best_score"} <= content.keys():
             raise CheckpointError(f"checkpoint {path}: no state of training, only weights; it can't be resumed from")
         self.facts["trained_on"] = sorted({*self.facts["trained_on"], *content.get("trained_on", ())})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +18,80 @@ from handseg_monai.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
-_VIEWED = {"size": 1024, "window": 1024, "views": "image"}
-"""How a network sees its images, where a checkpoint doesn't say."""
-
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, can't be read, or belongs to another network."""
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of this project onto the CPU, with ``weights_only``.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights, read once.
 
-    Raises
-    ------
-    CheckpointError
-        No such file, not a checkpoint, or one without ``network``.
+    Attributes
+    ----------
+    path
+        The file.
+    content
+        What training has saved in it: ``network``, a state dict, ``network_name``, ``trained_on`` and more.
+    digest
+        SHA-256 of the file: two of one digest hold the same weights.
     """
-    if not Path(path).is_file():
-        raise CheckpointError(f"checkpoint {path}: no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"checkpoint {path}: can't be read ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict) or "network" not in content:
-        raise CheckpointError(f"checkpoint {path}: no entry 'network'; expected a file that training wrote")
-    return content
+
+    path: str
+    content: dict[str, Any]
+    digest: str
+
+    @classmethod
+    def read(cls, path: str | Path) -> Checkpoint:
+        """Read a file onto the CPU, with ``weights_only``.
+
+        Raises
+        ------
+        CheckpointError
+            No such file, not a checkpoint, or one without ``network``.
+        """
+        if not Path(path).is_file():
+            raise CheckpointError(f"checkpoint {path}: no such file")
+        data = Path(path).read_bytes()
+        try:
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise CheckpointError(f"checkpoint {path}: can't be read ({str(error).splitlines()[0]})") from error
+        if not isinstance(content, dict) or "network" not in content:
+            raise CheckpointError(f"checkpoint {path}: no entry 'network'; expected a file that training wrote")
+        return cls(str(path), content, hashlib.sha256(data).hexdigest())
+
+    @property
+    def network_name(self) -> str:
+        """Name of the network that the weights are of."""
+        return str(self.content.get("network_name", "of unknown name"))
+
+    @property
+    def views(self) -> str:
+        """``"image"`` where the network saw whole images in training, or windows of them; ``"hand"`` where it saw hands
+        upright and filling the view too, as :class:`~handseg_monai.inferers.HandInferer` shows them."""
+        return str(self.content.get("views") or "image")
+
+    @property
+    def size(self) -> int:
+        """Long side of the whole image in training, in pixels; 1024 where the file doesn't say."""
+        return int(self.content.get("size") or 1024)
+
+    @property
+    def window(self) -> int:
+        """Side of the network's input in training, in pixels; 1024 where the file doesn't say."""
+        return int(self.content.get("window") or 1024)
 
 
 def load_weights(
-    path: str | Path, network: nn.Module, network_name: str, size: int | None = None, unseen: Sequence[Item] = ()
-) -> dict[str, Any]:
+    checkpoint: Checkpoint, network: nn.Module, network_name: str, size: int | None = None, unseen: Sequence[Item] = ()
+) -> None:
     """Load the weights of a checkpoint into a network.
 
     Parameters
     ----------
-    path
-        Checkpoint with ``network`` (a state dict) and ``network_name``.
+    checkpoint
+        The weights.
     network
         The network to fill.
     network_name
@@ -61,19 +101,12 @@ def load_weights(
     unseen
         Radiographs to evaluate or validate on, which the checkpoint must not have been trained on.
 
-    Returns
-    -------
-    checkpoint
-        The content of the file.
-
     Raises
     ------
     CheckpointError
-        See :func:`read_checkpoint`; the checkpoint is of another network, and the message names both; or it has been
-        trained on some of ``unseen``.
+        The checkpoint is of another network, and the message names both; or it has been trained on some of ``unseen``.
     """
-    content = read_checkpoint(path)
-    found = content.get("network_name", "of unknown name")
+    path, content, found = checkpoint.path, checkpoint.content, checkpoint.network_name
     if found != network_name:
         raise CheckpointError(f"checkpoint {path} holds network {found}, the configuration declares {network_name}")
     expected, state = network.state_dict(), content["network"]
@@ -96,7 +129,6 @@ def load_weights(
     network.load_state_dict(state)
     score = f", score {content['score']:.4f}" if isinstance(content.get("score"), float) else ""
     logger.info("checkpoint %s: network %s, epoch %s%s", path, found, content.get("epoch", "?"), score)
-    return content
 
 
 def begin_from(
@@ -114,31 +146,13 @@ def begin_from(
     Raises
     ------
     CheckpointError
-        See :func:`load_weights`.
+        See :meth:`Checkpoint.read` and :func:`load_weights`.
     """
     if path is None or str(path).lower() == "none":
         return []
-    return list(load_weights(path, network, network_name, unseen=unseen).get("trained_on", ()))
-
-
-def trained_with(path: str | Path) -> dict[str, Any]:
-    """Say how the network of a checkpoint saw its images, so that inference shows them alike.
-
-    Returns
-    -------
-    facts
-        ``size``, the long side of the whole image in pixels; ``window``, that of the network's input; ``views``,
-        ``"image"`` where it saw whole images, or windows of them, and ``"hand"`` where it saw hands upright and filling
-        the view too, as :class:`~handseg_monai.inferers.HandInferer` shows them. 1024, 1024 and ``"image"`` where the
-        checkpoint doesn't say.
-
-    Raises
-    ------
-    CheckpointError
-        See :func:`read_checkpoint`.
-    """
-    content = read_checkpoint(path)
-    return _VIEWED | {key: content[key] for key in _VIEWED if content.get(key) is not None}
+    checkpoint = Checkpoint.read(path)
+    load_weights(checkpoint, network, network_name, unseen=unseen)
+    return list(checkpoint.content.get("trained_on", ()))
 
 
 def publish_weights(source: str | Path, target: str | Path) -> Path:
@@ -154,10 +168,12 @@ def publish_weights(source: str | Path, target: str | Path) -> Path:
     Raises
     ------
     CheckpointError
-        See :func:`read_checkpoint`.
+        See :meth:`Checkpoint.read`.
     """
-    content = read_checkpoint(source)
-    kept = {key: content[key] for key in ("network_name", "epoch", "score", *_VIEWED) if key in content}
+    content = Checkpoint.read(source).content
+    kept = {
+        key: content[key] for key in ("network_name", "epoch", "score", "size", "window", "views") if key in content
+    }
     # DynUNet names its layers twice; a tensor that is shared is written once.
     once: dict[int, torch.Tensor] = {}
     halved = {
@@ -165,7 +181,7 @@ def publish_weights(source: str | Path, target: str | Path) -> Path:
         for name, value in content["network"].items()
     }
     with atomic_path(Path(target)) as part:
-        torch.save({"network": halved, **kept}, part)
+        torch.save({"network": halved} | kept, part)
     return Path(target)
 
 
@@ -181,9 +197,3 @@ def first_checkpoint(*paths: str | Path) -> str:
         if Path(path).is_file():
             return str(path)
     raise CheckpointError(f"no checkpoint: looked for {', '.join(map(str, paths))}; train one, or give --checkpoint")
-
-
-def fingerprint(path: str | Path) -> str:
-    """Return the SHA-256 of a checkpoint's file: two of one fingerprint hold the same weights."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Commands that spell a run of the bundle, and the one that publishes what it has trained."""
+"""Commands that spell a run of the bundle, show its options, and publish what it has trained."""
 
 from __future__ import annotations
 
@@ -36,6 +36,25 @@ def train(
     from handseg_monai.run.here import run_here
 
     run_here("training", "train", overlay or (), data, out, options or ())
+
+
+def options(
+    configuration: Annotated[
+        str, typer.Argument(help="Configuration of the bundle, such as inference or schedule_plateau.")
+    ] = "train",
+) -> None:
+    """Show the options of a configuration of the bundle: default, what a value must be, and what it does."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from handseg_monai.options import table
+
+    console = Console(highlight=False)
+    for row in table(configuration):
+        default, text = row.default.replace("`", ""), row.text.replace("`", "")
+        console.print(Text.assemble((f"--{row.name}", "bold cyan"), "  ", default))
+        console.print(Padding(Text.assemble(text, (f" [{row.expected}]", "dim")), (0, 0, 0, 4)))
 
 
 def publish(

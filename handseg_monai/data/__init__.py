@@ -2,10 +2,10 @@
 
 from handseg_monai.data.datalists import (
     DatasetError,
-    check_training,
     inference_datalist,
     phantom_datalist,
     training_datalist,
+    verified_datalist,
 )
 from handseg_monai.data.exclude import ExcludeError, read_exclude, write_exclude
 from handseg_monai.data.folds import assign_folds, dataset_traits, split_items, write_folds
@@ -20,7 +20,6 @@ __all__ = [
     "LabelError",
     "UnreadableImageError",
     "assign_folds",
-    "check_training",
     "dataset_traits",
     "find_images",
     "inference_datalist",
@@ -31,6 +30,7 @@ __all__ = [
     "read_radiograph",
     "split_items",
     "training_datalist",
+    "verified_datalist",
     "write_exclude",
     "write_folds",
 ]

@@ -93,33 +93,64 @@ def training_datalist(
         No such folder, no labelled images in it, a list of images to leave out that does not fit it, folds that can't
         be made, or pseudo-labels that don't fit.
     """
-    lists = _training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude, pseudo_labels)
-    if exclude:
-        named, used = len(excluding(exclude, dataset_dir)), sum(len(data) for data in lists.values())
-        logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
+    items, faults = _labelled(dataset_dir, exclude)
+    pseudo, more_faults = _labelled(pseudo_labels) if pseudo_labels else ([], [])
+    if faults + more_faults:
+        raise DatasetError("\n".join(faults + more_faults))
+    return _dealt(dataset_dir, items, pseudo, fold, num_folds, seed, folds_file, exclude)
+
+
+def verified_datalist(
+    dataset_dir: str | Path,
+    fold: int = 0,
+    num_folds: int = 5,
+    seed: int = 0,
+    folds_file: str | Path | None = None,
+    exclude: str | Path | None = None,
+    pseudo_labels: str | Path | None = None,
+    world_size: int = 1,
+) -> dict[str, list[Item]]:
+    """List as :func:`training_datalist` does, once every image is found whole and every label keeps the contract.
+
+    Raises
+    ------
+    DatasetError
+        With all faults of all files, a line each; or there are fewer images than ranks.
+    """
+    items, faults = _labelled(dataset_dir, exclude)
+    faults += check_items(items)
+    pseudo: list[Item] = []
+    if pseudo_labels:
+        pseudo, more_faults = _labelled(pseudo_labels)
+        faults += more_faults + check_items(pseudo)
+    if faults:
+        raise DatasetError("\n".join([f"{dataset_dir}: {len(faults)} faults, training does not begin:", *faults]))
+    lists = _dealt(dataset_dir, items, pseudo, fold, num_folds, seed, folds_file, exclude)
+    for name, data in lists.items():
+        if len(data) < world_size:
+            raise DatasetError(f"{dataset_dir}: {len(data)} {name} images for {world_size} ranks; expected one each")
     return lists
 
 
-def _training_datalist(
+def _dealt(
     dataset_dir: str | Path,
+    items: list[Item],
+    pseudo: list[Item],
     fold: int,
     num_folds: int,
     seed: int,
     folds_file: str | Path | None,
     exclude: str | Path | None,
-    pseudo_labels: str | Path | None,
 ) -> dict[str, list[Item]]:
-    items, faults = _labelled(dataset_dir, exclude)
-    pseudo, more_faults = _labelled(pseudo_labels) if pseudo_labels else ([], [])
-    faults += more_faults
-    if faults:
-        raise DatasetError("\n".join(faults))
     try:
         training, validation = split_items(items, fold, num_folds, seed, folds_file)
-        if pseudo_labels:
+        if pseudo:
             training = with_pseudo_labels(training, validation, pseudo)
     except ValueError as error:
         raise DatasetError(f"{dataset_dir}: {error}") from error
+    if exclude:
+        named, used = len(excluding(exclude, dataset_dir)), len(training) + len(validation)
+        logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
     return {"training": training, "validation": validation}
 
 
@@ -181,36 +212,6 @@ def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tup
             raise DatasetError(f"{split}/{DATALIST}: the list 'training' is empty")
         raise DatasetError(f"no images in {split}/DCM; looked for {', '.join(IMAGE_SUFFIXES)}")
     return items, faults
-
-
-def check_training(
-    dataset_dir: str | Path,
-    fold: int = 0,
-    num_folds: int = 5,
-    seed: int = 0,
-    folds_file: str | Path | None = None,
-    world_size: int = 1,
-    exclude: str | Path | None = None,
-    pseudo_labels: str | Path | None = None,
-) -> None:
-    """Check that training can begin: every image is whole, every label keeps the contract, the folds exist.
-
-    Raises
-    ------
-    DatasetError
-        With all faults of all files, a line each.
-    """
-    items, faults = _labelled(dataset_dir, exclude)
-    faults += check_items(items)
-    if pseudo_labels:
-        pseudo, more_faults = _labelled(pseudo_labels)
-        faults += more_faults + check_items(pseudo)
-    if faults:
-        raise DatasetError("\n".join([f"{dataset_dir}: {len(faults)} faults, training does not begin:", *faults]))
-    lists = _training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude, pseudo_labels)
-    for name, data in lists.items():
-        if len(data) < world_size:
-            raise DatasetError(f"{dataset_dir}: {len(data)} {name} images for {world_size} ranks; expected one each")
 
 
 def check_items(items: Sequence[Item]) -> list[str]:

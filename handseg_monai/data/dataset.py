@@ -15,8 +15,7 @@ from monai.transforms import Compose, Transform
 from monai.transforms.traits import RandomizableTrait
 from torch.utils.data import DistributedSampler
 
-from handseg_monai.bitplanes import unpack
-from handseg_monai.bones import ALL_KNOWN, NUM_BONES
+from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.disk_cache import DiskCache
 from handseg_monai.data.items import LabelError
 from handseg_monai.data.reading.images import UnreadableImageError
@@ -171,31 +170,10 @@ class EpochSampler(DistributedSampler):
         return iter([epoch * self.length + i for i in self._of_rank(order)])
 
 
-def prepare_packed(
-    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
-) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """Bring a batch to the device and leave its bit planes packed, for :class:`~handseg_monai.losses.PlanesDiceCELoss`.
-
-    Parameters
-    ----------
-    batch, device, non_blocking, kwargs
-        As for :func:`prepare_planes`.
-
-    Returns
-    -------
-    image, target
-        float32 (B, 1, H, W); bit planes, int32 (B, 1, H, W), and what is known of each image, int32 (B,).
-    """
-    image = batch["image"].to(device, non_blocking=non_blocking, **kwargs)
-    planes = batch["label"].to(device, non_blocking=non_blocking)
-    known = batch.get("known", torch.full((len(planes),), ALL_KNOWN, dtype=torch.int32))
-    return image, (planes, known.to(device))
-
-
 def prepare_planes(
     batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bring a batch to the device and unpack its bit planes there: MONAI's ``prepare_batch`` for training.
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """Bring a batch to the device, its labels as bit planes: MONAI's ``prepare_batch`` for training.
 
     Parameters
     ----------
@@ -208,19 +186,13 @@ def prepare_planes(
     Returns
     -------
     image, target
-        float32 (B, 1, H, W), and float32 (B, 29, H, W), one mask per bone: 0 and 1, and NaN all over where the bone
-        is not known. :class:`~handseg_monai.losses.PerBoneLoss` leaves these out; any other loss becomes NaN, rather
-        than teach that an unknown bone is absent.
+        float32 (B, 1, H, W); bit planes, int32 (B, 1, H, W), and what is known of each image, int32 (B,), as
+        :class:`~handseg_monai.losses.PerBoneLoss` takes them.
     """
     image = batch["image"].to(device, non_blocking=non_blocking, **kwargs)
     planes = batch["label"].to(device, non_blocking=non_blocking)
-    target = unpack(planes[:, 0]).to(torch.float32)
-    known = batch.get("known")
-    if known is not None and (known != ALL_KNOWN).any():
-        bones = torch.arange(NUM_BONES, device=known.device)
-        unknown = (known[:, None] >> bones) & 1 == 0
-        target.masked_fill_(unknown[..., None, None].to(device), torch.nan)
-    return image, target
+    known = batch.get("known", torch.full((len(planes),), ALL_KNOWN, dtype=torch.int32))
+    return image, (planes, known.to(device, torch.int32))
 
 
 def prepare_sized(

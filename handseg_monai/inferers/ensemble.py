@@ -18,7 +18,7 @@ from handseg_monai.transforms import fitted_shape
 
 
 class Viewer(Protocol):
-    """How a network sees its images: see :func:`handseg_monai.checkpoints.trained_with`."""
+    """How a network sees its images: see :class:`handseg_monai.checkpoints.Checkpoint`."""
 
     @property
     def views(self) -> str:

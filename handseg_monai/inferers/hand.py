@@ -9,8 +9,8 @@ from monai.inferers import Inferer
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from handseg_monai.bones import BONES, Group
-from handseg_monai.inferers.arguments import listed, number, scales_of, truth, whole
 from handseg_monai.inferers.looks import Look, between, composed, merged, sample
+from handseg_monai.options import HandView, arguments_of
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -72,6 +72,7 @@ class HandInferer(Inferer):
         appeared, would fill it without their neighbours.
     """
 
+    @arguments_of(HandView)
     def __init__(
         self,
         window: int,
@@ -86,22 +87,9 @@ class HandInferer(Inferer):
         negative: bool = False,
     ) -> None:
         super().__init__()
-        self.window = whole("window", window, 1)
-        self.turns = whole("turns", turns, 1, 4)
-        self.closer = whole("closer", closer, 0)
-        self.margin = number("margin", margin, 1)
-        self.flip = truth("flip", flip)
-        self.negative = truth("negative", negative)
-        self.scales = scales_of(scales)
-        self.percentiles = tuple(
-            number("percentiles", value, 0, 100) for value in listed("percentiles", percentiles, "[0.5,99.5]")
-        )
-        if len(self.percentiles) != 2 or self.percentiles[0] >= self.percentiles[1]:
-            raise ValueError(f"percentiles: expected a lower and a higher one, as [0.5,99.5], got {percentiles!r}")
-        self.wrist = number("wrist", wrist, 0)
-        if 0 < self.wrist < 1:
-            raise ValueError(f"wrist: expected at least 1, or 0 for no look at the wrist, got {wrist!r}")
-        self.wrist_share = number("wrist_share", wrist_share, 0, 1)
+        self.window, self.turns, self.closer, self.margin = window, turns, closer, margin
+        self.percentiles, self.flip, self.scales = tuple(percentiles), flip, tuple(scales)
+        self.wrist, self.wrist_share, self.negative = wrist, wrist_share, negative
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
         """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1], whole.

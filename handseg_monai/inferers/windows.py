@@ -11,8 +11,8 @@ from monai.inferers import Inferer
 from torch.nn.functional import adaptive_avg_pool2d, max_pool2d, pad
 
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.inferers.arguments import listed, number, scales_of, truth, whole
 from handseg_monai.inferers.looks import Look, NearBones, between, merged, sample, whole_view
+from handseg_monai.options import WindowView, arguments_of
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -63,6 +63,7 @@ class WindowsInferer(Inferer):
         Count of windows that the network has seen so far, and of those it has not.
     """
 
+    @arguments_of(WindowView)
     def __init__(
         self,
         roi_size: Sequence[int],
@@ -74,18 +75,9 @@ class WindowsInferer(Inferer):
         where: str = "content",
     ) -> None:
         super().__init__()
-        sides = listed("roi_size", roi_size, "[512,512]")
-        if len(sides) != 2:
-            raise ValueError(f"roi_size: expected height and width, as [512,512], got {roi_size!r}")
-        self.roi_size = whole("roi_size", sides[0], 1), whole("roi_size", sides[1], 1)
-        self.sw_batch_size = whole("sw_batch_size", sw_batch_size, 1)
-        if number("overlap", overlap, 0, 1) == 1:
-            raise ValueError(f"overlap: expected 0 or more, below 1, got {overlap}")
-        for name, value, choices in (("mode", mode, ("gaussian", "constant")), ("where", where, WHERE)):
-            if value not in choices:
-                raise ValueError(f"{name}: expected {', '.join(choices)}, got {value!r}")
+        self.roi_size, self.sw_batch_size = (roi_size[0], roi_size[1]), sw_batch_size
         self.overlap, self.mode, self.where = overlap, mode, where
-        self.flip, self.scales = truth("flip", flip), scales_of(scales)
+        self.flip, self.scales = flip, tuple(scales)
         self.shown = self.passed_over = 0
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:

@@ -5,7 +5,6 @@ from handseg_monai.losses.deep_supervision import DeepSupervisionLoss
 from handseg_monai.losses.focal_tversky import FocalTverskyLoss
 from handseg_monai.losses.lovasz import LovaszHingeLoss
 from handseg_monai.losses.per_bone import PerBoneLoss
-from handseg_monai.losses.planes_dice_ce import PlanesDiceCELoss
 from handseg_monai.losses.weighted import WeightedLoss, check_loss_weights
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "FocalTverskyLoss",
     "LovaszHingeLoss",
     "PerBoneLoss",
-    "PlanesDiceCELoss",
     "WeightedLoss",
     "check_loss_weights",
     "weights_of_bones",

@@ -7,21 +7,20 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from handseg_monai.bitplanes import unpack
+from handseg_monai.losses.per_bone import Target, bits_of
 from handseg_monai.networks import heads_of
 from handseg_monai.networks.heads import Output
-
-Target = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
 
 class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
     """MONAI's ``DeepSupervisionLoss`` for every form in which networks return their heads (:func:`heads_of`).
 
-    Beside masks it takes bit planes, which a smaller head sees at the nearest pixels. A head of one pixel says for each
-    bone whether it is there, as the classification-guided module of UNet 3+ does: whatever the loss, its own is the
-    binary cross-entropy with that, over the bones that are known, and its weight is 1.
+    A smaller head sees the bit planes at the nearest pixels. A head of one pixel says for each bone whether it is
+    there, as the classification-guided module of UNet 3+ does: whatever the loss, its own is the binary cross-entropy
+    with that, over the bones that are known, and its weight is 1.
     """
 
-    def forward(self, input: Output | None, target: Target) -> torch.Tensor:
+    def forward(self, input: Output | None, target: Target) -> torch.Tensor:  # type: ignore[override]
         """Weighted sum of the heads' losses.
 
         Parameters
@@ -29,28 +28,21 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
         input
             Logits of one head (B, 29, H, W), a list or dictionary of them, or a stack (B, heads, 29, H, W).
         target
-            (B, 29, H, W), or what :func:`~handseg_monai.data.dataset.prepare_packed` gives.
+            See :class:`~handseg_monai.losses.PerBoneLoss`.
         """
         if input is None:
             raise ValueError("expected logits, got none")
         heads = heads_of(input)
         masks = [head for head in heads if head.shape[-2:] != (1, 1)] or heads[:1]
-        if isinstance(target, torch.Tensor):
-            loss = super().forward(masks if len(masks) > 1 else masks[0], target)
-        else:
-            losses = [
-                weight * self.get_loss(head.float(), target)
-                for weight, head in zip(self.get_weights(len(masks)), masks, strict=True)
-            ]
-            loss = torch.stack(losses).sum()
-        for head in heads[len(masks) :]:
-            loss = loss + presence_loss(head.float(), target)
-        return loss
+        losses = [
+            weight * self.get_loss(head, target)
+            for weight, head in zip(self.get_weights(len(masks)), masks, strict=True)
+        ]
+        losses += [presence_loss(head.float(), target) for head in heads[len(masks) :]]
+        return torch.stack(losses).sum()
 
-    def get_loss(self, input: torch.Tensor, target: Target) -> torch.Tensor:
+    def get_loss(self, input: torch.Tensor, target: Target) -> torch.Tensor:  # type: ignore[override]
         """Loss of one head."""
-        if isinstance(target, torch.Tensor):
-            return super().get_loss(input, target)
         planes, known = target
         if input.shape[-2:] != planes.shape[-2:]:
             down, across = (
@@ -72,13 +64,8 @@ def presence_loss(logits: torch.Tensor, target: Target) -> torch.Tensor:
     target
         See :class:`DeepSupervisionLoss`.
     """
-    if isinstance(target, torch.Tensor):
-        there = target.amax((-2, -1))
-        known = ~there.isnan()
-        there = there.nan_to_num()
-    else:
-        planes, images_known = target
-        there = unpack(planes[:, 0]).flatten(2).any(2).float()
-        known = unpack(images_known[:, None, None])[..., 0, 0].bool()
-    losses = binary_cross_entropy_with_logits(logits.flatten(1), there.to(logits.dtype), reduction="none")
+    planes, images_known = target
+    there = unpack(planes[:, 0]).flatten(2).any(2).to(logits.dtype)
+    known = bits_of(images_known)
+    losses = binary_cross_entropy_with_logits(logits.flatten(1), there, reduction="none")
     return (losses * known).sum() / known.sum().clamp_min(1)

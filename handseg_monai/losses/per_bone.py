@@ -8,15 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.losses.bone_weights import weights_of_bones
 
-
-def strided(stride: int, shape: Sequence[int]) -> tuple[Any, slice, slice]:
-    """Return the index of every ``stride``-th pixel of every ``stride``-th row of (..., H, W), from a drawn corner."""
-    corner = torch.randint(stride, (2,)).tolist()
-    y, x = (place % min(stride, side) for place, side in zip(corner, shape[-2:], strict=True))
-    return ..., slice(y, None, stride), slice(x, None, stride)
+Target = tuple[torch.Tensor, torch.Tensor]
+"""Bit planes, int32 (B, 1, H, W), and what is known of each image, int32 (B,), bit k set where bone k is labelled."""
 
 
 class PerBoneLoss(nn.Module):
@@ -26,8 +23,8 @@ class PerBoneLoss(nn.Module):
     is wrong for bones that overlap; of one channel it takes the binary cross-entropy. Folded, (B, 29, H, W) ->
     (B·29, 1, H, W), it is Dice + binary cross-entropy per image and bone, each bone with equal weight.
 
-    Bones that are not known in an image, whose target is NaN, are left out: the loss is that of the known ones alone,
-    and the gradient of the others is exactly 0.
+    Bones that are not known in an image are left out: the loss is that of the known ones alone, and the gradient of the
+    others is exactly 0.
 
     Parameters
     ----------
@@ -52,43 +49,69 @@ class PerBoneLoss(nn.Module):
         self.stride = stride
         self.bone_weights = weights_of_bones(bone_weights)
 
-    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Loss of logits (B, C, H, W) and target (B, C, H, W): a scalar if ``loss`` gives one.
+    def forward(self, logits: torch.Tensor, target: Target) -> torch.Tensor:
+        """Loss, a scalar; 0 where no bone is known.
 
-        A target is 0 and 1, or NaN all over for an image and bone that is not known. 0 where none is known.
+        Parameters
+        ----------
+        logits
+            (B, C, H, W), of the first C bones; all 29 with ``bone_weights``.
+        target
+            Bit planes, int32 (B, 1, H, W), and what is known of each image, int32 (B,).
 
         Raises
         ------
+        TypeError
+            The planes are not int32.
         ValueError
-            The shapes differ, or there are weights and not 29 channels.
+            The shapes don't fit each other, or there are weights and not 29 channels.
         """
-        if logits.shape != target.shape:
-            raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} differ in shape")
-        if self.bone_weights is not None and logits.shape[1] != NUM_BONES:
+        planes, known = target
+        if planes.dtype != torch.int32:
+            raise TypeError(f"planes: expected bit planes, int32, got {planes.dtype}")
+        batch, bones, *sides = logits.shape
+        if bones > NUM_BONES or planes.shape != (batch, 1, *sides) or known.shape != (batch,):
+            raise ValueError(
+                f"expected logits (B, {NUM_BONES}, H, W), planes (B, 1, H, W) and known (B,), got "
+                f"{tuple(logits.shape)}, {tuple(planes.shape)} and {tuple(known.shape)}"
+            )
+        if self.bone_weights is not None and bones != NUM_BONES:
             raise ValueError(f"bone_weights need {NUM_BONES} channels, got logits {tuple(logits.shape)}")
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         if self.stride > 1:
             grid = strided(self.stride, logits.shape)
-            logits, target = logits[grid], target[grid]
-        images = len(logits)
-        logits, target = logits.flatten(0, 1).unsqueeze(1), target.flatten(0, 1).unsqueeze(1)
-        known = ~target[:, 0, 0, 0].isnan()
+            logits, planes = logits[grid], planes[grid]
+        of_known = bits_of(known)[:, :bones].flatten()
+        masks = unpack(planes[:, 0])[:, :bones].to(logits.dtype).flatten(0, 1).unsqueeze(1)
+        logits = logits.flatten(0, 1).unsqueeze(1)
+        if not of_known.any():
+            return logits.sum() * 0
         if self.bone_weights is not None:
-            return self._weighted(logits, target, known, logits.new_tensor(self.bone_weights).repeat(images))
-        if not known.all():
-            logits, target = logits[known], target[known]
-            if not known.any():
-                return logits.sum()
-        return self.loss(logits, target)
+            return self._weighted(logits, masks, of_known, logits.new_tensor(self.bone_weights).repeat(batch))
+        if not of_known.all():
+            logits, masks = logits[of_known], masks[of_known]
+        return self.loss(logits, masks)
 
     def _weighted(
-        self, logits: torch.Tensor, target: torch.Tensor, known: torch.Tensor, weights: torch.Tensor
+        self, logits: torch.Tensor, masks: torch.Tensor, known: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor:
         """Weighted mean, of losses that are means themselves: bones of one weight are taken together."""
         total, number = logits[:0].sum(), weights[known].sum()
         for weight in sorted({*(self.bone_weights or ())} - {0.0}):
             chosen = known & (weights == weights.new_tensor(weight))
             if chosen.any():
-                total = total + weight * chosen.sum() / number * self.loss(logits[chosen], target[chosen])
+                total = total + weight * chosen.sum() / number * self.loss(logits[chosen], masks[chosen])
         return total
+
+
+def bits_of(known: torch.Tensor) -> torch.Tensor:
+    """Return which bones are known, bool (B, 29), of int32 (B,)."""
+    return unpack(known[:, None, None])[..., 0, 0].bool()
+
+
+def strided(stride: int, shape: Sequence[int]) -> tuple[Any, slice, slice]:
+    """Return the index of every ``stride``-th pixel of every ``stride``-th row of (..., H, W), from a drawn corner."""
+    corner = torch.randint(stride, (2,)).tolist()
+    y, x = (place % min(stride, side) for place, side in zip(corner, shape[-2:], strict=True))
+    return ..., slice(y, None, stride), slice(x, None, stride)

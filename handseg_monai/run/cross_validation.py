@@ -18,7 +18,7 @@ from rich.table import Table
 from handseg_monai import bundle_root
 from handseg_monai.bones import BONES, Bone
 from handseg_monai.checkpoints.training import LAST
-from handseg_monai.checkpoints.weights import read_checkpoint
+from handseg_monai.checkpoints.weights import Checkpoint
 from handseg_monai.data.datalists import training_datalist
 from handseg_monai.data.folds import read_folds, write_folds
 from handseg_monai.files import atomic_open, exclusive, require_out
@@ -235,7 +235,7 @@ class _Run:
         # MONAI writes a name as it is, with its commas: the values, and their mean, are the last ones.
         values = slice(-1 - len(BONES), -1)
         of_bones = [[None if value == "nan" else float(value) for value in row[values]] for row in rows]
-        epoch = int(read_checkpoint(self.folder / "model.pt")["epoch"])
+        epoch = int(Checkpoint.read(self.folder / "model.pt").content["epoch"])
         return FoldResult(
             self.fold, float(line.split(",")[-1]), epoch, [",".join(row[: -1 - len(BONES)]) for row in rows], of_bones
         )

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
-from monai.losses import DiceCELoss
 from monai.metrics import DiceMetric
 from monai.transforms import Compose
 from rich.console import Console
@@ -30,7 +29,6 @@ from handseg_monai.bones import INDEX
 from handseg_monai.data import labelled_items
 from handseg_monai.data.dataset import RadiographDataset
 from handseg_monai.handlers.planes_dice import PlanesDice
-from handseg_monai.losses import PerBoneLoss, PlanesDiceCELoss
 from handseg_monai.phantom import write_dataset
 from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd, RandAlbumentationsd, ScalePercentilesd
 
@@ -143,7 +141,6 @@ def main() -> None:
         masks = unpack(planes[:, 0])
         unpacking = least(lambda _: unpack(planes[:, 0]).float())
         table.add_row("unpacking 29 x 1024 x 1024 masks to floats", "", f"{1000 * unpacking:.1f}", "", "")
-        _losses(row, planes)
         _metric(row, item)
     console = Console(width=120)
     console.print(table)
@@ -162,22 +159,6 @@ def main() -> None:
             type(step).__name__, f"{probability:.2f}", f"{1000 * spent:.1f}", f"{1000 * probability * spent:.1f}"
         )
     console.print(shares)
-
-
-def _losses(row: Callable[[str, float, float, str], None], planes: torch.Tensor) -> None:
-    logits = torch.randn(1, NUM_BONES, *planes.shape[-2:], generator=torch.Generator().manual_seed(0)) * 2 - 3
-    per_bone, fused = PerBoneLoss(DiceCELoss(sigmoid=True)), PlanesDiceCELoss()
-    gradients = []
-
-    def step(loss: torch.nn.Module, masks: bool) -> None:
-        leaf = logits.clone().requires_grad_()
-        loss(leaf, unpack(planes[:, 0]).float() if masks else planes).backward()
-        gradients.append(leaf.grad)
-
-    plain, ours = least(lambda _: step(per_bone, True), 3), least(lambda _: step(fused, False), 3)
-    first, last = gradients[0], gradients[-1]
-    error = float((first - last).abs().max() / first.abs().max())
-    row(f"loss, forward and backward (gradient within {error:.1e})", plain, ours, "2 x")
 
 
 def _metric(row: Callable[[str, float, float, str], None], item: Any) -> None:

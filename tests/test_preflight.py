@@ -10,8 +10,8 @@ import monai.bundle
 import pytest
 
 from handseg_monai.data import DatasetError
-from handseg_monai.run import check_options, check_window, checked, flag, stop
-from handseg_monai.run.options import _check_overlays
+from handseg_monai.run import checked, preflight, stop
+from handseg_monai.run.preflight import _check_overlays
 from tests.bundle_runs import CONFIGS, run_bundle, run_here
 
 
@@ -56,37 +56,6 @@ class TestChecked:
             checked(lambda: 1 // 0)
 
 
-class TestFlag:
-    @pytest.mark.parametrize("value", [True, "true", "True", "TRUE"])
-    def test_true(self, value: object) -> None:
-        assert flag(value) is True
-
-    @pytest.mark.parametrize("value", [False, "false", "False", "FALSE"])
-    def test_false(self, value: object) -> None:
-        assert flag(value) is False
-
-    @pytest.mark.parametrize("value", ["yes", "", "tru", None, 1, 0, [], "truefalse"])
-    def test_anything_else_stops(self, value: object, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as raised:
-            flag(value)
-        assert raised.value.code == 2
-        assert capsys.readouterr().err == f"expected true or false, got {value!r}\n"
-
-
-class TestWindow:
-    @pytest.mark.parametrize(("window", "divisor"), [(64, 32), (96, 32), (1024, 32), (16, 8), (128, 64)])
-    def test_multiples_from_twice_the_divisor_pass(self, window: int, divisor: int) -> None:
-        assert check_window(window, divisor, "dynunet") is None
-
-    @pytest.mark.parametrize(
-        ("window", "divisor"), [(32, 32), (65, 32), (0, 32), (-64, 32), (64.0, 32), ("64", 32), (96, 64), (None, 8)]
-    )
-    def test_others_are_refused_with_what_the_network_takes(self, window: Any, divisor: int) -> None:
-        expected = rf"--window {window}: network swinunetr takes multiples of {divisor}, from {2 * divisor}"
-        with pytest.raises(ValueError, match=expected):
-            check_window(window, divisor, "swinunetr")
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A configuration whose run writes three of its values to a file."""
@@ -99,7 +68,8 @@ def config(tmp_path: Path) -> Path:
                 "output_file": str(tmp_path / "ran.json"),
                 "epochs": 3,
                 "network_def": {"filters": [4, 8], "heads": {"number": 1}},
-                "initialize": ["@setup", "$run.checked(run.check_options)"],
+                "amp": True,
+                "initialize": ["@setup", "$run.preflight({})"],
                 "setup": None,
                 "training": [
                     "$pathlib.Path(@output_file).write_text(json.dumps([@dataset_dir, @epochs, @network_def]))"
@@ -173,7 +143,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("first", "second", "what"),
         [
-            ("loss_planes.json", "loss_dice.json", "loss"),
+            ("loss_bce.json", "loss_dice.json", "loss"),
             ("schedule_cosine.json", "schedule_plateau.json", "schedule"),
             ("network_unet.json", "network_segresnet.json", "network"),
         ],
@@ -194,4 +164,4 @@ class TestOptions:
         _check_overlays(",".join(str(CONFIGS / name) for name in names))
 
     def test_outside_of_a_bundle_run_nothing_is_checked(self) -> None:
-        assert check_options() is None
+        assert preflight({}) is None

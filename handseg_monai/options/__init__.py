@@ -1,0 +1,18 @@
+"""Options of the bundle: declared once, for checks, for tables, and for the components that take them."""
+
+from handseg_monai.options.bundle import Options, check_window
+from handseg_monai.options.declare import arguments_of, checked_values
+from handseg_monai.options.table import Row, table
+from handseg_monai.options.views import PARTS, HandView, WindowView
+
+__all__ = [
+    "PARTS",
+    "HandView",
+    "Options",
+    "Row",
+    "WindowView",
+    "arguments_of",
+    "check_window",
+    "checked_values",
+    "table",
+]
