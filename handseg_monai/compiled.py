@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,7 @@ class Loop:
         machine = llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=3, jit=True)
         source = Path(self.function.__code__.co_filename)
         name = f"{source.stem}.{self.function.__name__}.{cpu}.o"
-        made_by = (version("numba"), llvmlite.__version__, machine.triple, cpu, features, self._result, self._arguments)
+        made_by = (llvmlite.__version__, machine.triple, cpu, features, self._result, self._arguments)
         key = repr(made_by).encode() + source.read_bytes()
         own = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
         places = [source.with_name("__pycache__") / name, Path(own, "handseg-monai", name)]
