@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import numba
 
 _SYMBOL = "loop"
+_LOADING = Lock()
+"""Threads that come at once load, or even compile, a loop once."""
 
 
 class Loop:
@@ -40,8 +43,9 @@ class Loop:
 
     def __call__(self, *arguments: np.ndarray | float) -> int:
         """Run it. Raises ``ctypes.ArgumentError`` for an array of another type, or not in C order."""
-        if self._native is None:
-            self._native = self._load()
+        with _LOADING:
+            if self._native is None:
+                self._native = self._load()
         return self._native(*arguments)
 
     def _load(self) -> Callable[..., int]:
