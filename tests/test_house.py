@@ -18,7 +18,8 @@ from handseg_monai.rle import encode_planes, write_csv
 
 ROOT = Path(handseg_monai.__file__).parent
 NUMPY_FLOOR = [
-    {"__init__", "bones", "files", "options", "plane_loops"},
+    {"__init__", "bones", "files", "options"},
+    {"compiled"},
     {"bitplanes", "rle"},
     {"drawing", "data"},
     {"phantom"},

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from handseg_monai.bones import NUM_BONES
+from handseg_monai.rle.loops import elect_runs, read_runs, write_runs
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _NUMBERS = re.compile(r"(?:[0-9]{1,18}(?: |$))*")
@@ -144,8 +145,6 @@ def parse_many(texts: Sequence[str | float | None], pixels: Sequence[int] | None
     RunsError
         The first text for which :func:`parse` raises.
     """
-    from handseg_monai.rle.loops import read_runs
-
     if all(isinstance(text, str) or text is None or text != text for text in texts):
         plain = [text if isinstance(text, str) else "" for text in texts]
         # Other than ASCII is no digit: one byte a character keeps the places right.
@@ -155,7 +154,7 @@ def parse_many(texts: Sequence[str | float | None], pixels: Sequence[int] | None
         first = np.empty(len(plain) + 1, np.int64)
         # A text of n runs has 4 n - 1 characters at least.
         start, end = np.empty((2, (len(buffer) + len(plain)) // 4), np.int64)
-        if read_runs(buffer, ends[:-1], ends[1:], limits, first, start, end):
+        if read_runs(buffer, ends[:-1], ends[1:], limits, len(plain), first, start, end):
             return Runs(first, start[: first[-1]], end[: first[-1]])
     # Something is unusual: one by one tells what.
     each = []
@@ -189,15 +188,14 @@ def vote(voters: Sequence[Runs], masks: int, weights: Sequence[int], least: int)
     texts
         Of the results, as :func:`encode` writes them: runs that touch are one.
     """
-    from handseg_monai.rle.loops import elect_runs, write_runs
-
     before = np.cumsum([0, *(len(runs.start) for runs in voters)])[:-1]
     first = np.stack([runs.first + at for runs, at in zip(voters, before, strict=True)])
     start, end = (np.concatenate([runs[which] for runs in voters]) for which in (1, 2))
     edges_first, edges = np.empty(masks + 1, np.int64), np.empty(2 * len(start), np.int64)
-    elect_runs(first, start, end, np.asarray(weights, np.int64), least, edges_first, edges)
+    state = np.empty((3, len(voters)), np.int64)
+    elect_runs(first, start, end, np.asarray(weights, np.int64), len(voters), masks, least, state, edges_first, edges)
     text_end, text = np.empty(masks, np.int64), np.empty(20 * int(edges_first[-1]), np.uint8)
-    length = write_runs(edges_first, edges, text_end, text)
+    length = write_runs(edges_first, edges, masks, text_end, text)
     written = text[:length].tobytes().decode("ascii")
     return [written[a:b] for a, b in itertools.pairwise([0, *text_end.tolist()])]
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from handseg_monai.compiled import compiled
+
 _SPACE, _ZERO = ord(" "), ord("0")
-_MOST = 10**18
+_MOST, _FAR = 10**18, 2**63 - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled("int64", "uint8*", "int64*", "int64*", "int64*", "int64", "int64*", "int64*", "int64*")
 def read_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
-    text, text_start, text_end, pixels, first, start, end
+    text, text_start, text_end, pixels, masks, first, start, end
 ):
     """Read run-length texts that lie in one buffer.
 
@@ -23,6 +24,8 @@ def read_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
         int64 (M,): where each mask's text lies.
     pixels
         int64 (M,): pixels of each mask.
+    masks
+        M.
     first
         int64 (M + 1,), filled: mask k has the runs ``first[k]`` to ``first[k + 1] - 1``.
     start, end
@@ -36,7 +39,7 @@ def read_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
     """
     count = 0
     first[0] = 0
-    for mask in range(len(text_start)):
+    for mask in range(masks):
         at, last = text_start[mask], text_end[mask]
         reached = np.int64(0)
         begins = np.int64(-1)
@@ -72,9 +75,9 @@ def read_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled("int64", "int64*", "int64*", "int64*", "int64*", "int64", "int64", "int64", "int64*", "int64*", "int64*")
 def elect_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
-    first, start, end, weights, least, elected_first, elected
+    first, start, end, weights, voters, masks, least, state, elected_first, elected
 ):
     """Sweep over the runs of all voters, mask by mask, and keep those pixels that have enough votes.
 
@@ -86,43 +89,48 @@ def elect_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
         int64 (N,): 0-based pixels at which the voters' runs begin and end, in order within a mask.
     weights
         int64 (V,).
+    voters, masks
+        V and M.
     least
         Sum of weights from which a pixel is elected, >= 1.
+    state
+        int64 (3, V), to work in: of each voter the run, whether it is inside it, and the pixel ahead where that flips.
     elected_first
         int64 (M + 1,), filled: mask k has the edges ``elected_first[k]`` to ``elected_first[k + 1] - 1``.
     elected
         int64, at least 2 N, filled: pixels at which elected runs begin and, alternately, end.
+
+    Returns
+    -------
+    count
+        Of those edges.
     """
-    voters, masks = first.shape[0], first.shape[1] - 1
-    far = np.iinfo(np.int64).max
-    run = np.empty(voters, np.int64)
-    inside = np.empty(voters, np.bool_)
-    ahead = np.empty(voters, np.int64)
     count = 0
     elected_first[0] = 0
+    run, inside, ahead = 0, voters, 2 * voters
     for mask in range(masks):
-        place = far
+        place = _FAR
         for voter in range(voters):
-            run[voter] = first[voter, mask]
-            inside[voter] = False
-            ahead[voter] = start[run[voter]] if run[voter] < first[voter, mask + 1] else far
-            place = min(place, ahead[voter])
+            at = voter * (masks + 1) + mask
+            state[run + voter], state[inside + voter] = first[at], 0
+            state[ahead + voter] = start[first[at]] if first[at] < first[at + 1] else _FAR
+            place = min(place, state[ahead + voter])
         votes = np.int64(0)
         was = False
-        while place != far:
-            following = far
+        while place != _FAR:
+            following = _FAR
             for voter in range(voters):
-                while ahead[voter] == place:
-                    if inside[voter]:
+                while state[ahead + voter] == place:
+                    if state[inside + voter]:
                         votes -= weights[voter]
-                        run[voter] += 1
-                        more = run[voter] < first[voter, mask + 1]
-                        ahead[voter] = start[run[voter]] if more else far
+                        state[run + voter] += 1
+                        more = state[run + voter] < first[voter * (masks + 1) + mask + 1]
+                        state[ahead + voter] = start[state[run + voter]] if more else _FAR
                     else:
                         votes += weights[voter]
-                        ahead[voter] = end[run[voter]]
-                    inside[voter] = not inside[voter]
-                following = min(following, ahead[voter])
+                        state[ahead + voter] = end[state[run + voter]]
+                    state[inside + voter] = 1 - state[inside + voter]
+                following = min(following, state[ahead + voter])
             now = votes >= least
             if now != was:
                 elected[count] = place
@@ -130,11 +138,12 @@ def elect_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
                 was = now
             place = following
         elected_first[mask + 1] = count
+    return count
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled("int64", "int64*", "int64*", "int64", "int64*", "uint8*")
 def write_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
-    edges_first, edges, text_end, text
+    edges_first, edges, masks, text_end, text
 ):
     """Write runs as text.
 
@@ -144,6 +153,8 @@ def write_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
         int64 (M + 1,): mask k has the edges ``edges_first[k]`` to ``edges_first[k + 1] - 1``.
     edges
         int64: 0-based pixels at which runs begin and, alternately, end.
+    masks
+        M.
     text_end
         int64 (M,), filled: where each mask's text ends; it begins where the one before it ends.
     text
@@ -154,22 +165,22 @@ def write_runs(  # type: ignore[no-untyped-def]  # pragma: no cover
     length
         Of the text.
     """
-    digits = np.empty(20, np.uint8)
     at = 0
-    for mask in range(len(text_end)):
+    for mask in range(masks):
         for edge in range(edges_first[mask], edges_first[mask + 1]):
             if edge > edges_first[mask]:
                 text[at] = _SPACE
                 at += 1
             begins = (edge - edges_first[mask]) % 2 == 0
             number = edges[edge] + 1 if begins else edges[edge] - edges[edge - 1]
-            size = 0
+            left = number
+            while left > 0:
+                left //= 10
+                at += 1
+            place = at
             while number > 0:
-                digits[size] = _ZERO + number % 10
+                place -= 1
+                text[place] = _ZERO + number % 10
                 number //= 10
-                size += 1
-            for place in range(size):
-                text[at + place] = digits[size - 1 - place]
-            at += size
         text_end[mask] = at
     return at
