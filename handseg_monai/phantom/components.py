@@ -13,8 +13,8 @@ from handseg_monai.bones import NUM_BONES
 from handseg_monai.phantom.anatomy import myohand
 from handseg_monai.phantom.placement import place_upright
 from handseg_monai.phantom.pose import Pose, PosedHand, apply_pose, draw_pose
+from handseg_monai.phantom.presets import PhantomRanges
 from handseg_monai.phantom.radiograph import Polygon, bone_attenuation, bone_polygons, soft_attenuation
-from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.resample import Floats, Shape, averaged
 from handseg_monai.phantom.subject import Subject, make_subject
 from handseg_monai.phantom.tissue import make_tissue

@@ -19,8 +19,8 @@ from handseg_monai.phantom.components import (
 )
 from handseg_monai.phantom.placement import place
 from handseg_monai.phantom.pose import Pose, PosedHand
+from handseg_monai.phantom.presets import PhantomRanges
 from handseg_monai.phantom.radiograph import Polygon, bone_polygons
-from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.second_hand import add_second_hand
 from handseg_monai.phantom.view import Side, View
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from handseg_monai.bones import BONES, INDEX, Group
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.pose import PosedHand
-from handseg_monai.phantom.ranges import PhantomRanges
-from handseg_monai.phantom.subject import draw
+from handseg_monai.phantom.ranges import Range, draw
 from handseg_monai.phantom.view import Side, View
 
 _FLESH = 9.0
@@ -24,6 +25,32 @@ _GROUPS = {group: [bone.index for bone in BONES if bone.group is group] for grou
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
 _PHALANGES = [bone.index for bone in BONES if bone.group.value.endswith("phalanx")]
 _FOREARM = [INDEX["Radius"], INDEX["Ulna"]]
+
+
+@dataclass(frozen=True)
+class PlacementRanges:
+    """Geometry of the image."""
+
+    long_side: Range = (2048.0, 2048.0)
+    """Longer side of the image where no size is asked for, pixels."""
+    aspect: Range = (1.0, 1.0)
+    """Width by height; of a hand that lies sideways mostly height by width."""
+    field: Range = (245.0, 290.0)
+    """Longer side of the field of view, millimetres; grows where a hand would not fit."""
+    top_margin: Range = (6.0, 26.0)
+    """Fingertips to the edge beyond them, millimetres."""
+    side_shift: Range = (-12.0, 12.0)
+    """Hand off the middle line along its fingers, millimetres."""
+    forearm: Range = (45.0, 45.0)
+    """Least length of the image beyond the carpus towards the elbow, millimetres."""
+    angle: Range = (-14.0, 14.0)
+    """Turn of the image against the hand, degrees; comes to the pose's own turn."""
+    turned_share: float = 0.08
+    """Share of images turned by another 90, 180 or 270 degrees."""
+    any_angle_share: float = 0.0
+    """Share of images turned by any angle."""
+    part_share: float = 0.0
+    """Share of images of a part: the wrist, the fingers, or one or two rays."""
 
 
 def place_upright(hand: PosedHand, side: Side, size: int) -> View:
@@ -44,7 +71,7 @@ def shortness(length: float) -> float:
 
 
 def place(
-    rng: np.random.Generator, ranges: PhantomRanges, hand: PosedHand, side: Side, size: int | None = None
+    rng: np.random.Generator, ranges: PlacementRanges, hand: PosedHand, side: Side, size: int | None = None
 ) -> View:
     """Draw a placement: turn, shape and field of the image, and the hand's place in it.
 

@@ -15,11 +15,42 @@ from handseg_monai.phantom.anatomy import CAPITATE, RADIUS, RAYS, ULNA, rotation
 from handseg_monai.phantom.carpus import HAND_SHIFT, MOTIONS, PIVOT, share_of
 from handseg_monai.phantom.depth import parted
 from handseg_monai.phantom.mesh import Array
-from handseg_monai.phantom.ranges import PhantomRanges
-from handseg_monai.phantom.subject import Subject, draw
+from handseg_monai.phantom.ranges import Range, draw
+from handseg_monai.phantom.subject import Subject
 
 _WALL = 0.4
 """Bone between a marrow cavity and where its bone gives way to another one, millimetres."""
+
+
+@dataclass(frozen=True)
+class PoseRanges:
+    """Joint angles in degrees; positive deviation is towards the thumb."""
+
+    usual_deviation: Range = (-12.0, 8.0)
+    bent_deviation: Range = (-54.0, -29.0)
+    """Deviation of a bent wrist."""
+    bent_share: float = 0.5
+    """Share of bent wrists."""
+    spread: Range = (-8.0, 12.0)
+    """Fan of the fingers about the middle finger."""
+    finger_jitter: Range = (-3.0, 3.0)
+    """Spread of one finger on its own."""
+    finger_flexion: Range = (0.0, 8.0)
+    """Flexion of the finger joints."""
+    curled_share: float = 0.0
+    """Share of fingers that are curled."""
+    curled_flexion: Range = (15.0, 50.0)
+    """Flexion of the middle joint of a curled finger; its last joint bends up to as far."""
+    thumb_abduction: Range = (-7.0, 17.0)
+    """Thumb away from the index finger."""
+    thumb_opposition: Range = (-20.0, 25.0)
+    """Turn of the thumb about its own axis."""
+    thumb_flexion: Range = (-6.0, 30.0)
+    """Flexion of the thumb's two hinge joints."""
+    tilt: Range = (-6.0, 6.0)
+    """Turn of the whole hand about each axis in the image plane."""
+    turn: Range = (-14.0, 14.0)
+    """Turn of the whole hand in the image plane."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +103,7 @@ class PosedHand:
     ends: Array
 
 
-def draw_pose(rng: np.random.Generator, ranges: PhantomRanges) -> Pose:
+def draw_pose(rng: np.random.Generator, ranges: PoseRanges) -> Pose:
     """Draw the pose of one hand."""
     bent = rng.random() < ranges.bent_share
     deviation = draw(rng, ranges.bent_deviation if bent else ranges.usual_deviation)
@@ -92,7 +123,7 @@ def draw_pose(rng: np.random.Generator, ranges: PhantomRanges) -> Pose:
     )
 
 
-def _finger(rng: np.random.Generator, ranges: PhantomRanges, amount: float) -> tuple[float, float, float]:
+def _finger(rng: np.random.Generator, ranges: PoseRanges, amount: float) -> tuple[float, float, float]:
     first, second, third = (
         amount * rng.uniform(0.0, 0.6),
         amount * rng.uniform(0.3, 1.0),

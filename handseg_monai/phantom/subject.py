@@ -12,9 +12,10 @@ from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, rotation, with_forearm
 from handseg_monai.phantom.forearm import ForearmShape
 from handseg_monai.phantom.growth import SESAMOIDS_APPEAR, Bone, draw_growth, size_at
+from handseg_monai.phantom.long_bones import LONG_BONES
 from handseg_monai.phantom.mesh import Array, Mesh
-from handseg_monai.phantom.proportions import LONG_BONES
-from handseg_monai.phantom.ranges import PhantomRanges, Range
+from handseg_monai.phantom.ranges import draw
+from handseg_monai.phantom.subject_ranges import SubjectRanges
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,7 @@ class Subject:
     sesamoids: tuple[Sesamoid, ...]
 
 
-def draw(rng: np.random.Generator, bounds: Range) -> float:
-    """Return a uniform draw from a range."""
-    return float(rng.uniform(*bounds))
-
-
-def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy) -> Subject:
+def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy) -> Subject:
     """Draw a person.
 
     Parameters
@@ -175,7 +171,7 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     )
 
 
-def _sesamoids(rng: np.random.Generator, ranges: PhantomRanges, anatomy: Anatomy, scale: float) -> tuple[Sesamoid, ...]:
+def _sesamoids(rng: np.random.Generator, ranges: SubjectRanges, anatomy: Anatomy, scale: float) -> tuple[Sesamoid, ...]:
     """Draw two at the thumb's metacarpophalangeal joint, and one each at those of index and little finger.
 
     Those of the thumb stand out beside the metacarpal's head.
@@ -209,7 +205,7 @@ def _half_head(anatomy: Anatomy, bone: int) -> float:
 
 def _reshape_ray(
     rng: np.random.Generator,
-    ranges: PhantomRanges,
+    ranges: SubjectRanges,
     ray: tuple[int, ...],
     slender: float,
     phalanges: float,
@@ -262,7 +258,7 @@ def _reshape_ray(
 
 
 def _reshape_carpus(
-    rng: np.random.Generator, ranges: PhantomRanges, vertices: list[Array], anchors: Array, ends: Array
+    rng: np.random.Generator, ranges: SubjectRanges, vertices: list[Array], anchors: Array, ends: Array
 ) -> None:
     """Vary the carpal bones, in place; the rays follow the warp and the size of the carpus that they stand on."""
     warp = _warp(rng, draw(rng, ranges.wrist_warp))

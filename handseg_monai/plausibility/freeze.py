@@ -18,7 +18,7 @@ from tqdm import tqdm
 from handseg_monai.bones import INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS
 from handseg_monai.files import atomic_open
 from handseg_monai.plausibility.hand_measures import FOREARM, HandMeasures, measure_hand
-from handseg_monai.plausibility.proportions import Proportions, proportions, view_of
+from handseg_monai.plausibility.hand_proportions import Proportions, proportions, view_of
 from handseg_monai.plausibility.ranges import (
     ADULT,
     AGES,

@@ -12,7 +12,7 @@ import numpy as np
 from handseg_monai.bones import NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS
 from handseg_monai.plausibility.bone_order import ACROSS, ALONG, RAYS
 from handseg_monai.plausibility.hand_measures import FOREARM, FOREARM_END, LEAST_WHOLE, HandMeasures, measure_hand
-from handseg_monai.plausibility.proportions import proportions
+from handseg_monai.plausibility.hand_proportions import proportions
 from handseg_monai.plausibility.ranges import (
     Placement,
     PlausibleRanges,
@@ -136,7 +136,7 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
     order       pair      rays go from metacarpal to tip and lie in order across the hand; so do carpals and forearm,
                           with radius and trapezium on the thumb's side
     overlaps    bone      only bones that naturally do lie over one another
-    proportions hand      the share of its figures (see `proportions`) beyond those of phantoms
+    proportions hand      the share of its figures (see `hand_proportions`) beyond those of phantoms
     =========== ========= ===========================================================================================
 
     A test has full credit within the range frozen over phantoms (:mod:`~handseg_monai.plausibility.ranges`),

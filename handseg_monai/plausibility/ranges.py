@@ -16,7 +16,7 @@ import numpy as np
 
 from handseg_monai.bones import BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, Group
 from handseg_monai.plausibility.hand_measures import HandMeasures, measure_hand
-from handseg_monai.plausibility.proportions import Proportions, beyond, view_of
+from handseg_monai.plausibility.hand_proportions import Proportions, beyond, view_of
 
 PATH = Path(__file__).with_suffix(".json")
 _YEARS = (10, 13), (8, 10), (6, 8), (4, 6)
@@ -74,7 +74,7 @@ class PlausibleRanges:
         Greatest share of the smaller bone that the larger one covers, for each pair of
         :data:`~handseg_monai.bones.OVERLAPS`.
     proportions
-        By view (:func:`~handseg_monai.plausibility.proportions.view_of`) percentiles 1 and 99 of each figure.
+        By view (:func:`~handseg_monai.plausibility.hand_proportions.view_of`) percentiles 1 and 99 of each figure.
     """
 
     age: str

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from handseg_monai.phantom.acquisition.lettering import FONTS, lay, turned, words
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.acquisition.ranges import OverlayRanges
 from handseg_monai.phantom.resample import Floats
 
 _WORDS = (
@@ -25,7 +25,7 @@ _WORDS = (
 )
 
 
-def print_texts(rng: np.random.Generator, ranges: PhantomRanges, image: Floats) -> None:
+def print_texts(rng: np.random.Generator, ranges: OverlayRanges, image: Floats) -> None:
     """Print one to five lines of text near the edges of a picture (0 to 1), in place."""
     if rng.random() >= ranges.text_share:
         return
@@ -60,7 +60,7 @@ def _text(rng: np.random.Generator) -> str:
     return "".join(chr(65 + int(k)) for k in rng.integers(0, 26, int(rng.integers(2, 12))))
 
 
-def annotate(rng: np.random.Generator, ranges: PhantomRanges, image: Floats) -> None:
+def annotate(rng: np.random.Generator, ranges: OverlayRanges, image: Floats) -> None:
     """Draw an arrow, a circle, a measured line or a ruler on a picture (0 to 1), in place."""
     if rng.random() >= ranges.annotation_share:
         return

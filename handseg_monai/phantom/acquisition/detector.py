@@ -6,9 +6,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.acquisition.ranges import ExposureRanges
+from handseg_monai.phantom.ranges import draw
 from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged, within
-from handseg_monai.phantom.subject import draw
 
 _SCATTER = 18.0
 """Spread of scattered radiation, standard deviation in millimetres."""
@@ -40,7 +40,7 @@ def _detect(
             attenuation[row, column] = field - np.log(signal) + grain[row, column] * sigma / np.sqrt(signal)
 
 
-def detect(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spacing: float) -> Floats:
+def detect(rng: np.random.Generator, ranges: ExposureRanges, signal: Floats, spacing: float) -> Floats:
     """Return the log signal of an attenuation.
 
     Parameters

@@ -19,13 +19,13 @@ from handseg_monai.phantom.acquisition.jewellery import add_rings, add_wristband
 from handseg_monai.phantom.acquisition.landmarks import locate
 from handseg_monai.phantom.acquisition.markers import mark
 from handseg_monai.phantom.acquisition.processing import process
+from handseg_monai.phantom.acquisition.ranges import AcquisitionRanges
 from handseg_monai.phantom.components import Components
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.ranges import draw
 from handseg_monai.phantom.resample import Floats, averaged, enlarged
-from handseg_monai.phantom.subject import draw
 
 
-def expose(rng: np.random.Generator, ranges: PhantomRanges, parts: Components) -> NDArray[np.uint8]:
+def expose(rng: np.random.Generator, ranges: AcquisitionRanges, parts: Components) -> NDArray[np.uint8]:
     """Return the radiograph of a view.
 
     Parameters
@@ -56,7 +56,7 @@ def expose(rng: np.random.Generator, ranges: PhantomRanges, parts: Components) -
     return finish(edges, ranges, image)
 
 
-def _attenuation(rng: np.random.Generator, ranges: PhantomRanges, parts: Components) -> Floats:
+def _attenuation(rng: np.random.Generator, ranges: AcquisitionRanges, parts: Components) -> Floats:
     """Return the sum of soft tissue and bone, each weighted evenly and by a field that varies slowly."""
     contrast, soft_contrast = draw(rng, ranges.contrast), draw(rng, ranges.soft_contrast)
     bone, soft = parts.bone * np.float32(contrast), parts.soft * np.float32(soft_contrast)
@@ -68,7 +68,7 @@ def _attenuation(rng: np.random.Generator, ranges: PhantomRanges, parts: Compone
     return np.asarray(soft + bone, np.float32)
 
 
-def _objects(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, parts: Components) -> None:
+def _objects(rng: np.random.Generator, ranges: AcquisitionRanges, signal: Floats, parts: Components) -> None:
     """Add what is worn or implanted, in place; the densest metal is a drawn factor above the densest bone."""
     shares = (
         ranges.cast_share,

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handseg_monai.phantom.acquisition.lettering import FONTS, lay, turned, words
+from handseg_monai.phantom.acquisition.ranges import OverlayRanges
 from handseg_monai.phantom.components import Components
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.ranges import draw
 from handseg_monai.phantom.resample import Floats
-from handseg_monai.phantom.subject import draw
 
 
 def mark(
-    rng: np.random.Generator, ranges: PhantomRanges, image: Floats, free: NDArray[np.bool_], parts: Components
+    rng: np.random.Generator, ranges: OverlayRanges, image: Floats, free: NDArray[np.bool_], parts: Components
 ) -> None:
     """Lay a side marker beside the hand, in place.
 

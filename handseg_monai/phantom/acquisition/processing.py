@@ -7,9 +7,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.acquisition.ranges import ExposureRanges
+from handseg_monai.phantom.ranges import draw
 from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged, within
-from handseg_monai.phantom.subject import draw
 
 _BROAD = 23.0
 """Scale of the differences that equalisation levels, standard deviation in millimetres."""
@@ -36,7 +36,7 @@ def _tone(
             out[row, column] = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
 
 
-def process(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spacing: float) -> Floats:
+def process(rng: np.random.Generator, ranges: ExposureRanges, signal: Floats, spacing: float) -> Floats:
     """Return the picture of a log signal, (H, W) float32 from 0 to 1.
 
     Parameters
@@ -72,7 +72,7 @@ def process(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spa
     return out
 
 
-def _window(rng: np.random.Generator, ranges: PhantomRanges, few: Floats) -> tuple[float, float]:
+def _window(rng: np.random.Generator, ranges: ExposureRanges, few: Floats) -> tuple[float, float]:
     """Return the log signals of black and white."""
     low, densest = (float(v) for v in np.percentile(few, (2.0, 99.7)))
     low, high = low - 0.02, densest * 1.03
@@ -86,7 +86,7 @@ def _window(rng: np.random.Generator, ranges: PhantomRanges, few: Floats) -> tup
     return low, max(high, low + 0.3)
 
 
-def _curve(rng: np.random.Generator, ranges: PhantomRanges) -> NDArray[np.float32]:
+def _curve(rng: np.random.Generator, ranges: ExposureRanges) -> NDArray[np.float32]:
     """Return the grey of 1025 even steps from black to white."""
     dark, bright, gamma = draw(rng, ranges.background), draw(rng, ranges.brightness), draw(rng, ranges.gamma)
     floor, span = float(rng.uniform(0.3, 0.62)), float(rng.uniform(0.15, 0.4))
