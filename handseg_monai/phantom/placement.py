@@ -75,16 +75,7 @@ def place(
 ) -> View:
     """Draw a placement: turn, shape and field of the image, and the hand's place in it.
 
-    Parameters
-    ----------
-    rng, ranges
-        Source and ranges of the draws.
-    hand
-        The posed hand.
-    side
-        Which hand; the left one is mirrored.
-    size
-        Longer side of the image in pixels; None draws it.
+    The left hand is mirrored. `size` is the longer side in pixels; None draws it.
     """
     long_side = round(draw(rng, ranges.long_side))
     angle = draw(rng, ranges.angle)
@@ -120,11 +111,11 @@ def place(
         aspect = 1.0 / aspect
     frame = field * np.array([min(1.0, aspect), min(1.0, 1.0 / aspect)])
     placed = points[:, :2] @ to_image.T
-    least, most = placed.min(axis=0) - flesh, placed.max(axis=0) + flesh
+    near, far = placed.min(axis=0) - flesh, placed.max(axis=0) + flesh
     if angle != 0.0 or aspect != 1.0:
-        frame *= max(1.0, float(((most - least) / frame).max()))
+        frame *= max(1.0, float(((far - near) / frame).max()))
         middle = to_image @ middle
-        middle = np.clip(middle, most - 0.5 * frame, least + 0.5 * frame)
+        middle = np.clip(middle, far - 0.5 * frame, near + 0.5 * frame)
         middle = np.linalg.solve(to_image, middle)
     size = long_side if size is None else size
     spacing = float(frame.max()) / size
@@ -152,8 +143,8 @@ def _part(rng: np.random.Generator, hand: PosedHand) -> Array:
         heads = hand.ends[_GROUPS[Group.METACARPAL]]
         return np.concatenate([_surface(hand, _PHALANGES), heads])
     rays = {first, min(first + int(rng.integers(0, 2)), 5)}
-    whole = rng.random() < 0.5
+    with_metacarpal = rng.random() < 0.5
     return _surface(
         hand,
-        [bone.index for bone in BONES if bone.ray in rays and (whole or bone.group is not Group.METACARPAL)],
+        [bone.index for bone in BONES if bone.ray in rays and (with_metacarpal or bone.group is not Group.METACARPAL)],
     )

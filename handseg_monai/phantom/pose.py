@@ -124,11 +124,7 @@ def draw_pose(rng: np.random.Generator, ranges: PoseRanges) -> Pose:
 
 
 def _finger(rng: np.random.Generator, ranges: PoseRanges, amount: float) -> tuple[float, float, float]:
-    first, second, third = (
-        amount * rng.uniform(0.0, 0.6),
-        amount * rng.uniform(0.3, 1.0),
-        amount * rng.uniform(0.2, 0.8),
-    )
+    first, second, third = (amount * rng.uniform(*part) for part in ((0.0, 0.6), (0.3, 1.0), (0.2, 0.8)))
     if rng.random() < ranges.curled_share:
         second = draw(rng, ranges.curled_flexion)
         third = second * rng.uniform(0.1, 1.0)
@@ -173,7 +169,7 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
             motions[bone] = motion
         if number:
             motions[ray[0]] = hand
-    whole = _Motion(
+    laid = _Motion(
         rotation([0, 0, 1], pose.turn) @ rotation([0, 1, 0], pose.tilt[1]) @ rotation([1, 0, 0], pose.tilt[0])
     )
     outer = [motion(bone.surface) for motion, bone in zip(motions, subject.bones, strict=True)]
@@ -189,10 +185,10 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
         for points in (anatomy.anchors, anatomy.ends)
     )
     return PosedHand(
-        tuple(whole(points) for points in outer),
-        tuple(tuple((whole(surface), whole(cavity)) for surface, cavity in parts) for parts in pieces),
-        whole(anchors),
-        whole(ends),
+        tuple(laid(points) for points in outer),
+        tuple(tuple((laid(surface), laid(cavity)) for surface, cavity in parts) for parts in pieces),
+        laid(anchors),
+        laid(ends),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -85,17 +85,7 @@ class Subject:
 
 
 def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy) -> Subject:
-    """Draw a person.
-
-    Parameters
-    ----------
-    rng
-        Source of the draws.
-    ranges
-        Ranges of the shape.
-    base
-        The hand to reshape.
-    """
+    """Draw a person, whose hand is `base` reshaped."""
     vertices = [mesh.vertices for mesh in base.meshes]
     anchors, ends = base.anchors.copy(), base.ends.copy()
     slender, phalanges = draw(rng, ranges.slenderness), draw(rng, ranges.phalanx_scale)
@@ -135,13 +125,11 @@ def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy)
     child = growing.random() < ranges.child_share
     age = draw(growing, ranges.child_age)
     scale *= size_at(age) if child else 1.0
-    grown = Anatomy(
-        tuple(Mesh(mesh.vertices * scale, mesh.faces) for mesh in anatomy.meshes),
-        anatomy.normals,
-        anatomy.softeners,
-        anatomy.anchors * scale,
-        anatomy.ends * scale,
-        anatomy.flexion,
+    grown = replace(
+        anatomy,
+        meshes=tuple(Mesh(mesh.vertices * scale, mesh.faces) for mesh in anatomy.meshes),
+        anchors=anatomy.anchors * scale,
+        ends=anatomy.ends * scale,
     )
     growth = draw_growth(growing, age)
     bones = []
@@ -219,25 +207,22 @@ def _reshape_ray(
         Group.MIDDLE_PHALANX: ranges.middle_length,
         Group.DISTAL_PHALANX: ranges.distal_length,
     }
-    whole = draw(rng, ranges.ray_length)
+    ray_length = draw(rng, ranges.ray_length)
     short = rng.random() < ranges.short_little_share
     shortening = draw(rng, ranges.short_little)
     moved = np.zeros(3)
     for bone in ray:
         mean, group = LONG_BONES[BONES[bone].name], BONES[bone].group
         size = 1.0 if group is Group.METACARPAL else phalanges
-        length = mean.length * size * whole * draw(rng, lengths[group])
+        length = mean.length * size * ray_length * draw(rng, lengths[group])
         if short and BONES[bone].name == "finger-17":
             length *= shortening
         width = size * slender * draw(rng, ranges.bone_width)
         head = ranges.tuft_width if group is Group.DISTAL_PHALANX else ranges.head_width
         ends_and_waist = [
-            factor * draw(rng, bounds)
-            for factor, bounds in (
-                (mean.base, ranges.base_width),
-                (mean.waist, ranges.shaft_width),
-                (mean.head, head),
-            )
+            mean.base * draw(rng, ranges.base_width),
+            mean.waist * draw(rng, ranges.shaft_width),
+            mean.head * draw(rng, head),
         ]
         axis = ends[bone] - anchors[bone]
         axis /= np.linalg.norm(axis)
@@ -281,8 +266,8 @@ def _reshape_carpus(
         shift[:2] += [draw(rng, ranges.ray_shift) for _ in range(2)]
         for bone in ray:
             vertices[bone] = vertices[bone] + shift
-            anchors[bone] += shift
-            ends[bone] += shift
+        anchors[list(ray)] += shift
+        ends[list(ray)] += shift
 
 
 def _wedged(rng: np.random.Generator, points: Array, wedge: float) -> Array:

@@ -10,18 +10,9 @@ from handseg_monai.phantom.acquisition.ranges import OverlayRanges
 from handseg_monai.phantom.resample import Floats
 
 _WORDS = (
-    *(
-        "HAND PA",
-        "HAND AP",
-        "WRIST PA",
-        "L HAND",
-        "R HAND",
-        "ST. MARY HOSPITAL",
-        "CITY CLINIC",
-        "RADIOLOGY",
-        "PORTABLE",
-    ),
-    *("Anonymous", "BEDSIDE", "kVp 52 mAs 3.2", "Dr. Kim", "CR 12", "DX", "W 4096 L 2048", "Zoom 48%", "PID", "F 043Y"),
+    *("HAND PA", "HAND AP", "WRIST PA", "L HAND", "R HAND", "ST. MARY HOSPITAL", "CITY CLINIC", "RADIOLOGY"),
+    *("PORTABLE", "Anonymous", "BEDSIDE", "kVp 52 mAs 3.2", "Dr. Kim", "CR 12", "DX"),
+    *("W 4096 L 2048", "Zoom 48%", "PID", "F 043Y"),
 )
 
 

@@ -53,10 +53,7 @@ def _close(image: Floats, parts: Components, shutter: _Shutter, depth: NDArray[n
     taken = np.argwhere(averaged(parts.soft + parts.bone, _CELLS) > 1e-4)
     rows, columns = (taken[:, 0] - 31.5) * height / _CELLS, (taken[:, 1] - 31.5) * width / _CELLS
     along, down = columns * cosine + rows * sine, rows * cosine - columns * sine
-    corners = (
-        0.5 * abs(np.array([width * cosine, height * sine])).sum(),
-        0.5 * abs(np.array([height * cosine, width * sine])).sum(),
-    )
+    corners = [0.5 * abs(np.array([a * cosine, b * sine])).sum() for a, b in ((width, height), (height, width))]
     pad = max(height, width) / 40.0
     x = np.arange(width, dtype=np.float32) - np.float32(0.5 * (width - 1))
     y = np.arange(height, dtype=np.float32) - np.float32(0.5 * (height - 1))

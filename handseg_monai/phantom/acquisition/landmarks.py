@@ -85,6 +85,12 @@ def wrist(marks: dict[int, Landmark]) -> tuple[Vector, Vector] | None:
     return (centre, axis / length) if length > 1.0 else None
 
 
+def rotated(axis: Vector, degrees: float) -> Vector:
+    """Return an axis (x, y) turned clockwise in the image."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([cosine * axis[0] - sine * axis[1], sine * axis[0] + cosine * axis[1]])
+
+
 def _distalward(bone: int, found: dict[int, Landmark]) -> Landmark:
     """Return the bone's landmark with its axis away from the next bone of its ray, or from the carpus."""
     mark = found[bone]
