@@ -15,10 +15,10 @@ from handseg_monai.data.items import LabelError
 from handseg_monai.data.labels.competition import find_splits, read_polygons
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
 from handseg_monai.data.layouts import is_converted
-from handseg_monai.data.reading.image_sizes import image_paths
+from handseg_monai.data.reading.image_sizes import read_with_images
 from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, without_suffix
 from handseg_monai.files import find_files
-from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.rle import decode_planes
 
 _ANY = 1 << 20, 1 << 20
 """A size that every label fits, so that points outside of their image can be read."""
@@ -157,20 +157,9 @@ def _converted_radiographs(root: Path) -> tuple[list[Radiograph], list[AuditFind
 
 
 def submission_radiographs(prediction: str | Path, images: str | Path) -> tuple[list[Radiograph], list[AuditFinding]]:
-    """List the radiographs of a submission, and the images that it lacks.
-
-    Raises
-    ------
-    ValueError
-        The submission breaks the contract or holds no image, or the folder lacks one of its images.
-    OSError
-        A file can't be read.
-    """
-    texts = read_csv(prediction)
-    if not texts:
-        raise ValueError(f"{prediction}: no images")
+    """List the radiographs of a submission, and the images that it lacks; raises as :func:`read_with_images`."""
     root = Path(images)
-    paths = image_paths(texts, root)
+    texts, paths = read_with_images(prediction, root)
 
     def name(path: Path) -> str:
         return path.relative_to(root).as_posix() if path != root else path.name

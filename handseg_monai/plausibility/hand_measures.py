@@ -172,14 +172,9 @@ def measure_hand(planes: np.ndarray, reference: np.ndarray) -> HandMeasures | No
 
 
 def canvas(planes: np.ndarray, size: int) -> tuple[np.ndarray, float, complex]:
-    """Cut planes to the bones and reduce them: canvas, its pixels per pixel of the image, and its upper left corner.
+    """Cut planes, int32 (H, W), to the bones, and reduce them to a long side of `size` pixels where it is larger.
 
-    Parameters
-    ----------
-    planes
-        Bit planes, int32 (H, W).
-    size
-        Long side of the canvas in pixels, where the bones' bounding box is larger.
+    Returns the canvas, its pixels per pixel of the image, and its upper left corner.
     """
     rows = np.flatnonzero(np.bitwise_or.reduce(planes, axis=1))
     columns = np.flatnonzero(np.bitwise_or.reduce(planes, axis=0))

@@ -24,6 +24,10 @@ from handseg_monai.rle import decode_image, read_csv
 WITHIN = 12.0
 """Pixels within which both bones must come to the joint's point."""
 COLUMNS = ("image", "joint", "x", "y", "distal_bone", "proximal_bone")
+_HEADER = (
+    *("image", "joint", "distal_bone", "proximal_bone", "hit"),
+    *("distal_distance", "proximal_distance", "image_score", "reason"),
+)
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,7 @@ class Joints:
         """Write a CSV with a row for each joint."""
         with atomic_open(path) as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(
-                (
-                    *("image", "joint", "distal_bone", "proximal_bone", "hit"),
-                    *("distal_distance", "proximal_distance", "image_score", "reason"),
-                )
-            )
+            writer.writerow(_HEADER)
             for r in self.results:
                 point, score = r.point, self.judgements[r.point.image].score
                 bones = [NAMES[k] for k in point.bones]
@@ -165,14 +164,11 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
 
 
 def _point(row: Mapping[str, str], where: str) -> JointPoint:
-    bones = []
     for column in ("distal_bone", "proximal_bone"):
         if row[column] not in INDEX:
             raise ValueError(f"{where}: unknown {column} {row[column]!r}; expected one of {', '.join(NAMES)}")
-        bones.append(INDEX[row[column]])
-    return JointPoint(
-        row["image"], row["joint"], _number(row, "x", where), _number(row, "y", where), (bones[0], bones[1])
-    )
+    bones = INDEX[row["distal_bone"]], INDEX[row["proximal_bone"]]
+    return JointPoint(row["image"], row["joint"], _number(row, "x", where), _number(row, "y", where), bones)
 
 
 def _number(row: Mapping[str, str], column: str, where: str) -> float:

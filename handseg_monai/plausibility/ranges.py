@@ -113,12 +113,12 @@ class Placement:
         self._hand = hand
         at = np.flatnonzero(hand.placed)
         best = np.inf
-        for side, drawn in ((-1, atlas), (1, -atlas.conj())):
-            turn = turn_onto(drawn[at], hand.centre[at])
-            moved = hand.centre[at].mean() + turn * (drawn - drawn[at].mean())
+        for side, sided in ((-1, atlas), (1, -atlas.conj())):
+            turn = turn_onto(sided[at], hand.centre[at])
+            moved = hand.centre[at].mean() + turn * (sided - sided[at].mean())
             distance = float(np.abs(moved[at] - hand.centre[at]).sum())
             if distance < best:
-                best, self._atlas, self._turn, self._moved = distance, drawn, turn, moved
+                best, self._atlas, self._turn, self._moved = distance, sided, turn, moved
                 self.up, self.thumbward = -1j * turn, side * turn
                 self.side = "right" if side < 0 else "left"
 
@@ -132,8 +132,8 @@ class Placement:
         if not self.known(bone):
             return complex(self._moved[bone])
         around = [k for k in AROUND[bone] if self._hand.placed[k]]
-        drawn, seen = self._atlas[around], self._hand.centre[around]
-        return complex(seen.mean() + turn_onto(drawn, seen) * (self._atlas[bone] - drawn.mean()))
+        usual, seen = self._atlas[around], self._hand.centre[around]
+        return complex(seen.mean() + turn_onto(usual, seen) * (self._atlas[bone] - usual.mean()))
 
 
 def turn_onto(points: np.ndarray, onto: np.ndarray) -> complex:
@@ -177,15 +177,10 @@ def _read_ranges(age: str, content: Mapping[str, Any]) -> PlausibleRanges:
 
 
 def measure_by_age(planes: np.ndarray) -> list[tuple[HandMeasures, PlausibleRanges]]:
-    """Measure a hand by each age that its carpal bones may have.
+    """Measure a hand, bit planes int32 (H, W), by each age that its carpal bones may have.
 
     Those that ossify late are much smaller in a young child than those that ossify first (:data:`LAG`). Older children
     can't be told from adults by that, and are measured as such: ranges wide enough for both would let faults pass.
-
-    Parameters
-    ----------
-    planes
-        Bit planes, int32 (H, W).
 
     Returns
     -------
@@ -209,12 +204,8 @@ def measure_by_age(planes: np.ndarray) -> list[tuple[HandMeasures, PlausibleRang
 def unusual_proportions(hand: Proportions, ranges: PlausibleRanges | None = None) -> tuple[list[str], int]:
     """Return the proportions of a hand that lie beyond those of phantoms, and how many were looked at.
 
-    Parameters
-    ----------
-    hand
-        Its proportions.
-    ranges
-        If None those of adults, or, where the carpal bones are smaller than any adult's, of the age that suits best.
+    Without ranges those of adults count, or, where the carpal bones are smaller than any adult's, those of the age that
+    suits best.
     """
     adult = load_ranges()
     usual = adult.proportions["any"]
@@ -235,5 +226,4 @@ def _lag(hand: HandMeasures, adult: PlausibleRanges) -> float:
 
 
 def _read_pairs(values: dict[str, float]) -> dict[Pair, float]:
-    pairs = {key: key.split() for key in values}
-    return {(INDEX[a], INDEX[b]): values[key] for key, (a, b) in pairs.items()}
+    return {(INDEX[a], INDEX[b]): value for key, value in values.items() for a, b in (key.split(),)}
