@@ -53,24 +53,16 @@ class _Seen:
 
 @dataclass(frozen=True)
 class Audit:
-    """Result of an audit.
-
-    Attributes
-    ----------
-    radiographs
-        All that were looked at.
-    findings
-        Those that exclude an image first, then by kind and path.
-    own_ranges
-        Whether hands were judged by the dataset's own ranges rather than by the frozen ones.
-    agreement
-        Median agreement of outlines and edges, 0 to 1; None where there are no labels to measure.
-    """
+    """Result of an audit."""
 
     radiographs: tuple[Radiograph, ...]
+    """All that were looked at."""
     findings: tuple[AuditFinding, ...]
+    """Those that exclude an image first, then by kind and path."""
     own_ranges: bool
+    """Whether hands were judged by the dataset's own ranges rather than by the frozen ones."""
     agreement: float | None = None
+    """Median agreement of outlines and edges, 0 to 1; None where there are no labels to measure."""
 
     @property
     def excluded(self) -> dict[str, str]:

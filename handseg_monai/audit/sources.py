@@ -26,49 +26,32 @@ _ANY = 1 << 20, 1 << 20
 
 @dataclass(frozen=True)
 class Radiograph:
-    """One image and where its label is.
-
-    Attributes
-    ----------
-    path
-        The image.
-    name
-        Its path relative to what is audited.
-    subject
-        Its subject; empty in a submission.
-    label
-        The file, JSON or of ``handseg convert``, if there is one.
-    runs
-        The run-length texts of the 29 bones in a submission.
-    known
-        Bit k is set where bone k is labelled, present or absent.
-    """
+    """One image and where its label is."""
 
     path: Path
+    """The image."""
     name: str
+    """Its path relative to what is audited."""
     subject: str = ""
+    """Its subject; empty in a submission."""
     label: Path | None = None
+    """The file, JSON or of ``handseg convert``, if there is one."""
     runs: tuple[str | None, ...] | None = None
+    """The run-length texts of the 29 bones in a submission."""
     known: int = ALL_KNOWN
+    """Bit k is set where bone k is labelled, present or absent."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """The label of a radiograph.
-
-    Attributes
-    ----------
-    planes
-        Bit planes, int32, of the image's shape; what lies outside of the image is cut.
-    polygons
-        As a JSON file has them, outside of the image too; None where the label holds masks.
-    fault
-        Why it breaks the contract; empty where it does not.
-    """
+    """The label of a radiograph."""
 
     planes: np.ndarray
+    """Bit planes, int32, of the image's shape; what lies outside of the image is cut."""
     polygons: list[tuple[int, Polygon]] | None
+    """As a JSON file has them, outside of the image too; None where the label holds masks."""
     fault: str = ""
+    """Why it breaks the contract; empty where it does not."""
 
 
 def read_label(radiograph: Radiograph, shape: tuple[int, int]) -> Label | None:

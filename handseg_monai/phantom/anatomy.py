@@ -35,30 +35,20 @@ RAYS: tuple[tuple[int, ...], ...] = tuple(
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Bones in the PA frame with what is needed to reshape and pose them.
-
-    Attributes
-    ----------
-    meshes
-        The 29 bones in project order.
-    normals
-        Outward normals, smoothed over neighbours, one (N, 3) array a bone.
-    anchors
-        (29, 3), millimetres: the joint at a bone's proximal end; a carpal's middle.
-    ends
-        (29, 3), millimetres: the distal joint, or the tip of a distal phalanx.
-    softeners
-        29 (N, N) matrices that average vertex values over neighbours three times.
-    flexion
-        (29, 3): unit axis of flexion at the proximal joint (zero where there is none); positive turns bend the finger.
-    """
+    """Bones in the PA frame with what is needed to reshape and pose them."""
 
     meshes: tuple[Mesh, ...]
+    """The 29 bones in project order."""
     normals: tuple[Array, ...]
+    """Outward normals, smoothed over neighbours, one (N, 3) array a bone."""
     softeners: tuple[sparse.csr_matrix, ...]
+    """29 (N, N) matrices that average vertex values over neighbours three times."""
     anchors: Array
+    """(29, 3), millimetres: the joint at a bone's proximal end; a carpal's middle."""
     ends: Array
+    """(29, 3), millimetres: the distal joint, or the tip of a distal phalanx."""
     flexion: Array
+    """(29, 3): unit axis of flexion at the proximal joint (zero where there is none); positive turns bend a finger."""
 
 
 def _mesh_name(index: int) -> str:

@@ -28,27 +28,18 @@ _RENDERED = 1024
 
 @dataclass(frozen=True)
 class Components:
-    """A view before it is exposed.
-
-    Attributes
-    ----------
-    soft
-        (H, W) float32 attenuation of the soft tissue along the beam, 0 outside of the skin.
-    bone
-        (H, W) float32, what the bones add to it.
-    planes
-        (H, W) int32, bit k = bone k.
-    spacing
-        Millimetres per pixel.
-    side
-        ``"left"`` or ``"right"``; which hand it is (in a mirrored view: which it seems to be).
-    """
+    """A view before it is exposed."""
 
     soft: Floats
+    """(H, W) float32 attenuation of the soft tissue along the beam, 0 outside of the skin."""
     bone: Floats
+    """(H, W) float32, what the bones add to it."""
     planes: NDArray[np.int32]
+    """(H, W) int32, bit k = bone k."""
     spacing: float
+    """Millimetres per pixel."""
     side: Side
+    """``"left"`` or ``"right"``; which hand it is (in a mirrored view: which it seems to be)."""
 
     @property
     def shape(self) -> Shape:

@@ -65,39 +65,27 @@ _DOWN = np.concatenate([np.arange(0, 12, 0.6), np.arange(12, 40, 1.5), np.arange
 
 @dataclass(frozen=True)
 class ForearmShape:
-    """What varies in radius and ulna; lengths in millimetres.
-
-    Attributes
-    ----------
-    gap, radioulnar
-        Spaces between the outlines of radius and carpus, and of radius and ulna; negative where they overlap.
-    variance
-        Height of the ulna's head over the radius' ulnar corner.
-    radius_width, ulna_width
-        Factors.
-    inclination
-        Slope of the radius' joint surface in the PA view, degrees.
-    radial_styloid
-        Length of the radius' styloid over the usual one.
-    ulnar_styloid
-        Length of the ulna's styloid.
-    bowing
-        How far both shafts bow towards the ulna in their middle.
-    radius_wedge, ulna_wedge
-        How much less deep along the beam the end of the bone is on the side of its styloid, share.
-    """
+    """What varies in radius and ulna; lengths in millimetres."""
 
     gap: float = 1.8
-    variance: float = 0.0
     radioulnar: float = 1.5
+    """Spaces between the outlines of radius and carpus, and of radius and ulna; negative where they overlap."""
+    variance: float = 0.0
+    """Height of the ulna's head over the radius' ulnar corner."""
     radius_width: float = 1.0
     ulna_width: float = 1.0
+    """Factors of their widths."""
     inclination: float = 22.0
+    """Slope of the radius' joint surface in the PA view, degrees."""
     radial_styloid: float = 0.0
+    """Length of the radius' styloid over the usual one."""
     ulnar_styloid: float = 5.0
+    """Length of the ulna's styloid."""
     bowing: float = 0.0
+    """How far both shafts bow towards the ulna in their middle."""
     radius_wedge: float = 0.0
     ulna_wedge: float = 0.0
+    """How much less deep along the beam the end of the bone is on the side of its styloid, share."""
 
 
 def _section(table: Array, height: Array) -> tuple[Array, Array, Array]:

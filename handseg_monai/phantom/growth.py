@@ -44,66 +44,44 @@ _WALL = 0.35
 
 @dataclass(frozen=True)
 class Bone:
-    """What is ossified of one bone.
-
-    Attributes
-    ----------
-    surface
-        (N, 3) vertices of its outline, growth plate included; all in one point where nothing is ossified.
-    pieces
-        Surface and marrow cavity, (N, 3) each, of every separate part of it. They have the mesh's faces.
-    """
+    """What is ossified of one bone."""
 
     surface: Array
+    """(N, 3) vertices of its outline, growth plate included; all in one point where nothing is ossified."""
     pieces: tuple[tuple[Array, Array], ...]
+    """Surface and marrow cavity, (N, 3) each, of every separate part of it. They have the mesh's faces."""
 
 
 @dataclass(frozen=True)
 class Plate:
-    """A growth plate across one end of a bone, lengths in millimetres.
-
-    Attributes
-    ----------
-    distal
-        Whether it lies at the bone's distal end.
-    place
-        Distance of its shaft side from the end of the adult's bone.
-    gap
-        Its width.
-    thickness
-        Thickness of the epiphysis along the bone; 0 where it has not appeared.
-    width
-        Width of the epiphysis over the adult's.
-    bow, wave, length, phase
-        Shape: how much nearer to the end its rim lies than its middle, at 10 mm from the middle; height and length of
-        waves, and their phases in radians.
-    """
+    """A growth plate across one end of a bone, lengths in millimetres."""
 
     distal: bool
+    """Whether it lies at the bone's distal end."""
     place: float
+    """Distance of its shaft side from the end of the adult's bone."""
     gap: float
+    """Its width."""
     thickness: float
+    """Thickness of the epiphysis along the bone; 0 where it has not appeared."""
     width: float
+    """Width of the epiphysis over the adult's."""
     bow: float
     wave: float
     length: float
     phase: tuple[float, float]
+    """Shape, in turn: how much nearer to the end its rim lies than its middle, at 10 mm from the middle; height and
+    length of waves, and their phases in radians."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How far the skeleton of a hand has come.
-
-    Attributes
-    ----------
-    carpals
-        Ossified size of carpal bones over the adult's by index, 0 where a bone has not appeared.
-    plates
-        Open growth plates by index.
-    """
+    """How far the skeleton of a hand has come."""
 
     carpals: Mapping[int, float]
+    """Ossified size of carpal bones over the adult's by index, 0 where a bone has not appeared."""
     plates: Mapping[int, Plate]
+    """Open growth plates by index."""
 
     def ossified(self, bone: int, surface: Array, cavity: Array, axis: Array) -> Bone:
         """Return what is ossified of a bone whose adult form has the vertices `surface` and `cavity`, (N, 3).

@@ -6,21 +6,15 @@ from typing import NamedTuple
 
 
 class LongBoneFactors(NamedTuple):
-    """Proportions of one long bone.
-
-    Attributes
-    ----------
-    length, base, waist, head
-        Length along the bone's axis, and widths of its proximal end, waist and distal end, factors.
-    gap
-        Widening of the joint at its proximal end, millimetres.
-    """
+    """Proportions of one long bone."""
 
     length: float = 1.0
     base: float = 1.0
     waist: float = 1.0
     head: float = 1.0
+    """Length along the bone's axis, and widths of its proximal end, waist and distal end, factors."""
     gap: float = 0.0
+    """Widening of the joint at its proximal end, millimetres."""
 
 
 LONG_BONES: dict[str, LongBoneFactors] = {

@@ -14,18 +14,12 @@ Indices = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Mesh:
-    """A closed triangle mesh.
-
-    Attributes
-    ----------
-    vertices
-        (N, 3) float64, millimetres.
-    faces
-        (M, 3) int32, counter-clockwise seen from outside.
-    """
+    """A closed triangle mesh."""
 
     vertices: Array
+    """(N, 3) float64, millimetres."""
     faces: Indices
+    """(M, 3) int32, counter-clockwise seen from outside."""
 
 
 def vertex_normals(vertices: Array, faces: Indices) -> Array:

@@ -29,34 +29,23 @@ _OTHER = 1024
 
 @dataclass(frozen=True)
 class Phantom:
-    """A synthetic radiograph with its truth.
-
-    Attributes
-    ----------
-    image
-        (H, W) uint8 radiograph.
-    planes
-        (H, W) int32, bit k = bone k; silhouettes overlap.
-    polygons
-        For each of the 29 bones its outlines, (N, 2) int32 in pixels; none for a bone outside of the image.
-    side
-        ``"left"`` or ``"right"``.
-    pose
-        Joint angles in degrees, the wrist's deviation among them.
-    spacing
-        Millimetres per pixel.
-    hand, view
-        The posed bones (millimetres) and their place in the image.
-    """
+    """A synthetic radiograph with its truth."""
 
     image: NDArray[np.uint8]
+    """(H, W) uint8 radiograph."""
     planes: NDArray[np.int32]
+    """(H, W) int32, bit k = bone k; silhouettes overlap."""
     polygons: tuple[tuple[Polygon, ...], ...]
+    """For each of the 29 bones its outlines, (N, 2) int32 in pixels; none for a bone outside of the image."""
     side: Side
+    """``"left"`` or ``"right"``."""
     pose: Pose
+    """Joint angles in degrees, the wrist's deviation among them."""
     spacing: float
+    """Millimetres per pixel."""
     hand: PosedHand
     view: View
+    """The posed bones (millimetres) and their place in the image."""
 
 
 def render_planes(

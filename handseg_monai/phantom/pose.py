@@ -55,52 +55,35 @@ class PoseRanges:
 
 @dataclass(frozen=True)
 class Pose:
-    """Joint angles in degrees.
-
-    Attributes
-    ----------
-    deviation
-        Wrist deviation, positive towards the thumb.
-    spread
-        Turn of the index, middle, ring and little finger in the palm's plane, positive towards the thumb.
-    flexion
-        (5, 3): flexion at the proximal joint of each ray's last three bones (for the thumb: metacarpal and the two
-        phalanges).
-    thumb_abduction, thumb_opposition
-        First metacarpal away from the second, and about its own axis.
-    tilt
-        Turns of the whole hand about the image's horizontal and vertical axis.
-    turn
-        Turn of the whole hand in the image, positive counter-clockwise for a right hand.
-    """
+    """Joint angles in degrees."""
 
     deviation: float
+    """Wrist deviation, positive towards the thumb."""
     spread: tuple[float, float, float, float]
+    """Turn of the index, middle, ring and little finger in the palm's plane, positive towards the thumb."""
     flexion: tuple[tuple[float, float, float], ...]
+    """(5, 3): flexion at the proximal joint of each ray's last three bones (for the thumb: metacarpal and the two
+    phalanges)."""
     thumb_abduction: float
     thumb_opposition: float
+    """First metacarpal away from the second, and about its own axis."""
     tilt: tuple[float, float]
+    """Turns of the whole hand about the image's horizontal and vertical axis."""
     turn: float
+    """Turn of the whole hand in the image, positive counter-clockwise for a right hand."""
 
 
 @dataclass(frozen=True)
 class PosedHand:
-    """Bones of a right hand in the PA frame (millimetres; x right, y up, z to the tube), posed.
-
-    Attributes
-    ----------
-    outer
-        29 arrays (N, 3): outline of each bone; all in one point where nothing of it is ossified.
-    pieces
-        For each bone surface and marrow cavity, (N, 3) each, of its separate parts.
-    anchors, ends
-        (29, 3): proximal and distal joint of each bone.
-    """
+    """Bones of a right hand in the PA frame (millimetres; x right, y up, z to the tube), posed."""
 
     outer: tuple[Array, ...]
+    """29 arrays (N, 3): outline of each bone; all in one point where nothing of it is ossified."""
     pieces: tuple[tuple[tuple[Array, Array], ...], ...]
+    """For each bone surface and marrow cavity, (N, 3) each, of its separate parts."""
     anchors: Array
     ends: Array
+    """(29, 3): proximal and distal joint of each bone."""
 
 
 def draw_pose(rng: np.random.Generator, ranges: PoseRanges) -> Pose:

@@ -32,56 +32,39 @@ class Flesh:
 
 @dataclass(frozen=True)
 class Sesamoid:
-    """A small ovoid bone in a tendon at the head of a metacarpal (its index), millimetres.
-
-    Attributes
-    ----------
-    along, across
-        Place from the metacarpal's distal end: along it, and to the right of its direction.
-    long, wide
-        Half length along the metacarpal, and half width.
-    labelled
-        Whether the label of the metacarpal includes it.
-    """
+    """A small ovoid bone in a tendon at the head of a metacarpal, millimetres."""
 
     metacarpal: int
+    """Index of that."""
     along: float
     across: float
+    """Place from the metacarpal's distal end: along it, and to the right of its direction."""
     long: float
     wide: float
+    """Half length along the metacarpal, and half width."""
     labelled: bool = False
+    """Whether the label of the metacarpal includes it."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One person; both hands share it.
-
-    Attributes
-    ----------
-    anatomy
-        Bones of the right hand at rest, millimetres; of a child with the cartilage.
-    bones
-        What is ossified of each of the 29.
-    age
-        Skeletal age of a child in years; None of an adult.
-    scale
-        Size of the hand, factor; already applied to the bones.
-    density, texture
-        Attenuation of trabecular bone and visibility of trabeculae, factors.
-    flesh
-        Soft tissue.
-    sesamoids
-        Small bones in tendons.
-    """
+    """One person; both hands share it."""
 
     anatomy: Anatomy
+    """Bones of the right hand at rest, millimetres; of a child with the cartilage."""
     bones: tuple[Bone, ...]
+    """What is ossified of each of the 29."""
     age: float | None
+    """Skeletal age of a child in years; None of an adult."""
     scale: float
+    """Size of the hand, factor; already applied to the bones."""
     density: float
     texture: float
+    """Attenuation of trabecular bone and visibility of trabeculae, factors."""
     flesh: Flesh
+    """Soft tissue."""
     sesamoids: tuple[Sesamoid, ...]
+    """Small bones in tendons."""
 
 
 def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy) -> Subject:

@@ -28,21 +28,14 @@ _STEP = 0.75
 
 @dataclass(frozen=True)
 class Tissue:
-    """Soft tissue on the coarse grid, all (h, w) float32 in millimetres.
-
-    Attributes
-    ----------
-    depth
-        Depth under the skin's outline in the image plane; negative outside.
-    half
-        Half the thickness along the beam far from the outline.
-    muscle
-        Muscle in addition to that, along the beam.
-    """
+    """Soft tissue on the coarse grid, all (h, w) float32 in millimetres."""
 
     depth: Floats
+    """Depth under the skin's outline in the image plane; negative outside."""
     half: Floats
+    """Half the thickness along the beam far from the outline."""
     muscle: Floats
+    """Muscle in addition to that, along the beam."""
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

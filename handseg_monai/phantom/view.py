@@ -18,28 +18,19 @@ OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left"}
 
 @dataclass(frozen=True)
 class View:
-    """Placement of the hand in an image.
-
-    Attributes
-    ----------
-    height, width
-        Pixels of the image.
-    spacing
-        Millimetres per pixel.
-    middle
-        The image's middle in the mirrored PA frame (x to the right, y up), millimetres.
-    side
-        Which hand; the left one is mirrored, so that its thumb points to the right when its fingers point up.
-    angle
-        Turn of the hand in the image, clockwise, degrees; 0: fingers up.
-    """
+    """Placement of the hand in an image."""
 
     height: int
     width: int
+    """Pixels of the image."""
     spacing: float
+    """Millimetres per pixel."""
     middle: tuple[float, float]
+    """The image's middle in the mirrored PA frame (x to the right, y up), millimetres."""
     side: Side
+    """Which hand; the left one is mirrored, so that its thumb points to the right when its fingers point up."""
     angle: float = 0.0
+    """Turn of the hand in the image, clockwise, degrees; 0: fingers up."""
 
     @property
     def size(self) -> int:

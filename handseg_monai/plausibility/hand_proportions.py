@@ -70,20 +70,14 @@ class _Bone:
 
 @dataclass(frozen=True)
 class Proportions:
-    """Of one hand.
-
-    Attributes
-    ----------
-    of
-        Figures by name, as ``finger-9 head width`` or ``Lunate|Capitate overlap``. Bones that are missing or cut by
-        the border have none; without the whole third metacarpal and the whole capitate there are none at all.
-    deviation
-        Of the wrist in degrees, negative towards the ulna; None where the forearm, or the side of the hand, can't be
-        told.
-    """
+    """Of one hand."""
 
     of: dict[str, float]
+    """Figures by name, as ``finger-9 head width`` or ``Lunate|Capitate overlap``. Bones that are missing or cut by
+    the border have none; without the whole third metacarpal and the whole capitate there are none at all."""
     deviation: float | None
+    """Of the wrist in degrees, negative towards the ulna; None where the forearm, or the side of the hand, can't be
+    told."""
 
 
 def proportions(planes: np.ndarray) -> Proportions:

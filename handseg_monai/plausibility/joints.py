@@ -32,45 +32,30 @@ _HEADER = (
 
 @dataclass(frozen=True)
 class JointPoint:
-    """A marked joint.
-
-    Attributes
-    ----------
-    image, joint
-        Names of the image and of the joint.
-    x, y
-        Its centre in pixels of the image.
-    bones
-        Indices of the distal and the proximal bone.
-    """
+    """A marked joint."""
 
     image: str
     joint: str
+    """Names of the image and of the joint."""
     x: float
     y: float
+    """Its centre in pixels of the image."""
     bones: tuple[int, int]
+    """Indices of the distal and the proximal bone."""
 
 
 @dataclass(frozen=True)
 class JointResult:
-    """What a submission does at one joint.
-
-    Attributes
-    ----------
-    point
-        The joint.
-    distances
-        Pixels from the point to the nearest pixel of the distal and of the proximal bone; None where it was not found.
-    reasons
-        Why the joint is missed; none where it is hit.
-    near
-        Both bones come near enough, whatever the image's masks look like.
-    """
+    """What a submission does at one joint."""
 
     point: JointPoint
+    """The joint."""
     distances: tuple[float | None, float | None]
+    """Pixels from the point to the nearest pixel of the distal and of the proximal bone; None where that is missing."""
     reasons: tuple[str, ...]
+    """Why the joint is missed; none where it is hit."""
     near: bool
+    """Both bones come near enough, whatever the image's masks look like."""
 
     @property
     def hit(self) -> bool:
@@ -80,18 +65,12 @@ class JointResult:
 
 @dataclass(frozen=True)
 class Joints:
-    """Joints of a set of images.
-
-    Attributes
-    ----------
-    results
-        In the order of the points.
-    judgements
-        Plausibility of each image's masks.
-    """
+    """Joints of a set of images."""
 
     results: list[JointResult]
+    """In the order of the points."""
     judgements: dict[str, Plausibility]
+    """Plausibility of each image's masks."""
 
     @property
     def hits(self) -> int:

@@ -28,27 +28,18 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that does not fit a hand.
-
-    Attributes
-    ----------
-    part
-        ``presence``, ``components``, ``areas``, ``places``, ``neighbours``, ``order``, ``overlaps`` or ``proportions``.
-    bones
-        Names of the bones concerned; none where the whole image is.
-    severity
-        Doubtful or wrong.
-    text
-        In words; millimetres are those of a hand of median size.
-    credit
-        Of the test that found it, below 1; 0 where it is wrong.
-    """
+    """Something that does not fit a hand."""
 
     part: str
+    """``presence``, ``components``, ``areas``, ``places``, ``neighbours``, ``order``, ``overlaps``, ``proportions``."""
     bones: tuple[str, ...]
+    """Names of the bones concerned; none where the whole image is."""
     severity: Severity
+    """Doubtful or wrong."""
     text: str
+    """In words; millimetres are those of a hand of median size."""
     credit: float = 0.0
+    """Of the test that found it, below 1; 0 where it is wrong."""
 
     def __str__(self) -> str:
         return self.text
@@ -56,28 +47,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Plausibility:
-    """Judgement on the masks of one image.
-
-    Attributes
-    ----------
-    score
-        0 to 1: the product of ``parts``.
-    parts
-        Mean credit, 0 to 1, of the tests of each part.
-    findings
-        Wrong ones first, and among them those of the bones that most of them name.
-    age
-        Whose hand it was judged as, one of :data:`~handseg_monai.plausibility.ranges.AGES`.
-    unusual, figures
-        How many proportions lie beyond those of phantoms, and how many were looked at.
-    """
+    """Judgement on the masks of one image."""
 
     score: float
+    """0 to 1: the product of ``parts``."""
     parts: dict[str, float]
+    """Mean credit, 0 to 1, of the tests of each part."""
     findings: tuple[Finding, ...]
+    """Wrong ones first, and among them those of the bones that most of them name."""
     age: str
+    """Whose hand it was judged as, one of :data:`~handseg_monai.plausibility.ranges.AGES`."""
     unusual: int = 0
     figures: int = 0
+    """How many proportions lie beyond those of phantoms, and how many were looked at."""
 
     @property
     def plausible(self) -> bool:

@@ -51,41 +51,28 @@ AROUND = _within_two_joints()
 
 @dataclass(frozen=True)
 class PlausibleRanges:
-    """What was measured on phantoms, not widened; millimetres of the median hand.
-
-    Attributes
-    ----------
-    age
-        One of :data:`AGES`.
-    late
-        Bones that may not have ossified at that age.
-    area
-        Median area of each bone, float64 (29,), square millimetres. Of radius and ulna what the image shows.
-    area_ratio
-        Least and greatest area over the median one once the hand's own size is taken out, float64 (29, 2).
-    atlas
-        Median centre of each bone in a right hand, fingers up, complex128 (29,).
-    displacement
-        Usual greatest distance (:data:`~handseg_monai.plausibility.freeze.USUAL`) of each bone from where the bones
-        around it put it (:class:`Placement`), float64 (29,).
-    gap
-        Usual greatest gap of each pair of :data:`~handseg_monai.bones.NEIGHBOURS`.
-    overlap
-        Greatest share of the smaller bone that the larger one covers, for each pair of
-        :data:`~handseg_monai.bones.OVERLAPS`.
-    proportions
-        By view (:func:`~handseg_monai.plausibility.hand_proportions.view_of`) percentiles 1 and 99 of each figure.
-    """
+    """What was measured on phantoms, not widened; millimetres of the median hand."""
 
     age: str
+    """One of :data:`AGES`."""
     late: frozenset[int]
+    """Bones that may not have ossified at that age."""
     area: np.ndarray
+    """Median area of each bone, float64 (29,), square millimetres. Of radius and ulna what the image shows."""
     area_ratio: np.ndarray
+    """Least and greatest area over the median one once the hand's own size is taken out, float64 (29, 2)."""
     atlas: np.ndarray
+    """Median centre of each bone in a right hand, fingers up, complex128 (29,)."""
     displacement: np.ndarray
+    """Usual greatest distance (:data:`~handseg_monai.plausibility.freeze.USUAL`) of each bone from where the bones
+    around it put it (:class:`Placement`), float64 (29,)."""
     gap: dict[Pair, float]
+    """Usual greatest gap of each pair of :data:`~handseg_monai.bones.NEIGHBOURS`."""
     overlap: dict[Pair, float]
+    """Greatest share of the smaller bone that the larger one covers, for each pair of
+    :data:`~handseg_monai.bones.OVERLAPS`."""
     proportions: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    """By view (:func:`~handseg_monai.plausibility.hand_proportions.view_of`) percentiles 1 and 99 of each figure."""
 
 
 class Placement:

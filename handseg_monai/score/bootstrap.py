@@ -47,23 +47,16 @@ def _of_subjects(values: np.ndarray, subjects: Sequence[Hashable]) -> tuple[np.n
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better the second of two is.
-
-    Attributes
-    ----------
-    mean, low, high
-        Mean difference, and its 95 % bootstrap interval.
-    p
-        Of the Wilcoxon signed-rank test, two-sided, on the subjects' mean differences; NaN where there is no subject.
-    subjects
-        Their count.
-    """
+    """How much better the second of two is."""
 
     mean: float
     low: float
     high: float
+    """Mean difference, and its 95 % bootstrap interval."""
     p: float
+    """Of the Wilcoxon signed-rank test, two-sided, on the subjects' mean differences; NaN where there is no subject."""
     subjects: int
+    """Their count."""
 
 
 def difference(first: np.ndarray, second: np.ndarray, subjects: Sequence[Hashable]) -> Difference:

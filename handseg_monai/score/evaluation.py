@@ -33,69 +33,48 @@ _LOOKED_AT = 512
 
 @dataclass(frozen=True)
 class Detail:
-    """What takes longer than Dice, for N images; NaN where the bone is not known or its row was skipped.
-
-    Attributes
-    ----------
-    nsd_pixels, nsd_mm, hd95
-        float64 (N, 29), see :class:`~handseg_monai.score.surfaces.Surfaces`.
-    pairs
-        Bones that overlap in nature, as index pairs: those that share :data:`OVERLAP` of the smaller one's area in at
-        least a quarter of the labels that show both.
-    pair_dice
-        float64 (N, pairs): Dice of the area that the two share.
-    """
+    """What takes longer than Dice, for N images; NaN where the bone is not known or its row was skipped."""
 
     nsd_pixels: np.ndarray
     nsd_mm: np.ndarray
     hd95: np.ndarray
+    """float64 (N, 29) each, see :class:`~handseg_monai.score.surfaces.Surfaces`."""
     pairs: list[tuple[int, int]]
+    """Bones that overlap in nature, as index pairs: those that share :data:`OVERLAP` of the smaller one's area in at
+    least a quarter of the labels that show both."""
     pair_dice: np.ndarray
+    """float64 (N, pairs): Dice of the area that the two share."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Dice of each image and bone.
-
-    Attributes
-    ----------
-    names
-        Of the N images compared.
-    dice
-        float64 (N, 29); NaN where the bone is not known or a missing row was skipped. 1 where prediction and truth
-        are both empty.
-    predicted, truth
-        Areas in pixels, int64 (N, 29).
-    missing_images, missing_rows, without_truth
-        Images without any row; rows missing from images that have others, as (image, bone); images of the CSV that
-        have no label.
-    missing
-        What was done with them.
-    known
-        Boolean (N, 29): whether the bone is labelled in the image, present or absent.
-    subjects
-        Of the images.
-    sides
-        Hand that the label shows, ``left`` or ``right``; empty where it does not tell.
-    deviations
-        Wrist deviation on the label, degrees, float64 (N,); NaN where it can't be measured.
-    detail
-        Outlines and overlaps, where they were asked for.
-    """
+    """Dice of each image and bone."""
 
     names: list[str]
+    """Of the N images compared."""
     dice: np.ndarray
+    """float64 (N, 29); NaN where the bone is not known or a missing row was skipped. 1 where prediction and truth
+    are both empty."""
     predicted: np.ndarray
     truth: np.ndarray
+    """Areas in pixels, int64 (N, 29)."""
     missing_images: list[str]
     missing_rows: list[tuple[str, str]]
     without_truth: list[str]
+    """Images without any row; rows missing from images that have others, as (image, bone); images of the CSV that
+    have no label."""
     missing: Missing
+    """What was done with them."""
     known: np.ndarray
+    """Boolean (N, 29): whether the bone is labelled in the image, present or absent."""
     subjects: list[str]
+    """Of the images."""
     sides: list[str]
+    """Hand that the label shows, ``left`` or ``right``; empty where it does not tell."""
     deviations: np.ndarray
+    """Wrist deviation on the label, degrees, float64 (N,); NaN where it can't be measured."""
     detail: Detail | None = None
+    """Outlines and overlaps, where they were asked for."""
 
     @property
     def mean_dice(self) -> float:

@@ -17,20 +17,14 @@ _PERCENTILE = 95
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Of one image, float64 (29,) each.
-
-    Attributes
-    ----------
-    nsd_pixels, nsd_mm
-        Share of both outlines that lies within 2 pixels, or 1 mm, of the other one: 1 where both masks are empty, 0
-        where one is. In millimetres NaN where the spacing is not known.
-    hd95
-        The larger one of the two 95th percentiles of the distances, in pixels; NaN where a mask is empty.
-    """
+    """Of one image, float64 (29,) each."""
 
     nsd_pixels: np.ndarray
     nsd_mm: np.ndarray
+    """Share of both outlines that lies within 2 pixels, or 1 mm, of the other one: 1 where both masks are empty, 0
+    where one is. In millimetres NaN where the spacing is not known."""
     hd95: np.ndarray
+    """The larger one of the two 95th percentiles of the distances, in pixels; NaN where a mask is empty."""
 
 
 def surfaces(prediction: np.ndarray, truth: np.ndarray, spacing: float | None = None) -> Surfaces:

@@ -25,34 +25,22 @@ _ALIKE = {"height": 1.0, "deviation": 2.0}
 
 @dataclass(frozen=True)
 class Traits:
-    """Of one subject.
-
-    Attributes
-    ----------
-    person
-        Sex and height, where the metadata tell.
-    deviations
-        Wrist deviation on each image, degrees, positive towards the thumb; NaN where it can't be measured.
-    """
+    """Of one subject."""
 
     person: Person
+    """Sex and height, where the metadata tell."""
     deviations: tuple[float, ...]
+    """Wrist deviation on each image, degrees, positive towards the thumb; NaN where it can't be measured."""
 
 
 @dataclass(frozen=True)
 class SubjectTraits:
-    """Traits of the subjects of a dataset.
-
-    Attributes
-    ----------
-    of
-        By subject.
-    notes
-        A sentence for each thing that is not known.
-    """
+    """Traits of the subjects of a dataset."""
 
     of: dict[str, Traits]
+    """By subject."""
     notes: tuple[str, ...]
+    """A sentence for each thing that is not known."""
 
 
 def read_traits(items: Sequence[Item], metadata: str | Path, progress: bool = True) -> SubjectTraits:

@@ -19,22 +19,15 @@ _RAYS = [bone.index for bone in BONES if bone.ray is not None]
 
 @dataclass(frozen=True)
 class Landmark:
-    """A bone in the image.
-
-    Attributes
-    ----------
-    centre
-        (x, y) of its centroid, pixels.
-    axis
-        Unit vector (x, y) along it, to the fingertips where that can be told.
-    length, width
-        Of an ellipse with its moments, millimetres.
-    """
+    """A bone in the image."""
 
     centre: Vector
+    """(x, y) of its centroid, pixels."""
     axis: Vector
+    """Unit vector (x, y) along it, to the fingertips where that can be told."""
     length: float
     width: float
+    """Of an ellipse with its moments, millimetres."""
 
 
 @numba.njit(cache=True, nogil=True)

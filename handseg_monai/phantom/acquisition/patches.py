@@ -13,24 +13,16 @@ from handseg_monai.phantom.resample import Floats
 
 @dataclass(frozen=True)
 class Scene:
-    """A view to which objects in the beam are added.
-
-    Attributes
-    ----------
-    signal
-        (H, W) float32 attenuation; objects are added in place.
-    soft
-        (H, W) attenuation of the soft tissue alone.
-    spacing
-        Millimetres per pixel.
-    marks
-        Where the bones lie, by index.
-    """
+    """A view to which objects in the beam are added."""
 
     signal: Floats
+    """(H, W) float32 attenuation; objects are added in place."""
     soft: Floats
+    """(H, W) attenuation of the soft tissue alone."""
     spacing: float
+    """Millimetres per pixel."""
     marks: dict[int, Landmark]
+    """Where the bones lie, by index."""
 
     def mark_of_one(self, rng: np.random.Generator, bones: Iterable[int]) -> Landmark | None:
         """Draw one of some bones; None where none of them is in view."""
@@ -62,23 +54,16 @@ class Scene:
 
 @dataclass(frozen=True)
 class Patch:
-    """A piece of an image around an object.
-
-    Attributes
-    ----------
-    image
-        (h, w) float32, a view into the image: what is added to it shows there.
-    along, across
-        (h, w) float32 coordinates along the object's axis and 90 degrees clockwise from it in the image, millimetres
-        from its centre.
-    spacing
-        Millimetres per pixel.
-    """
+    """A piece of an image around an object."""
 
     image: Floats
+    """(h, w) float32, a view into the image: what is added to it shows there."""
     along: Floats
     across: Floats
+    """(h, w) float32 coordinates along the object's axis and 90 degrees clockwise from it in the image, millimetres
+    from its centre."""
     spacing: float
+    """Millimetres per pixel."""
 
     def inside(self, distance: Floats) -> Floats:
         """Return the share (0 to 1) of a pixel within an outline; `distance` is positive inside, millimetres."""
