@@ -38,18 +38,10 @@ def write_components(
     out
         Folder to write to. One of the same seed, size and preset, as ``phantoms.json`` in it says, is gone on with,
         unless the preset's ranges have changed since.
-    subjects
-        People, at least 1.
     size
         Width of the view in pixels.
-    seed
-        Seed of the people, >= 0.
-    workers
-        Processes; with 1 everything happens in this one.
-    preset
-        Name of the ranges of subject and pose.
-    progress
-        Show a progress bar on standard error.
+    subjects, seed, workers, preset, progress
+        As for :func:`~handseg_monai.phantom.dataset.write_dataset`; of the preset the ranges of subject and pose count.
 
     Raises
     ------

@@ -32,20 +32,11 @@ _WRIST = (*CARPALS, RADIUS, ULNA, *(ray[0] for ray in RAYS))
 
 
 def parted(outer: Sequence[Array], faces: Sequence[NDArray[np.int32]]) -> dict[int, Callable[[Array, float], Array]]:
-    """Return for bones of the wrist how their points move along the beam, so that no two bones share a place.
+    """Return for bones of the wrist how their points move along the beam (z), so that no two bones share a place.
 
-    Parameters
-    ----------
-    outer
-        29 arrays (N, 3): surface points of each bone, millimetres; the beam runs along z.
-    faces
-        Of each bone.
-
-    Returns
-    -------
-    dict
-        Bone index to a function of points (N, 3) and of the distance (mm) that they keep from the surface between two
-        bones; it returns the points in their new place.
+    Of each of the 29 bones `outer` are the surface points, (N, 3) millimetres, and `faces` its triangles. The result
+    maps a bone's index to a function of points (N, 3) and of the distance (mm) that they keep from the surface between
+    two bones; it returns the points in their new place.
     """
     carpus = np.concatenate([outer[bone] for bone in CARPALS])[:, :2]
     low = carpus.min(axis=0) - _MARGIN
