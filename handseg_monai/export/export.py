@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from handseg_monai.data.reading.image_sizes import read_with_images
+from handseg_monai.data.reading.image_sizes import image_paths
 from handseg_monai.data.reading.images import image_size, without_suffix
 from handseg_monai.export.form import Masks
 from handseg_monai.export.forms import FORMS
 from handseg_monai.files import atomic_folder
-from handseg_monai.rle import decode_image
+from handseg_monai.rle import decode_image, read_csv
 
 
 def export(
@@ -62,7 +62,10 @@ def export(
         raise ValueError(f"no form {form!r}; there are: {', '.join(FORMS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} holds something already; choose another folder, or remove it first")
-    texts, paths = read_with_images(prediction, images)
+    texts = read_csv(prediction)
+    if not texts:
+        raise ValueError(f"{prediction}: no images")
+    paths = image_paths(texts, images)
     _refuse_one_stem(texts)
     FORMS[form].check(paths.values())
     missing = {}
