@@ -24,8 +24,9 @@ from handseg_monai.phantom.acquisition import (
 )
 from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.acquisition.landmarks import locate, wrist
-from handseg_monai.phantom.components import Components, posed, render_components, subject_of, warped
+from handseg_monai.phantom.components import Components, render_components, subject_of, warped
 from handseg_monai.phantom.placement import place
+from handseg_monai.phantom.pose import apply_pose, draw_pose
 from handseg_monai.phantom.second_hand import add_second_hand
 
 EASY = dataclasses.replace(PRESETS["easy"], marker_share=0.0)
@@ -91,7 +92,7 @@ def test_an_image_of_any_aspect_holds_the_hand() -> None:
 
 def test_the_size_is_drawn_where_none_is_given() -> None:
     ranges = PRESETS["hard"]
-    _, hand = posed(np.random.default_rng(0), ranges, subject_of(2, 0, ranges), None)
+    hand = apply_pose(subject_of(2, 0, ranges), draw_pose(np.random.default_rng(0), ranges))
     sizes = [place(np.random.default_rng(k), ranges, hand, "left").size for k in range(20)]
     assert len(set(sizes)) == 20
     assert min(sizes) >= 600

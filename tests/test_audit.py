@@ -24,9 +24,10 @@ from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import labelled_items, read_exclude, read_polygons, read_radiograph, training_datalist
 from handseg_monai.data.labels import convert
 from handseg_monai.phantom import PRESETS, render_phantom
+from handseg_monai.plausibility.criteria import disorder
 from handseg_monai.plausibility.freeze import population_ranges
 from handseg_monai.plausibility.hand_measures import measure_hand
-from handseg_monai.plausibility.judge import disorder, judge_by_age, judge_hand
+from handseg_monai.plausibility.judge import judge_by_age, judge_hand
 from handseg_monai.plausibility.ranges import load_ranges
 from handseg_monai.rle import encode_planes, write_csv
 from tests.faults import Change, add, drop, grow, images_of, label_of, move, plant, points_of, rescale, swap

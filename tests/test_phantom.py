@@ -26,6 +26,7 @@ from handseg_monai.phantom.mesh import Mesh, ball
 from handseg_monai.phantom.pose import apply_pose, draw_pose
 from handseg_monai.phantom.raster import add_silhouette, add_thickness
 from handseg_monai.phantom.tissue import make_tissue
+from handseg_monai.phantom.view import Side
 
 SIZE = 256
 UPRIGHT = dataclasses.replace(PRESETS["standard"], angle=(0.0, 0.0), turned_share=0.0)
@@ -448,6 +449,19 @@ def test_ranges_are_checked() -> None:
         PhantomRanges(spread=(3.0, 1.0))
     with pytest.raises(ValueError, match=r"bent_share.*between 0 and 1"):
         PhantomRanges(bent_share=1.5)
+
+
+@pytest.mark.parametrize(
+    ("seed", "number", "side", "size", "words"),
+    [
+        (-1, 0, "left", 64, "seed: expected at least 0, got -1"),
+        (0, -2, "left", 64, "number: expected at least 0, got -2"),
+        (0, 0, "left", 63, "size: expected at least 64, got 63"),
+    ],
+)
+def test_an_impossible_phantom_is_named(seed: int, number: int, side: Side, size: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        render_phantom(seed, number, side, PRESETS["easy"], size)
 
 
 def test_importing_the_package_is_cheap_and_a_missing_extra_is_named() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from handseg_monai.bitplanes import reduce
 from handseg_monai.bones import INDEX
+from handseg_monai.plausibility.hand_proportions import Proportions, beyond, proportions, view_of
 from handseg_monai.plausibility.judge import plausibility
-from handseg_monai.plausibility.proportions import Proportions, beyond, proportions, view_of
 from handseg_monai.plausibility.ranges import load_ranges
 from tests.benchmarks.proportions import compared, measured
 from tests.hands import hand, mask, phantom, with_mask, without

@@ -15,13 +15,7 @@ from handseg_monai.audit.findings import NOTES, AuditFinding, Fault
 from handseg_monai.audit.label_faults import LabelFault, doubled_polygons, label_faults, piece_faults
 from handseg_monai.audit.label_fit import EdgeDirections, outline_points
 from handseg_monai.audit.rings import BRIGHT, ring_brightness
-from handseg_monai.audit.sources import (
-    Label,
-    Radiograph,
-    dataset_radiographs,
-    read_label,
-    submission_radiographs,
-)
+from handseg_monai.audit.sources import Label, Radiograph, dataset_radiographs, read_label, submission_radiographs
 from handseg_monai.bitplanes import Polygon
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data.items import LabelError
@@ -59,24 +53,16 @@ class _Seen:
 
 @dataclass(frozen=True)
 class Audit:
-    """Result of an audit.
-
-    Attributes
-    ----------
-    radiographs
-        All that were looked at.
-    findings
-        Those that exclude an image first, then by kind and path.
-    own_ranges
-        Whether hands were judged by the dataset's own ranges rather than by the frozen ones.
-    agreement
-        Median agreement of outlines and edges, 0 to 1; None where there are no labels to measure.
-    """
+    """Result of an audit."""
 
     radiographs: tuple[Radiograph, ...]
+    """All that were looked at."""
     findings: tuple[AuditFinding, ...]
+    """Those that exclude an image first, then by kind and path."""
     own_ranges: bool
+    """Whether hands were judged by the dataset's own ranges rather than by the frozen ones."""
     agreement: float | None = None
+    """Median agreement of outlines and edges, 0 to 1; None where there are no labels to measure."""
 
     @property
     def excluded(self) -> dict[str, str]:
@@ -200,8 +186,8 @@ def _look(radiograph: Radiograph) -> _Seen:
 def _is_constant(image: np.ndarray) -> bool:
     low, high = np.percentile(image, (0.5, 99.5))
     # Files of 16 bits may hold data of 10.
-    whole = max(high, 255) if np.issubdtype(image.dtype, np.integer) else np.abs(image).max()
-    return bool(high - low <= _CONSTANT * whole)
+    full = max(high, 255) if np.issubdtype(image.dtype, np.integer) else np.abs(image).max()
+    return bool(high - low <= _CONSTANT * full)
 
 
 def _fit(seen: _Seen, image: np.ndarray, label: Label) -> None:
@@ -252,12 +238,10 @@ def _judge(seen: Sequence[_Seen]) -> bool:
                 one.faults.append((Fault.MISFIT, (), text))
         if any(fault in (Fault.SCALE, Fault.MISFIT) for fault, _, _ in one.faults):
             one.faults = [fault for fault in one.faults if fault[0] is not Fault.RING]
-        doubled = {bones for fault, bones, _ in one.faults if fault is Fault.DOUBLED}
+        doubled = [(Fault.OVERLAP, bones) for fault, bones, _ in one.faults if fault is Fault.DOUBLED]
         unknown = {NAMES[k] for k in np.flatnonzero(~known_bones(one.radiograph.known))}
         found, late = _suited(one.hands, own, unknown)
-        for fault, bones, text in found:
-            if not (fault is Fault.OVERLAP and bones in doubled):
-                one.faults.append((fault, bones, text))
+        one.faults += [fault for fault in found if fault[:2] not in doubled]
         if one.found is not None:
             told = {bone for fault, bones, _ in one.faults if fault is Fault.MISSING for bone in bones}
             for k in np.flatnonzero(common & ~one.found).tolist():
@@ -297,9 +281,8 @@ def _duplicates(seen: Sequence[_Seen], excluded: set[str]) -> list[AuditFinding]
     if not known:
         return []
     findings: dict[str, AuditFinding] = {}
-    for i, j, correlation in find_duplicates(
-        np.stack([one.fingerprint for one in known if one.fingerprint is not None])
-    ):
+    prints = [one.fingerprint for one in known if one.fingerprint is not None]
+    for i, j, correlation in find_duplicates(np.stack(prints)):
         first, second = known[i].radiograph, known[j].radiograph
         if second.name not in findings:
             across = f" of subject {first.subject}" if first.subject != second.subject else ""

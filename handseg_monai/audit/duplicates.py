@@ -44,12 +44,7 @@ def fingerprint(radiograph: np.ndarray) -> np.ndarray:
 
 
 def find_duplicates(fingerprints: np.ndarray) -> list[tuple[int, int, float]]:
-    """Find pairs of images of one radiograph.
-
-    Parameters
-    ----------
-    fingerprints
-        float32 (N, 16384); see :func:`fingerprint`.
+    """Find pairs of images of one radiograph by their fingerprints, float32 (N, 16384).
 
     Returns
     -------

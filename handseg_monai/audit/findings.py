@@ -34,30 +34,20 @@ _RANK = {fault: number for number, fault in enumerate(Fault)}
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """Something that is wrong with an image or its label.
-
-    Attributes
-    ----------
-    image
-        Path relative to the dataset (of a label without an image: the label's).
-    fault
-        Its kind.
-    text
-        In words.
-    bones
-        Names of the bones concerned.
-    other
-        Path of the other image, of a duplicate.
-    exclude
-        Whether training should leave the image out.
-    """
+    """Something that is wrong with an image or its label."""
 
     image: str
+    """Path relative to the dataset (of a label without an image: the label's)."""
     fault: Fault
+    """Its kind."""
     text: str
+    """In words."""
     bones: tuple[str, ...] = ()
+    """Names of the bones concerned."""
     other: str = ""
+    """Path of the other image, of a duplicate."""
     exclude: bool = True
+    """Whether training should leave the image out."""
 
     @property
     def rank(self) -> tuple[bool, int, str]:

@@ -12,8 +12,9 @@ import numpy as np
 from handseg_monai.audit.findings import Fault
 from handseg_monai.bitplanes import Polygon, boxes, shared_areas
 from handseg_monai.bones import BONES, INDEX, NAMES, Group
+from handseg_monai.plausibility.criteria import disorder
 from handseg_monai.plausibility.hand_measures import HandMeasures
-from handseg_monai.plausibility.judge import Severity, disorder, judge_hand
+from handseg_monai.plausibility.judge import Severity, judge_hand
 from handseg_monai.plausibility.ranges import PlausibleRanges
 
 Pairs = tuple[tuple[int, int], ...]
@@ -73,7 +74,7 @@ def label_faults(hand: HandMeasures | None, ranges: PlausibleRanges) -> list[Lab
     """Judge the measures of a label by what hands look like.
 
     Labels are taken for swapped where their exchange puts the bones concerned into their place, and wins back at
-    least :data:`_PAYS` tests of place, order and area (:func:`~handseg_monai.plausibility.judge.disorder`); pisiform
+    least :data:`_PAYS` tests of place, order and area (:func:`~handseg_monai.plausibility.criteria.disorder`); pisiform
     and triquetrum where the first is the larger one. What remains is what
     :func:`~handseg_monai.plausibility.judge.judge_hand` finds wrong after the exchange, and areas with less than half
     the credit.
@@ -118,14 +119,14 @@ def _swap(hand: HandMeasures, ranges: PlausibleRanges) -> Pairs:
     if len(wrong) < 2:
         return ()
     best: Pairs = ()
-    least = before - _PAYS
+    cost = before - _PAYS
     for pairs in _EXCHANGES:
         bones = {k for pair in pairs for k in pair}
         if not hand.placed[list(bones)].all() or 2 * len(bones & wrong) < len(bones):
             continue
         after, left = disorder(hand.exchanged(pairs), ranges)
-        if after < least and not bones & left:
-            best, least = pairs, after
+        if after < cost and not bones & left:
+            best, cost = pairs, after
     return best
 
 
@@ -201,20 +202,9 @@ def _one_shape(a: Polygon, b: Polygon) -> bool:
     areas = sorted(abs(cv2.contourArea(polygon.astype(np.int32))) for polygon in (a, b))
     if areas[0] < _CRUMB or areas[0] < _ALIKE * areas[1]:
         return False
-    masks = [_centred(polygon) for polygon in (a, b)]
-    size = np.max([mask.shape for mask in masks], axis=0)
-    first, second = (_padded(mask, size) for mask in masks)
-    return bool(np.sum(first & second) >= _SAME_SHAPE * np.sum(first | second))
-
-
-def _centred(polygon: Polygon) -> np.ndarray:
-    points = polygon - polygon.min(axis=0)
-    mask = np.zeros(points.max(axis=0)[::-1] + 1, np.uint8)
-    cv2.fillPoly(mask, [points.astype(np.int32)], 1)
-    return mask > 0
-
-
-def _padded(mask: np.ndarray, size: np.ndarray) -> np.ndarray:
-    before = (size - mask.shape) // 2
-    after = size - mask.shape - before
-    return np.pad(mask, list(zip(before, after, strict=True)))
+    spans = [np.ptp(polygon, axis=0) + 1 for polygon in (a, b)]
+    size = np.max(spans, axis=0)
+    masks = np.zeros((2, size[1], size[0]), np.uint8)
+    for mask, polygon, span in zip(masks, (a, b), spans, strict=True):
+        cv2.fillPoly(mask, [(polygon - polygon.min(axis=0) + (size - span) // 2).astype(np.int32)], 1)
+    return bool(np.sum(masks[0] & masks[1]) >= _SAME_SHAPE * np.sum(masks[0] | masks[1]))

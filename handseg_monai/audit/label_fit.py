@@ -18,16 +18,9 @@ _RIM = 2
 
 
 class EdgeDirections:
-    """Direction in which an image grows brighter at each of its pixels, as unit vectors.
-
-    Parameters
-    ----------
-    radiograph
-        Any real dtype, (H, W).
-    """
+    """Direction in which an image, (H, W) of any real dtype, grows brighter at each of its pixels, as unit vectors."""
 
     def __init__(self, radiograph: np.ndarray) -> None:
-        self._shape = radiograph.shape
         self._factor = min(1.0, SIZE / max(radiograph.shape))
         size = [max(1, round(n * self._factor)) for n in radiograph.shape[::-1]]
         small = cv2.resize(radiograph.astype(np.float32), size, interpolation=cv2.INTER_AREA)
@@ -42,17 +35,8 @@ class EdgeDirections:
         Bones are brighter than what is around them: a label that lies on them comes near to 1, one that lies anywhere
         near to 0, and one on an image whose bones are dark near to -1.
 
-        Parameters
-        ----------
-        points, inward
-            Those of :func:`outline_points`, in pixels of the image.
-        scale
-            Factor that the points are multiplied by first.
-
-        Returns
-        -------
-        agreement
-            Of the points within the image; 0 where less than half of them are.
+        Points and inward normals are those of :func:`outline_points`, in pixels of the image; points are multiplied by
+        `scale` first. Those within the image count; the agreement is 0 where less than half of them are.
         """
         x, y = np.rint(points * (scale * self._factor) - 0.5 * (1 - self._factor)).astype(np.int64).T
         height, width = self._x.shape
@@ -80,8 +64,7 @@ def outline_points(polygons: Sequence[Polygon]) -> tuple[np.ndarray, np.ndarray]
         along = np.concatenate([(np.arange(n) + 0.5) / n for n in counts if n] or [np.zeros(0)])
         points.append(np.repeat(corners, counts, axis=0) + along[:, None] * np.repeat(edges, counts, axis=0))
         normal = np.stack([-edges[:, 1], edges[:, 0]], axis=1) / np.maximum(lengths, 1e-9)[:, None]
-        turning = np.sign(
-            float(np.sum(corners[:, 0] * np.roll(corners[:, 1], -1) - np.roll(corners[:, 0], -1) * corners[:, 1]))
-        )
+        x, y = corners.T
+        turning = np.sign(float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)))
         normals.append(np.repeat(normal * turning, counts, axis=0))
     return np.concatenate(points), np.concatenate(normals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -21,11 +22,12 @@ _LINES = 3
 _FONT, _SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 _GAP = 4
 _COLUMNS = 2
+_PANELS = 12
 _ZOOM, _LEAST_VIEW = 1.5, 0.4
 
 
-def audit_sheet(radiographs: Sequence[Radiograph], findings: Sequence[AuditFinding], most: int = 12) -> np.ndarray:
-    """Draw the worst images, one panel each, two in a row.
+def audit_sheet(radiographs: Sequence[Radiograph], findings: Sequence[AuditFinding]) -> np.ndarray:
+    """Draw the worst dozen images, one panel each, two in a row.
 
     A panel says the image's path and what is wrong, and shows the plain radiograph on the left and its label on the
     right: bones that a finding names are filled and named, of the others there is the outline. Of a duplicate the
@@ -36,9 +38,7 @@ def audit_sheet(radiographs: Sequence[Radiograph], findings: Sequence[AuditFindi
     radiographs
         Those that were audited.
     findings
-        In the order of their weight.
-    most
-        Images to draw at most. Kinds of faults take turns, so that none crowds out the others.
+        In the order of their weight; kinds of faults take turns, so that none crowds out the others.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def audit_sheet(radiographs: Sequence[Radiograph], findings: Sequence[AuditFindi
     for finding in findings:
         if finding.image in by_name:
             of_image.setdefault(finding.image, []).append(finding)
-    panels = [_panel(by_name[image], of_image[image], by_name) for image in _in_turns(of_image)[:most]]
+    panels = [_panel(by_name[image], of_image[image], by_name) for image in _in_turns(of_image)[:_PANELS]]
     return sheet(panels, min(_COLUMNS, len(panels)), gap=12) if panels else np.zeros((1, 1, 3), np.uint8)
 
 
@@ -58,11 +58,7 @@ def _in_turns(of_image: dict[str, list[AuditFinding]]) -> list[str]:
     queues: dict[str, list[str]] = {}
     for image, findings in of_image.items():
         queues.setdefault(findings[0].fault, []).append(image)
-    ordered = []
-    while queues:
-        ordered += [queue.pop(0) for queue in queues.values()]
-        queues = {fault: queue for fault, queue in queues.items() if queue}
-    return ordered
+    return [image for turn in itertools.zip_longest(*queues.values()) for image in turn if image]
 
 
 def _panel(radiograph: Radiograph, findings: Sequence[AuditFinding], by_name: dict[str, Radiograph]) -> np.ndarray:
@@ -78,9 +74,8 @@ def _panel(radiograph: Radiograph, findings: Sequence[AuditFinding], by_name: di
     texts = [f"{'' if f.exclude else 'note: '}{f.text}" for f in findings]
     if len(texts) > _LINES:
         texts = [*texts[: _LINES - 1], f"and {len(texts) - _LINES + 1} more"]
-    for number, (text, colour) in enumerate(
-        [(radiograph.name, (255, 255, 255)), *((t, (255, 190, 80)) for t in texts)]
-    ):
+    lines = [(radiograph.name, (255, 255, 255)), *((text, (255, 190, 80)) for text in texts)]
+    for number, (text, colour) in enumerate(lines):
         place = (6, _LINE * (number + 1) - 2)
         cv2.putText(bar, _shortened(text, row.shape[1] - 12), place, _FONT, _SCALE, colour, 1, cv2.LINE_AA)
     return np.concatenate([bar, row])

@@ -80,10 +80,8 @@ def _across(
         beside, seen = flesh[:, place], patch[:, place]
         if beside.any(axis=1).mean() < 0.7:
             return None
-        usual = [
-            float(np.median(column[free])) if free.any() else np.inf
-            for column, free in zip(seen.T, beside.T, strict=True)
-        ]
+        columns_of = zip(seen.T, beside.T, strict=True)
+        usual = [float(np.median(column[free])) if free.any() else np.inf for column, free in columns_of]
         over = np.where(beside, seen - np.array(usual), -np.inf).max(axis=1)
         contrast = shaft - float(np.median(seen[beside]))
         if contrast == 0:

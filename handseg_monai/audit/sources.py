@@ -15,10 +15,10 @@ from handseg_monai.data.items import LabelError
 from handseg_monai.data.labels.competition import find_splits, read_polygons
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
 from handseg_monai.data.layouts import is_converted
-from handseg_monai.data.reading.image_sizes import image_paths
+from handseg_monai.data.reading.image_sizes import read_with_images
 from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, without_suffix
 from handseg_monai.files import find_files
-from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.rle import decode_planes
 
 _ANY = 1 << 20, 1 << 20
 """A size that every label fits, so that points outside of their image can be read."""
@@ -26,49 +26,32 @@ _ANY = 1 << 20, 1 << 20
 
 @dataclass(frozen=True)
 class Radiograph:
-    """One image and where its label is.
-
-    Attributes
-    ----------
-    path
-        The image.
-    name
-        Its path relative to what is audited.
-    subject
-        Its subject; empty in a submission.
-    label
-        The file, JSON or of ``handseg convert``, if there is one.
-    runs
-        The run-length texts of the 29 bones in a submission.
-    known
-        Bit k is set where bone k is labelled, present or absent.
-    """
+    """One image and where its label is."""
 
     path: Path
+    """The image."""
     name: str
+    """Its path relative to what is audited."""
     subject: str = ""
+    """Its subject; empty in a submission."""
     label: Path | None = None
+    """The file, JSON or of ``handseg convert``, if there is one."""
     runs: tuple[str | None, ...] | None = None
+    """The run-length texts of the 29 bones in a submission."""
     known: int = ALL_KNOWN
+    """Bit k is set where bone k is labelled, present or absent."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """The label of a radiograph.
-
-    Attributes
-    ----------
-    planes
-        Bit planes, int32, of the image's shape; what lies outside of the image is cut.
-    polygons
-        As a JSON file has them, outside of the image too; None where the label holds masks.
-    fault
-        Why it breaks the contract; empty where it does not.
-    """
+    """The label of a radiograph."""
 
     planes: np.ndarray
+    """Bit planes, int32, of the image's shape; what lies outside of the image is cut."""
     polygons: list[tuple[int, Polygon]] | None
+    """As a JSON file has them, outside of the image too; None where the label holds masks."""
     fault: str = ""
+    """Why it breaks the contract; empty where it does not."""
 
 
 def read_label(radiograph: Radiograph, shape: tuple[int, int]) -> Label | None:
@@ -157,20 +140,9 @@ def _converted_radiographs(root: Path) -> tuple[list[Radiograph], list[AuditFind
 
 
 def submission_radiographs(prediction: str | Path, images: str | Path) -> tuple[list[Radiograph], list[AuditFinding]]:
-    """List the radiographs of a submission, and the images that it lacks.
-
-    Raises
-    ------
-    ValueError
-        The submission breaks the contract or holds no image, or the folder lacks one of its images.
-    OSError
-        A file can't be read.
-    """
-    texts = read_csv(prediction)
-    if not texts:
-        raise ValueError(f"{prediction}: no images")
+    """List the radiographs of a submission, and the images that it lacks; raises as :func:`read_with_images`."""
     root = Path(images)
-    paths = image_paths(texts, root)
+    texts, paths = read_with_images(prediction, root)
 
     def name(path: Path) -> str:
         return path.relative_to(root).as_posix() if path != root else path.name

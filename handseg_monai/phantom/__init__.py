@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from handseg_monai.phantom.cache import write_components
     from handseg_monai.phantom.dataset import write_dataset
     from handseg_monai.phantom.phantom import Phantom, render_phantom, render_planes
-    from handseg_monai.phantom.presets import PRESETS
-    from handseg_monai.phantom.ranges import PhantomRanges
+    from handseg_monai.phantom.presets import PRESETS, PhantomRanges
 
 __all__ = [
     "PRESETS",
@@ -28,7 +27,7 @@ __all__ = [
 
 _HOME = {
     "PRESETS": "presets",
-    "PhantomRanges": "ranges",
+    "PhantomRanges": "presets",
     "Phantom": "phantom",
     "render_phantom": "phantom",
     "render_planes": "phantom",

@@ -11,7 +11,6 @@ capitate's middle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -36,30 +35,20 @@ RAYS: tuple[tuple[int, ...], ...] = tuple(
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Bones in the PA frame with what is needed to reshape and pose them.
-
-    Attributes
-    ----------
-    meshes
-        The 29 bones in project order.
-    normals
-        Outward normals, smoothed over neighbours, one (N, 3) array a bone.
-    anchors
-        (29, 3), millimetres: the joint at a bone's proximal end; a carpal's middle.
-    ends
-        (29, 3), millimetres: the distal joint, or the tip of a distal phalanx.
-    softeners
-        29 (N, N) matrices that average vertex values over neighbours three times.
-    flexion
-        (29, 3): unit axis of flexion at the proximal joint (zero where there is none); positive turns bend the finger.
-    """
+    """Bones in the PA frame with what is needed to reshape and pose them."""
 
     meshes: tuple[Mesh, ...]
+    """The 29 bones in project order."""
     normals: tuple[Array, ...]
+    """Outward normals, smoothed over neighbours, one (N, 3) array a bone."""
     softeners: tuple[sparse.csr_matrix, ...]
+    """29 (N, N) matrices that average vertex values over neighbours three times."""
     anchors: Array
+    """(29, 3), millimetres: the joint at a bone's proximal end; a carpal's middle."""
     ends: Array
+    """(29, 3), millimetres: the distal joint, or the tip of a distal phalanx."""
     flexion: Array
+    """(29, 3): unit axis of flexion at the proximal joint (zero where there is none); positive turns bend a finger."""
 
 
 def _mesh_name(index: int) -> str:
@@ -119,9 +108,9 @@ def myohand() -> Anatomy:
             continue
         joint = model.joint(name + "_r").id
         body = model.jnt_bodyid[joint]
-        rotation = data.xmat[body].reshape(3, 3)
-        anchors[index] = 1000.0 * turn @ (data.xpos[body] + rotation @ model.jnt_pos[joint])
-        flexion[index] = turn @ rotation @ model.jnt_axis[joint]
+        turned = data.xmat[body].reshape(3, 3)
+        anchors[index] = 1000.0 * turn @ (data.xpos[body] + turned @ model.jnt_pos[joint])
+        flexion[index] = turn @ turned @ model.jnt_axis[joint]
     origin = meshes[CAPITATE].vertices.mean(axis=0)
     meshes = [closed(Mesh(m.vertices - origin, m.faces)) if BONES[k].ray else m for k, m in enumerate(meshes)]
     for bone in CARPALS:
@@ -206,21 +195,14 @@ def with_forearm(
         points = meshes[bone].vertices
         ends[bone] = points[points[:, 1] > points[:, 1].max() - 6].mean(axis=0)
         anchors[bone] = points[points[:, 1] < points[:, 1].min() + 10].mean(axis=0)
-    softeners = softeners or tuple(_softener(mesh) for mesh in meshes)
-    return Anatomy(tuple(meshes), _soft_normals(meshes, softeners), softeners, anchors, ends, flexion)
-
-
-def _soft_normals(meshes: Sequence[Mesh], softeners: Sequence[sparse.csr_matrix]) -> tuple[Array, ...]:
+    if softeners is None:
+        means = (averaging_matrix(len(mesh.vertices), mesh.faces) for mesh in meshes)
+        softeners = tuple(mean @ mean @ mean for mean in means)
     normals = []
     for mesh, softener in zip(meshes, softeners, strict=True):
         soft = softener @ vertex_normals(mesh.vertices, mesh.faces)
         normals.append(soft / np.maximum(np.linalg.norm(soft, axis=1, keepdims=True), 1e-9))
-    return tuple(normals)
-
-
-def _softener(mesh: Mesh) -> sparse.csr_matrix:
-    mean = averaging_matrix(len(mesh.vertices), mesh.faces)
-    return mean @ mean @ mean
+    return Anatomy(tuple(meshes), tuple(normals), softeners, anchors, ends, flexion)
 
 
 def rotation(axis: Array | list[int], degrees: float) -> Array:

@@ -7,7 +7,6 @@ import json
 import zipfile
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from tqdm import tqdm
@@ -15,8 +14,8 @@ from tqdm import tqdm
 from handseg_monai.files import atomic_open, atomic_path
 from handseg_monai.phantom.components import MIN_SIZE, Components, render_components
 from handseg_monai.phantom.presets import preset as ranges_of
-from handseg_monai.phantom.processes import in_processes
-from handseg_monai.phantom.view import Side
+from handseg_monai.phantom.processes import check_numbers, in_processes
+from handseg_monai.phantom.view import SIDES
 
 SIZE = 1024
 """Width of the upright view that is kept, pixels: 0.26 mm each, as fine as a wrist in a training image."""
@@ -39,18 +38,10 @@ def write_components(
     out
         Folder to write to. One of the same seed, size and preset, as ``phantoms.json`` in it says, is gone on with,
         unless the preset's ranges have changed since.
-    subjects
-        People, at least 1.
     size
         Width of the view in pixels.
-    seed
-        Seed of the people, >= 0.
-    workers
-        Processes; with 1 everything happens in this one.
-    preset
-        Name of the ranges of subject and pose.
-    progress
-        Show a progress bar on standard error.
+    subjects, seed, workers, preset, progress
+        As for :func:`~handseg_monai.phantom.dataset.write_dataset`; of the preset the ranges of subject and pose count.
 
     Raises
     ------
@@ -61,11 +52,7 @@ def write_components(
     """
     out = Path(out)
     ranges_of(preset)
-    for name, value, least in (("subjects", subjects, 1), ("size", size, MIN_SIZE), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if workers < 1:
-        raise ValueError(f"workers: expected at least 1, got {workers}")
+    check_numbers(subjects=(subjects, 1), size=(size, MIN_SIZE), seed=(seed, 0), workers=(workers, 1))
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; phantoms need a folder")
     drawn_from = hashlib.sha256(repr(ranges_of(preset)).encode()).hexdigest()[:12]
@@ -88,7 +75,7 @@ def write_components(
 
 def _write_pair(out: Path, seed: int, preset: str, size: int, number: int) -> list[Path]:
     paths = []
-    for side in get_args(Side):
+    for side in SIDES:
         path = out / f"{number:05d}_{side}.npz"
         if not path.exists():
             save_components(path, render_components(seed, number, side, ranges_of(preset), size))
@@ -103,10 +90,7 @@ def save_components(path: str | Path, parts: Components) -> None:
     """
     rows, columns = (np.flatnonzero((parts.soft > 0).any(axis=axis)) for axis in (1, 0))
     # A border of air, so that repeating the border continues nothing but the forearm.
-    box = (
-        slice(max(int(rows[0]) - 2, 0), None),
-        slice(max(int(columns[0]) - 2, 0), int(columns[-1]) + 3),
-    )
+    box = slice(max(int(rows[0]) - 2, 0), None), slice(max(int(columns[0]) - 2, 0), int(columns[-1]) + 3)
     with atomic_path(Path(path)) as part, part.open("wb") as file:
         np.savez(
             file,
@@ -134,15 +118,10 @@ def load_components(path: str | Path) -> Components:
         raise ValueError(
             f"{path}: expected a phantom before exposure, as handseg phantom --components writes it ({error})"
         ) from error
-    if soft.ndim != 2 or not soft.shape == bone.shape == planes.shape or side not in get_args(Side):
+    if soft.ndim != 2 or not soft.shape == bone.shape == planes.shape or side not in SIDES:
         raise ValueError(
             f"{path}: expected soft, bone and planes of one shape (H, W), got {soft.shape}, {bone.shape} and "
             f"{planes.shape}, of a left or right hand, got {side}"
         )
-    return Components(
-        soft.astype(np.float32),
-        bone.astype(np.float32),
-        planes.astype(np.int32),
-        spacing,
-        "left" if side == "left" else "right",
-    )
+    layers = soft.astype(np.float32), bone.astype(np.float32), planes.astype(np.int32)
+    return Components(*layers, spacing, "left" if side == "left" else "right")

@@ -27,52 +27,36 @@ _GROWN = 0.35
 
 @dataclass(frozen=True)
 class _Solid:
-    """A bone: outline (x ulnar, y distal), and its shape along z (dorsal), millimetres.
-
-    Attributes
-    ----------
-    outline
-        Points of the outline, counter-clockwise, around `middle`.
-    middle
-        Point from which the whole outline is seen.
-    level, half
-        z of the middle, and half the depth.
-    slope
-        Rise of the bone's mid-plane along x and y.
-    taper
-        How much wider than the middle plane the dorsal side is, share; negative where the palmar one is.
-    box
-        Exponent of the section along the beam: 2 is an ellipse, more is squarer.
-    lean
-        Shift in x and y for each millimetre towards dorsal.
-    cup
-        How far (x, y) the dorsal and the palmar rim stand over the middle of a hollow joint surface, millimetres.
-    wedge
-        Change of the depth for each millimetre from the middle along x and y, share.
-    size
-        Of the whole bone about its middle, over that of its outline: radiographs show some smaller than drawn.
-    stretch, turn, shift
-        From the drawing to the bone as adults' radiographs show it: stretch along x, y and the diagonal, degrees
-        counter-clockwise, millimetres.
-    rims
-        Where the bone reaches over a neighbour or stays behind the drawing: direction in degrees, millimetres.
-    """
+    """A bone: outline (x ulnar, y distal), and its shape along z (dorsal), millimetres."""
 
     outline: tuple[tuple[float, float], ...]
+    """Points of the outline, counter-clockwise, around `middle`."""
     middle: tuple[float, float]
+    """Point from which the whole outline is seen."""
     level: float
     half: float
+    """z of the middle, and half the depth."""
     slope: tuple[float, float] = (0.0, 0.0)
+    """Rise of the bone's mid-plane along x and y."""
     taper: float = 0.0
+    """How much wider than the middle plane the dorsal side is, share; negative where the palmar one is."""
     box: float = 2.6
+    """Exponent of the section along the beam: 2 is an ellipse, more is squarer."""
     lean: tuple[float, float] = (0.0, 0.0)
+    """Shift in x and y for each millimetre towards dorsal."""
     cup: tuple[float, float] = (0.0, 0.0)
+    """How far (x, y) the dorsal and the palmar rim stand over the middle of a hollow joint surface, millimetres."""
     wedge: tuple[float, float] = (0.0, 0.0)
+    """Change of the depth for each millimetre from the middle along x and y, share."""
     size: float = 1.0
+    """Of the whole bone about its middle, over that of its outline: radiographs show some smaller than drawn."""
     stretch: tuple[float, float, float] = (0.0, 0.0, 0.0)
     turn: float = 0.0
     shift: tuple[float, float] = (0.0, 0.0)
+    """From the drawing to the bone as adults' radiographs show it: stretch along x, y and the diagonal, degrees
+    counter-clockwise, millimetres."""
     rims: tuple[tuple[float, float], ...] = ()
+    """Where the bone reaches over a neighbour or stays behind the drawing: direction in degrees, millimetres."""
 
 
 _SOLIDS = {

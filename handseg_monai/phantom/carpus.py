@@ -24,24 +24,16 @@ _RADIALLY = 0.6
 
 @dataclass(frozen=True)
 class Motion:
-    """Of a carpal bone against the capitate, from a straight wrist to a bent one.
-
-    Attributes
-    ----------
-    shift
-        Millimetres along x (ulnar) and y (distal).
-    turn
-        In the image plane, degrees, counter-clockwise in a right hand.
-    extension
-        Out of it, degrees: the distal end towards the back of the hand.
-    stretch
-        What its outline grows by along x, y and the diagonal: the projection of what turns out of the plane.
-    """
+    """Of a carpal bone against the capitate, from a straight wrist to a bent one."""
 
     shift: tuple[float, float] = (0.0, 0.0)
+    """Millimetres along x (ulnar) and y (distal)."""
     turn: float = 0.0
+    """In the image plane, degrees, counter-clockwise in a right hand."""
     extension: float = 0.0
+    """Out of it, degrees: the distal end towards the back of the hand."""
     stretch: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """What its outline grows by along x, y and the diagonal: the projection of what turns out of the plane."""
 
     def at(self, deviation: float) -> tuple[Array, Array]:
         """Return the linear map (3, 3) about the bone's middle, and its shift (3,) in millimetres, at a deviation."""

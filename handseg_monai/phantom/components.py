@@ -13,12 +13,13 @@ from handseg_monai.bones import NUM_BONES
 from handseg_monai.phantom.anatomy import myohand
 from handseg_monai.phantom.placement import place_upright
 from handseg_monai.phantom.pose import Pose, PosedHand, apply_pose, draw_pose
+from handseg_monai.phantom.presets import PhantomRanges
+from handseg_monai.phantom.processes import check_numbers
 from handseg_monai.phantom.radiograph import Polygon, bone_attenuation, bone_polygons, soft_attenuation
-from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.resample import Floats, Shape, averaged
 from handseg_monai.phantom.subject import Subject, make_subject
 from handseg_monai.phantom.tissue import make_tissue
-from handseg_monai.phantom.view import Side, View
+from handseg_monai.phantom.view import OPPOSITE, SIDES, Side, View
 
 MIN_SIZE = 64
 _RENDERED = 1024
@@ -27,27 +28,18 @@ _RENDERED = 1024
 
 @dataclass(frozen=True)
 class Components:
-    """A view before it is exposed.
-
-    Attributes
-    ----------
-    soft
-        (H, W) float32 attenuation of the soft tissue along the beam, 0 outside of the skin.
-    bone
-        (H, W) float32, what the bones add to it.
-    planes
-        (H, W) int32, bit k = bone k.
-    spacing
-        Millimetres per pixel.
-    side
-        ``"left"`` or ``"right"``; which hand it is (in a mirrored view: which it seems to be).
-    """
+    """A view before it is exposed."""
 
     soft: Floats
+    """(H, W) float32 attenuation of the soft tissue along the beam, 0 outside of the skin."""
     bone: Floats
+    """(H, W) float32, what the bones add to it."""
     planes: NDArray[np.int32]
+    """(H, W) int32, bit k = bone k."""
     spacing: float
+    """Millimetres per pixel."""
     side: Side
+    """``"left"`` or ``"right"``; which hand it is (in a mirrored view: which it seems to be)."""
 
     @property
     def shape(self) -> Shape:
@@ -73,59 +65,34 @@ class Streams:
     joining: np.random.Generator
 
 
-def streams(seed: int, number: int, side: Side) -> Streams:
-    """Return the streams of one hand of a person.
+def posed_hand(
+    seed: int, number: int, side: Side, ranges: PhantomRanges, pose: Pose | None = None
+) -> tuple[Streams, Subject, Pose, PosedHand]:
+    """Return the streams of one hand, the person, and the hand in a drawn pose or the one given.
 
     Raises
     ------
     ValueError
         When the side is neither ``"left"`` nor ``"right"``, or a number is negative.
     """
-    if side not in ("left", "right"):
+    if side not in SIDES:
         raise ValueError(f"side: expected 'left' or 'right', got {side!r}")
-    if seed < 0 or number < 0:
-        raise ValueError(f"seed and number: expected 0 or more, got {seed} and {number}")
+    check_numbers(seed=(seed, 0), number=(number, 0))
     key = [seed, number, 1 if side == "right" else 2]
-    return Streams(*(np.random.default_rng(child) for child in np.random.SeedSequence(key).spawn(6)))
+    source = Streams(*(np.random.default_rng(child) for child in np.random.SeedSequence(key).spawn(6)))
+    subject = subject_of(seed, number, ranges)
+    pose = draw_pose(source.posing, ranges) if pose is None else pose
+    return source, subject, pose, apply_pose(subject, pose)
 
 
-def posed(
-    rng: np.random.Generator, ranges: PhantomRanges, subject: Subject, pose: Pose | None
-) -> tuple[Pose, PosedHand]:
-    """Return a drawn pose, or the one given, and the hand in it; the stream moves on by the same draws."""
-    drawn = draw_pose(rng, ranges)
-    pose = drawn if pose is None else pose
-    return pose, apply_pose(subject, pose)
-
-
-def render_components(
-    seed: int, number: int, side: Side, ranges: PhantomRanges, size: int, *, pose: Pose | None = None
-) -> Components:
+def render_components(seed: int, number: int, side: Side, ranges: PhantomRanges, size: int) -> Components:
     """Render one hand of one person upright and fully in view, before any acquisition.
 
-    Parameters
-    ----------
-    seed, number
-        Seed of the data set and number of the person, both >= 0.
-    side
-        ``"left"`` or ``"right"``.
-    ranges
-        What to draw subject and pose from.
-    size
-        Width of the view in pixels, >= 64; it is a quarter higher, for the forearm.
-    pose
-        Pose to use in place of a drawn one.
-
-    Raises
-    ------
-    ValueError
-        When the side is neither, or the size or a number is too small.
+    The view is `size` pixels wide and a quarter higher, for the forearm. Parameters and errors are those of
+    :func:`~handseg_monai.phantom.phantom.render_phantom`.
     """
-    if size < MIN_SIZE:
-        raise ValueError(f"size: expected at least {MIN_SIZE} pixels, got {size}")
-    source = streams(seed, number, side)
-    subject = subject_of(seed, number, ranges)
-    _, hand = posed(source.posing, ranges, subject, pose)
+    check_numbers(size=(size, MIN_SIZE))
+    source, subject, _, hand = posed_hand(seed, number, side, ranges)
     view = place_upright(hand, side, size)
     return components_of(source, subject, hand, view, bone_polygons(subject, hand, view))
 
@@ -196,7 +163,5 @@ def warped(parts: Components, matrix: NDArray[np.float64], shape: Shape) -> Comp
 
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     planes = np.asarray(cv2.warpAffine(parts.planes, matrix, (shape[1], shape[0]), flags=flags), np.int32)
-    side = parts.side
-    if determinant < 0:
-        side = "left" if side == "right" else "right"
+    side = OPPOSITE[parts.side] if determinant < 0 else parts.side
     return Components(linear(parts.soft), linear(parts.bone), planes, parts.spacing * reduction, side)

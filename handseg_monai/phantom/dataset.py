@@ -21,10 +21,9 @@ from handseg_monai.phantom.components import MIN_SIZE
 from handseg_monai.phantom.metadata import new_workbook, write_metadata
 from handseg_monai.phantom.phantom import Phantom, render_phantom
 from handseg_monai.phantom.presets import preset as ranges_of
-from handseg_monai.phantom.processes import in_processes
-from handseg_monai.phantom.view import Side
+from handseg_monai.phantom.processes import check_numbers, in_processes
+from handseg_monai.phantom.view import SIDES, Side
 
-SIDES: tuple[Side, Side] = ("left", "right")
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 """Fast, and within a tenth of the smallest file for a noisy radiograph."""
 _PREVIEWED = 8
@@ -95,15 +94,14 @@ def write_dataset(
     """
     out = Path(out)
     ranges_of(preset)
-    for name, value, least in (
-        ("subjects", subjects, 1),
-        ("test_subjects", test_subjects, 0),
-        ("size", MIN_SIZE if size is None else size, MIN_SIZE),
-        ("seed", seed, 0),
-        ("workers", workers, 1),
-    ):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    pixels = MIN_SIZE if size is None else size
+    check_numbers(
+        subjects=(subjects, 1),
+        test_subjects=(test_subjects, 0),
+        size=(pixels, MIN_SIZE),
+        seed=(seed, 0),
+        workers=(workers, 1),
+    )
     if preview is not None and Path(preview).suffix.lower() != ".png":
         raise ValueError(f"preview: expected a file name that ends in .png, got {preview}")
     # What is missing should show before the rendering, not after it.
@@ -148,14 +146,14 @@ def _write_hand(job: _Job, number: int, total: int, side: Side) -> Path:
     subject = subject_id(number, total)
     stem = _stem(job.seed, number, side)
     image = job.out / part / "DCM" / subject / f"{stem}.png"
-    truth = job.out / part / "outputs_json" / subject / f"{stem}.json"
+    label = job.out / part / "outputs_json" / subject / f"{stem}.json"
     done, encoded = cv2.imencode(".png", cv2.merge([phantom.image] * 3), _PNG)
     if not done:
         raise OSError(f"OpenCV could not encode {image}")
     with atomic_path(image) as path:
         path.write_bytes(encoded.tobytes())
     record = annotation_record(phantom, stem, subject, np.random.default_rng([job.seed, number, SIDES.index(side), 9]))
-    with atomic_path(truth) as path:
+    with atomic_path(label) as path:
         path.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
     return image
 
@@ -170,18 +168,9 @@ def _stem(seed: int, number: int, side: Side) -> str:
 
 
 def annotation_record(phantom: Phantom, stem: str, subject: str, rng: np.random.Generator) -> dict[str, object]:
-    """Return what the competition's JSON file of an image holds.
+    """Return what the competition's JSON file of an image holds; `stem` is the image's name without suffix.
 
-    Parameters
-    ----------
-    phantom
-        The radiograph and its polygons.
-    stem
-        Name of the image without suffix.
-    subject
-        Name of the subject's folder.
-    rng
-        Draws the order of the annotations and their ids.
+    The order of the annotations and their ids are drawn.
     """
     annotations: list[dict[str, object]] = [
         {
@@ -222,5 +211,5 @@ def _write_preview(job: _Job, total: int, path: Path) -> None:
     for start in range(0, len(pictures), columns):
         row = pictures[start : start + columns]
         blank = [np.zeros_like(row[0][0])] * (columns - len(row))
-        rows += [plain for plain, _ in row] + blank + [drawn for _, drawn in row] + blank
+        rows += [plain for plain, _ in row] + blank + [labelled for _, labelled in row] + blank
     save(path, sheet(rows, columns))

@@ -9,7 +9,6 @@ other bone's border, about a millimetre wide, still pass through it: a radiograp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import cv2
@@ -32,29 +31,12 @@ _MARGIN = 12.0
 _WRIST = (*CARPALS, RADIUS, ULNA, *(ray[0] for ray in RAYS))
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    """Where two bones part: height of the surface between them, and how far each cell gives way, 0 to 1."""
-
-    height: Floats
-    weight: Floats
-
-
 def parted(outer: Sequence[Array], faces: Sequence[NDArray[np.int32]]) -> dict[int, Callable[[Array, float], Array]]:
-    """Return for bones of the wrist how their points move along the beam, so that no two bones share a place.
+    """Return for bones of the wrist how their points move along the beam (z), so that no two bones share a place.
 
-    Parameters
-    ----------
-    outer
-        29 arrays (N, 3): surface points of each bone, millimetres; the beam runs along z.
-    faces
-        Of each bone.
-
-    Returns
-    -------
-    dict
-        Bone index to a function of points (N, 3) and of the distance (mm) that they keep from the surface between two
-        bones; it returns the points in their new place.
+    Of each of the 29 bones `outer` are the surface points, (N, 3) millimetres, and `faces` its triangles. The result
+    maps a bone's index to a function of points (N, 3) and of the distance (mm) that they keep from the surface between
+    two bones; it returns the points in their new place.
     """
     carpus = np.concatenate([outer[bone] for bone in CARPALS])[:, :2]
     low = carpus.min(axis=0) - _MARGIN
@@ -70,7 +52,8 @@ def parted(outer: Sequence[Array], faces: Sequence[NDArray[np.int32]]) -> dict[i
         bone: np.asarray(cv2.distanceTransform((bottom <= top).astype(np.uint8), cv2.DIST_L2, 3), np.float32) * _CELL
         for bone, (bottom, top) in ranges.items()
     }
-    sheets: dict[int, list[tuple[float, _Sheet]]] = {}
+    # Of each bone the sides of others that it keeps to: -1 below, the surface in between, and how far it gives way.
+    sheets: dict[int, list[tuple[float, Floats, Floats]]] = {}
     for first, second in combinations(_WRIST, 2):
         both = np.nonzero((inside[first] > 0) & (inside[second] > 0))
         (a_low, a_high), (b_low, b_high) = (tuple(depth[both] for depth in ranges[bone]) for bone in (first, second))
@@ -84,17 +67,14 @@ def parted(outer: Sequence[Array], faces: Sequence[NDArray[np.int32]]) -> dict[i
         near = cv2.dilate(known.astype(np.uint8), np.ones((3, 3), np.uint8))
         for bone, other, side in ((below, above, -1.0), (above, below, 1.0)):
             weight = np.clip(inside[other] / _RAMP, 0, 1).astype(np.float32) * near
-            sheets.setdefault(bone, []).append((side, _Sheet(height, weight)))
+            sheets.setdefault(bone, []).append((side, height, weight))
 
     def mover(bone: int) -> Callable[[Array, float], Array]:
         def move(points: Array, margin: float) -> Array:
             cells = ((points[:, :2] - low) / _CELL).astype(np.float32)
             moved = points.copy()
-            for side, sheet in sheets[bone]:
-                height, weight = (
-                    cv2.remap(grid, cells[:, 0], cells[:, 1], cv2.INTER_LINEAR).ravel()
-                    for grid in (sheet.height, sheet.weight)
-                )
+            for side, *grids in sheets[bone]:
+                height, weight = (cv2.remap(grid, cells[:, 0], cells[:, 1], cv2.INTER_LINEAR).ravel() for grid in grids)
                 limit = height + side * (0.5 * _GAP + margin)
                 past = np.maximum(side * (limit - moved[:, 2]), 0.0)
                 moved[:, 2] += side * weight * past

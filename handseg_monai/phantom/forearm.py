@@ -65,39 +65,27 @@ _DOWN = np.concatenate([np.arange(0, 12, 0.6), np.arange(12, 40, 1.5), np.arange
 
 @dataclass(frozen=True)
 class ForearmShape:
-    """What varies in radius and ulna; lengths in millimetres.
-
-    Attributes
-    ----------
-    gap, radioulnar
-        Spaces between the outlines of radius and carpus, and of radius and ulna; negative where they overlap.
-    variance
-        Height of the ulna's head over the radius' ulnar corner.
-    radius_width, ulna_width
-        Factors.
-    inclination
-        Slope of the radius' joint surface in the PA view, degrees.
-    radial_styloid
-        Length of the radius' styloid over the usual one.
-    ulnar_styloid
-        Length of the ulna's styloid.
-    bowing
-        How far both shafts bow towards the ulna in their middle.
-    radius_wedge, ulna_wedge
-        How much less deep along the beam the end of the bone is on the side of its styloid, share.
-    """
+    """What varies in radius and ulna; lengths in millimetres."""
 
     gap: float = 1.8
-    variance: float = 0.0
     radioulnar: float = 1.5
+    """Spaces between the outlines of radius and carpus, and of radius and ulna; negative where they overlap."""
+    variance: float = 0.0
+    """Height of the ulna's head over the radius' ulnar corner."""
     radius_width: float = 1.0
     ulna_width: float = 1.0
+    """Factors of their widths."""
     inclination: float = 22.0
+    """Slope of the radius' joint surface in the PA view, degrees."""
     radial_styloid: float = 0.0
+    """Length of the radius' styloid over the usual one."""
     ulnar_styloid: float = 5.0
+    """Length of the ulna's styloid."""
     bowing: float = 0.0
+    """How far both shafts bow towards the ulna in their middle."""
     radius_wedge: float = 0.0
     ulna_wedge: float = 0.0
+    """How much less deep along the beam the end of the bone is on the side of its styloid, share."""
 
 
 def _section(table: Array, height: Array) -> tuple[Array, Array, Array]:
@@ -107,21 +95,11 @@ def _section(table: Array, height: Array) -> tuple[Array, Array, Array]:
     return 0.5 * (left + right), 0.5 * (right - left), thick
 
 
-def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float, wedge: float = 0.0) -> Mesh:
+def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float, wedge: float) -> Mesh:
     """Loft over a joint surface and down the shaft.
 
-    Parameters
-    ----------
-    table
-        Borders of the bone by height.
-    cap
-        (rings, A) heights of the joint surface from its middle to its rim.
-    zero, depth
-        y of the table's height 0, and z of the bone's middle.
-    bowing
-        Bow towards the ulna, millimetres.
-    wedge
-        How much less deep the end is on the thumb's side, share; negative: on the other side.
+    `cap` are the heights of the joint surface from its middle to its rim, (rings, A); `zero` is the y of the table's
+    height 0, `depth` the z of the bone's middle. A positive `wedge` makes the end less deep on the thumb's side.
     """
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
     # Slightly squared ellipses, as in cross-sections of the distal radius.
@@ -130,9 +108,8 @@ def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float, we
     height = np.concatenate([cap, -_DOWN[:, None] + cap[-1:] * fade])
     shares = np.concatenate([np.linspace(0.06, 0.985, len(cap)), np.ones(len(_DOWN))])[:, None]
     middle, width, thick = _section(table, height)
-    if len(cap):
-        middle[: len(cap)] = middle[len(cap)] * shares[: len(cap)] + middle[0].mean() * (1 - shares[: len(cap)])
-        width[: len(cap)], thick[: len(cap)] = width[len(cap)], thick[len(cap)]
+    middle[: len(cap)] = middle[len(cap)] * shares[: len(cap)] + middle[0].mean() * (1 - shares[: len(cap)])
+    width[: len(cap)], thick[: len(cap)] = width[len(cap)], thick[len(cap)]
     middle = middle + bowing * np.sin(np.pi * np.clip(-height / 200.0, 0, 1)) ** 2
     end = np.concatenate([np.ones((len(cap), 1)), np.exp(-((_DOWN / 18.0) ** 2))[:, None]])
     deep = thick * (1.0 - abs(wedge) * end * np.clip(0.5 - 0.5 * np.sign(wedge) * shares * cosine, 0, 1))
@@ -142,16 +119,7 @@ def _loft(table: Array, cap: Array, zero: float, depth: float, bowing: float, we
 
 
 def radius(carried: Array, shape: ForearmShape) -> Mesh:
-    """Return the radius under the bones that it carries.
-
-    Parameters
-    ----------
-    carried
-        (N, 3), millimetres: vertices of scaphoid and lunate in the PA frame (x right, y distal, z dorsal) of a right
-        hand.
-    shape
-        The person's.
-    """
+    """Return the radius under the bones that it carries: (N, 3) vertices of scaphoid and lunate in the PA frame."""
     lowest = _proximal(carried)
     depth = float(np.median(carried[:, 2])) + 1.0
     level, slope = _support(lowest, _MIDDLE, depth, shape.inclination)
@@ -188,17 +156,7 @@ def _support(lowest: Array, middle: float, depth: float, inclination: float) -> 
 
 
 def ulna(joint_height: float, depth: float, beside: float, shape: ForearmShape) -> Mesh:
-    """Return the ulna.
-
-    Parameters
-    ----------
-    joint_height, depth
-        y and z of its head, millimetres; the styloid stands higher.
-    beside
-        x of the radius' ulnar border there, millimetres.
-    shape
-        The person's.
-    """
+    """Return the ulna; `joint_height` and `depth` are y and z of its head, `beside` x of the radius' border there."""
     angle = np.linspace(0, 2 * np.pi, _AROUND, endpoint=False)
     shares = np.linspace(0.06, 1.0, 14)[:, None]
     # Styloid on the ulnar and dorsal side.

@@ -44,81 +44,49 @@ _WALL = 0.35
 
 @dataclass(frozen=True)
 class Bone:
-    """What is ossified of one bone.
-
-    Attributes
-    ----------
-    surface
-        (N, 3) vertices of its outline, growth plate included; all in one point where nothing is ossified.
-    pieces
-        Surface and marrow cavity, (N, 3) each, of every separate part of it. They have the mesh's faces.
-    """
+    """What is ossified of one bone."""
 
     surface: Array
+    """(N, 3) vertices of its outline, growth plate included; all in one point where nothing is ossified."""
     pieces: tuple[tuple[Array, Array], ...]
+    """Surface and marrow cavity, (N, 3) each, of every separate part of it. They have the mesh's faces."""
 
 
 @dataclass(frozen=True)
 class Plate:
-    """A growth plate across one end of a bone, lengths in millimetres.
-
-    Attributes
-    ----------
-    distal
-        Whether it lies at the bone's distal end.
-    place
-        Distance of its shaft side from the end of the adult's bone.
-    gap
-        Its width.
-    thickness
-        Thickness of the epiphysis along the bone; 0 where it has not appeared.
-    width
-        Width of the epiphysis over the adult's.
-    bow, wave, length, phase
-        Shape: how much nearer to the end its rim lies than its middle, at 10 mm from the middle; height and length of
-        waves, and their phases in radians.
-    """
+    """A growth plate across one end of a bone, lengths in millimetres."""
 
     distal: bool
+    """Whether it lies at the bone's distal end."""
     place: float
+    """Distance of its shaft side from the end of the adult's bone."""
     gap: float
+    """Its width."""
     thickness: float
+    """Thickness of the epiphysis along the bone; 0 where it has not appeared."""
     width: float
+    """Width of the epiphysis over the adult's."""
     bow: float
     wave: float
     length: float
     phase: tuple[float, float]
+    """Shape, in turn: how much nearer to the end its rim lies than its middle, at 10 mm from the middle; height and
+    length of waves, and their phases in radians."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How far the skeleton of a hand has come.
+    """How far the skeleton of a hand has come."""
 
-    Attributes
-    ----------
-    age
-        Skeletal age, years.
-    carpals
-        Ossified size of carpal bones over the adult's by index, 0 where a bone has not appeared.
-    plates
-        Open growth plates by index.
-    """
-
-    age: float
     carpals: Mapping[int, float]
+    """Ossified size of carpal bones over the adult's by index, 0 where a bone has not appeared."""
     plates: Mapping[int, Plate]
+    """Open growth plates by index."""
 
     def ossified(self, bone: int, surface: Array, cavity: Array, axis: Array) -> Bone:
-        """Return what is ossified of a bone.
+        """Return what is ossified of a bone whose adult form has the vertices `surface` and `cavity`, (N, 3).
 
-        Parameters
-        ----------
-        bone
-            Index, 0 to 28.
-        surface, cavity
-            (N, 3) vertices of the adult's bone, millimetres.
-        axis
-            (3,) unit vector from its proximal to its distal end.
+        `axis` is the unit vector from its proximal to its distal end.
         """
         wall = surface - cavity
         if bone in self.carpals:
@@ -148,7 +116,10 @@ def _with_plate(plate: Plate, surface: Array, wall: Array, axis: Array) -> Bone:
     near = np.abs(depth - level) < 0.25 * plate.place
     core = surface[near].mean(axis=0) if near.any() else surface.mean(axis=0)
     core = core - (core @ inwards) * inwards
-    first, second = _frame(axis)
+    # Two unit vectors at right angles to the axis and to one another.
+    first = np.cross(axis, [0.0, 0.0, 1.0])
+    first = first / max(float(np.linalg.norm(first)), 1e-9)
+    second = np.cross(axis, first)
 
     def height(points: Array) -> Array:
         u, v = (points - core) @ first, (points - core) @ second
@@ -171,17 +142,8 @@ def _with_plate(plate: Plate, surface: Array, wall: Array, axis: Array) -> Bone:
 
     pieces = [(cut(grown, 0.0, shaft=True), cut(inner, _WALL, shaft=True))]
     if plate.thickness:
-        pieces.append(
-            (cut(grown, -plate.gap, shaft=False), cut(inner, -plate.gap - _WALL, shaft=False)),
-        )
+        pieces.append((cut(grown, -plate.gap, shaft=False), cut(inner, -plate.gap - _WALL, shaft=False)))
     return Bone(grown, tuple(pieces))
-
-
-def _frame(axis: Array) -> tuple[Array, Array]:
-    """Return two unit vectors at right angles to an axis and to one another."""
-    first = np.cross(axis, [0.0, 0.0, 1.0])
-    first = first / max(float(np.linalg.norm(first)), 1e-9)
-    return first, np.cross(axis, first)
 
 
 def size_at(age: float) -> float:
@@ -229,4 +191,4 @@ def draw_growth(rng: np.random.Generator, age: float) -> Growth:
             length,
             (float(phase[0]), float(phase[1])),
         )
-    return Growth(age, carpals, plates)
+    return Growth(carpals, plates)

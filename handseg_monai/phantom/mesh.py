@@ -14,28 +14,20 @@ Indices = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Mesh:
-    """A closed triangle mesh.
-
-    Attributes
-    ----------
-    vertices
-        (N, 3) float64, millimetres.
-    faces
-        (M, 3) int32, counter-clockwise seen from outside.
-    """
+    """A closed triangle mesh."""
 
     vertices: Array
+    """(N, 3) float64, millimetres."""
     faces: Indices
+    """(M, 3) int32, counter-clockwise seen from outside."""
 
 
 def vertex_normals(vertices: Array, faces: Indices) -> Array:
     """Return outward unit normals (N, 3), each the mean of its faces' weighted by area."""
     corners = vertices[faces]
     face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.empty_like(vertices)
-    for axis in range(3):
-        weights = np.repeat(face_normals[:, axis], 3)
-        normals[:, axis] = np.bincount(faces.ravel(), weights, minlength=len(vertices))
+    sums = [np.bincount(faces.ravel(), np.repeat(part, 3), minlength=len(vertices)) for part in face_normals.T]
+    normals = np.stack(sums, axis=1)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return normals / np.maximum(length, 1e-12)
 
@@ -119,12 +111,9 @@ def tube(rings: Array) -> Mesh:
     vertices = np.concatenate([rings.reshape(-1, 3), rings[[0, -1]].mean(axis=1)])
     column = np.arange(around)
     after = (column + 1) % around
-    faces = []
-    for ring in range(count - 1):
-        a, b = ring * around + column, ring * around + after
-        c, d = a + around, b + around
-        faces += [np.stack([a, c, b], 1), np.stack([b, c, d], 1)]
-    top, bottom, last = count * around, count * around + 1, (count - 1) * around
-    faces.append(np.stack([column, after, np.full(around, top)], 1))
-    faces.append(np.stack([last + after, last + column, np.full(around, bottom)], 1))
-    return Mesh(vertices, np.concatenate(faces).astype(np.int32))
+    start = around * np.arange(count - 1)[:, None]
+    a, b = start + column, start + after
+    sides = np.stack([np.stack([a, a + around, b], -1), np.stack([b, a + around, b + around], -1)], axis=1)
+    last, (top, bottom) = (count - 1) * around, np.full((around, 2), count * around + np.arange(2)).T
+    caps = np.stack([column, after, top], 1), np.stack([last + after, last + column, bottom], 1)
+    return Mesh(vertices, np.concatenate([sides.reshape(-1, 3), *caps]).astype(np.int32))

@@ -23,16 +23,10 @@ _BASES = (
 
 
 def metacarpal(ray: int, mesh: Mesh, frame: Array, origin: Array) -> Mesh:
-    """Return the metacarpal of a ray, 1 to 5, as a loft.
+    """Return the metacarpal of a ray, 1 to 5, as a loft that follows a mesh whose base has its middle at `origin`.
 
-    Parameters
-    ----------
-    mesh
-        The bone to follow.
-    frame
-        (3, 3), columns: unit vectors along the bone, towards the ulna, and the third of a right-handed frame.
-    origin
-        Middle of the bone's base, millimetres.
+    The columns of `frame` (3, 3) are unit vectors along the bone, towards the ulna, and the third of a right-handed
+    frame.
     """
     local = (mesh.vertices - origin) @ frame
     wide, deep, hollow, lean = _BASES[ray - 1]
@@ -45,10 +39,8 @@ def metacarpal(ray: int, mesh: Mesh, frame: Array, origin: Array) -> Mesh:
     middle, reach = np.empty((_RINGS, 2)), np.empty((_RINGS, _AROUND))
     for k, at in enumerate(station):
         window = max(0.35, min(1.4, 0.6 * (top - at)))
-        section = local[np.abs(local[:, 0] - at) < window][:, 1:]
-        while len(section) < 12:
+        while len(section := local[np.abs(local[:, 0] - at) < window][:, 1:]) < 12:
             window *= 1.5
-            section = local[np.abs(local[:, 0] - at) < window][:, 1:]
         hull = ConvexHull(section)
         middle[k] = section[hull.vertices].mean(axis=0)
         planes = hull.equations

@@ -34,22 +34,7 @@ def new_workbook() -> Workbook:
 
 
 def write_metadata(path: Path, subjects: list[str], seed: int) -> None:
-    """Write the table of the subjects.
-
-    Parameters
-    ----------
-    path
-        The file.
-    subjects
-        Names of the subjects' folders.
-    seed
-        Seed of the data set; the content is a function of it and of the subjects' places.
-
-    Raises
-    ------
-    ImportError
-        When ``openpyxl`` is missing; the message names the extra to install.
-    """
+    """Write the table of the subjects, named as their folders; it is a function of the seed and of their places."""
     book = new_workbook()
     table = book.create_sheet("Sheet1", 0)
     del book[book.sheetnames[1]]

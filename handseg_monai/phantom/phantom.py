@@ -12,17 +12,16 @@ from handseg_monai.phantom.components import (
     MIN_SIZE,
     components_of,
     fill_polygons,
-    posed,
+    posed_hand,
     render_components,
-    streams,
-    subject_of,
 )
 from handseg_monai.phantom.placement import place
 from handseg_monai.phantom.pose import Pose, PosedHand
+from handseg_monai.phantom.presets import PhantomRanges
+from handseg_monai.phantom.processes import check_numbers
 from handseg_monai.phantom.radiograph import Polygon, bone_polygons
-from handseg_monai.phantom.ranges import PhantomRanges
 from handseg_monai.phantom.second_hand import add_second_hand
-from handseg_monai.phantom.view import Side, View
+from handseg_monai.phantom.view import OPPOSITE, Side, View
 
 _OTHER = 1024
 """A second hand that reaches into the image is rendered at this size at most, pixels."""
@@ -30,43 +29,30 @@ _OTHER = 1024
 
 @dataclass(frozen=True)
 class Phantom:
-    """A synthetic radiograph with its truth.
-
-    Attributes
-    ----------
-    image
-        (H, W) uint8 radiograph.
-    planes
-        (H, W) int32, bit k = bone k; silhouettes overlap.
-    polygons
-        For each of the 29 bones its outlines, (N, 2) int32 in pixels; none for a bone outside of the image.
-    side
-        ``"left"`` or ``"right"``.
-    pose
-        Joint angles in degrees, the wrist's deviation among them.
-    spacing
-        Millimetres per pixel.
-    hand, view
-        The posed bones (millimetres) and their place in the image.
-    """
+    """A synthetic radiograph with its truth."""
 
     image: NDArray[np.uint8]
+    """(H, W) uint8 radiograph."""
     planes: NDArray[np.int32]
+    """(H, W) int32, bit k = bone k; silhouettes overlap."""
     polygons: tuple[tuple[Polygon, ...], ...]
+    """For each of the 29 bones its outlines, (N, 2) int32 in pixels; none for a bone outside of the image."""
     side: Side
+    """``"left"`` or ``"right"``."""
     pose: Pose
+    """Joint angles in degrees, the wrist's deviation among them."""
     spacing: float
+    """Millimetres per pixel."""
     hand: PosedHand
     view: View
+    """The posed bones (millimetres) and their place in the image."""
 
 
 def render_planes(
     seed: int, number: int, side: Side, ranges: PhantomRanges, size: int
 ) -> tuple[NDArray[np.int32], float]:
     """Return bit planes (H, W) int32 and millimetres per pixel of :func:`render_phantom`, without a radiograph."""
-    source = streams(seed, number, side)
-    subject = subject_of(seed, number, ranges)
-    _, hand = posed(source.posing, ranges, subject, None)
+    source, subject, _, hand = posed_hand(seed, number, side, ranges)
     view = place(source.placing, ranges, hand, side, size)
     return fill_polygons(bone_polygons(subject, hand, view), view.shape), view.spacing
 
@@ -99,17 +85,14 @@ def render_phantom(
     ImportError
         When a package of the extra ``phantom`` is missing.
     """
-    if size is not None and size < MIN_SIZE:
-        raise ValueError(f"size: expected at least {MIN_SIZE} pixels, got {size}")
-    source = streams(seed, number, side)
-    subject = subject_of(seed, number, ranges)
-    pose, hand = posed(source.posing, ranges, subject, pose)
+    if size is not None:
+        check_numbers(size=(size, MIN_SIZE))
+    source, subject, pose, hand = posed_hand(seed, number, side, ranges, pose)
     view = place(source.placing, ranges, hand, side, size)
     polygons = bone_polygons(subject, hand, view)
     parts = components_of(source, subject, hand, view, polygons)
     if source.joining.random() < ranges.second_hand_share:
-        opposite: Side = "left" if side == "right" else "right"
-        other = render_components(seed, number, opposite, ranges, min(view.size, _OTHER))
+        other = render_components(seed, number, OPPOSITE[side], ranges, min(view.size, _OTHER))
         parts = add_second_hand(source.joining, parts, other)
     image = expose(source.exposing, ranges, parts)
     return Phantom(image, parts.planes, polygons, side, pose, view.spacing, hand, view)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from handseg_monai.bones import BONES, INDEX, Group
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.pose import PosedHand
-from handseg_monai.phantom.ranges import PhantomRanges
-from handseg_monai.phantom.subject import draw
+from handseg_monai.phantom.ranges import Range, draw
 from handseg_monai.phantom.view import Side, View
 
 _FLESH = 9.0
@@ -24,6 +25,32 @@ _GROUPS = {group: [bone.index for bone in BONES if bone.group is group] for grou
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
 _PHALANGES = [bone.index for bone in BONES if bone.group.value.endswith("phalanx")]
 _FOREARM = [INDEX["Radius"], INDEX["Ulna"]]
+
+
+@dataclass(frozen=True)
+class PlacementRanges:
+    """Geometry of the image."""
+
+    long_side: Range = (2048.0, 2048.0)
+    """Longer side of the image where no size is asked for, pixels."""
+    aspect: Range = (1.0, 1.0)
+    """Width by height; of a hand that lies sideways mostly height by width."""
+    field: Range = (245.0, 290.0)
+    """Longer side of the field of view, millimetres; grows where a hand would not fit."""
+    top_margin: Range = (6.0, 26.0)
+    """Fingertips to the edge beyond them, millimetres."""
+    side_shift: Range = (-12.0, 12.0)
+    """Hand off the middle line along its fingers, millimetres."""
+    forearm: Range = (45.0, 45.0)
+    """Least length of the image beyond the carpus towards the elbow, millimetres."""
+    angle: Range = (-14.0, 14.0)
+    """Turn of the image against the hand, degrees; comes to the pose's own turn."""
+    turned_share: float = 0.08
+    """Share of images turned by another 90, 180 or 270 degrees."""
+    any_angle_share: float = 0.0
+    """Share of images turned by any angle."""
+    part_share: float = 0.0
+    """Share of images of a part: the wrist, the fingers, or one or two rays."""
 
 
 def place_upright(hand: PosedHand, side: Side, size: int) -> View:
@@ -44,20 +71,11 @@ def shortness(length: float) -> float:
 
 
 def place(
-    rng: np.random.Generator, ranges: PhantomRanges, hand: PosedHand, side: Side, size: int | None = None
+    rng: np.random.Generator, ranges: PlacementRanges, hand: PosedHand, side: Side, size: int | None = None
 ) -> View:
     """Draw a placement: turn, shape and field of the image, and the hand's place in it.
 
-    Parameters
-    ----------
-    rng, ranges
-        Source and ranges of the draws.
-    hand
-        The posed hand.
-    side
-        Which hand; the left one is mirrored.
-    size
-        Longer side of the image in pixels; None draws it.
+    The left hand is mirrored. `size` is the longer side in pixels; None draws it.
     """
     long_side = round(draw(rng, ranges.long_side))
     angle = draw(rng, ranges.angle)
@@ -93,11 +111,11 @@ def place(
         aspect = 1.0 / aspect
     frame = field * np.array([min(1.0, aspect), min(1.0, 1.0 / aspect)])
     placed = points[:, :2] @ to_image.T
-    least, most = placed.min(axis=0) - flesh, placed.max(axis=0) + flesh
+    near, far = placed.min(axis=0) - flesh, placed.max(axis=0) + flesh
     if angle != 0.0 or aspect != 1.0:
-        frame *= max(1.0, float(((most - least) / frame).max()))
+        frame *= max(1.0, float(((far - near) / frame).max()))
         middle = to_image @ middle
-        middle = np.clip(middle, most - 0.5 * frame, least + 0.5 * frame)
+        middle = np.clip(middle, far - 0.5 * frame, near + 0.5 * frame)
         middle = np.linalg.solve(to_image, middle)
     size = long_side if size is None else size
     spacing = float(frame.max()) / size
@@ -125,8 +143,8 @@ def _part(rng: np.random.Generator, hand: PosedHand) -> Array:
         heads = hand.ends[_GROUPS[Group.METACARPAL]]
         return np.concatenate([_surface(hand, _PHALANGES), heads])
     rays = {first, min(first + int(rng.integers(0, 2)), 5)}
-    whole = rng.random() < 0.5
+    with_metacarpal = rng.random() < 0.5
     return _surface(
         hand,
-        [bone.index for bone in BONES if bone.ray in rays and (whole or bone.group is not Group.METACARPAL)],
+        [bone.index for bone in BONES if bone.ray in rays and (with_metacarpal or bone.group is not Group.METACARPAL)],
     )

@@ -15,64 +15,78 @@ from handseg_monai.phantom.anatomy import CAPITATE, RADIUS, RAYS, ULNA, rotation
 from handseg_monai.phantom.carpus import HAND_SHIFT, MOTIONS, PIVOT, share_of
 from handseg_monai.phantom.depth import parted
 from handseg_monai.phantom.mesh import Array
-from handseg_monai.phantom.ranges import PhantomRanges
-from handseg_monai.phantom.subject import Subject, draw
+from handseg_monai.phantom.ranges import Range, draw
+from handseg_monai.phantom.subject import Subject
 
 _WALL = 0.4
 """Bone between a marrow cavity and where its bone gives way to another one, millimetres."""
 
 
 @dataclass(frozen=True)
-class Pose:
-    """Joint angles in degrees.
+class PoseRanges:
+    """Joint angles in degrees; positive deviation is towards the thumb."""
 
-    Attributes
-    ----------
-    deviation
-        Wrist deviation, positive towards the thumb.
-    spread
-        Turn of the index, middle, ring and little finger in the palm's plane, positive towards the thumb.
-    flexion
-        (5, 3): flexion at the proximal joint of each ray's last three bones (for the thumb: metacarpal and the two
-        phalanges).
-    thumb_abduction, thumb_opposition
-        First metacarpal away from the second, and about its own axis.
-    tilt
-        Turns of the whole hand about the image's horizontal and vertical axis.
-    turn
-        Turn of the whole hand in the image, positive counter-clockwise for a right hand.
-    """
+    usual_deviation: Range = (-12.0, 8.0)
+    bent_deviation: Range = (-54.0, -29.0)
+    """Deviation of a bent wrist."""
+    bent_share: float = 0.5
+    """Share of bent wrists."""
+    spread: Range = (-8.0, 12.0)
+    """Fan of the fingers about the middle finger."""
+    finger_jitter: Range = (-3.0, 3.0)
+    """Spread of one finger on its own."""
+    finger_flexion: Range = (0.0, 8.0)
+    """Flexion of the finger joints."""
+    curled_share: float = 0.0
+    """Share of fingers that are curled."""
+    curled_flexion: Range = (15.0, 50.0)
+    """Flexion of the middle joint of a curled finger; its last joint bends up to as far."""
+    thumb_abduction: Range = (-7.0, 17.0)
+    """Thumb away from the index finger."""
+    thumb_opposition: Range = (-20.0, 25.0)
+    """Turn of the thumb about its own axis."""
+    thumb_flexion: Range = (-6.0, 30.0)
+    """Flexion of the thumb's two hinge joints."""
+    tilt: Range = (-6.0, 6.0)
+    """Turn of the whole hand about each axis in the image plane."""
+    turn: Range = (-14.0, 14.0)
+    """Turn of the whole hand in the image plane."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Joint angles in degrees."""
 
     deviation: float
+    """Wrist deviation, positive towards the thumb."""
     spread: tuple[float, float, float, float]
+    """Turn of the index, middle, ring and little finger in the palm's plane, positive towards the thumb."""
     flexion: tuple[tuple[float, float, float], ...]
+    """(5, 3): flexion at the proximal joint of each ray's last three bones (for the thumb: metacarpal and the two
+    phalanges)."""
     thumb_abduction: float
     thumb_opposition: float
+    """First metacarpal away from the second, and about its own axis."""
     tilt: tuple[float, float]
+    """Turns of the whole hand about the image's horizontal and vertical axis."""
     turn: float
+    """Turn of the whole hand in the image, positive counter-clockwise for a right hand."""
 
 
 @dataclass(frozen=True)
 class PosedHand:
-    """Bones of a right hand in the PA frame (millimetres; x right, y up, z to the tube), posed.
-
-    Attributes
-    ----------
-    outer
-        29 arrays (N, 3): outline of each bone; all in one point where nothing of it is ossified.
-    pieces
-        For each bone surface and marrow cavity, (N, 3) each, of its separate parts.
-    anchors, ends
-        (29, 3): proximal and distal joint of each bone.
-    """
+    """Bones of a right hand in the PA frame (millimetres; x right, y up, z to the tube), posed."""
 
     outer: tuple[Array, ...]
+    """29 arrays (N, 3): outline of each bone; all in one point where nothing of it is ossified."""
     pieces: tuple[tuple[tuple[Array, Array], ...], ...]
+    """For each bone surface and marrow cavity, (N, 3) each, of its separate parts."""
     anchors: Array
     ends: Array
+    """(29, 3): proximal and distal joint of each bone."""
 
 
-def draw_pose(rng: np.random.Generator, ranges: PhantomRanges) -> Pose:
+def draw_pose(rng: np.random.Generator, ranges: PoseRanges) -> Pose:
     """Draw the pose of one hand."""
     bent = rng.random() < ranges.bent_share
     deviation = draw(rng, ranges.bent_deviation if bent else ranges.usual_deviation)
@@ -92,12 +106,8 @@ def draw_pose(rng: np.random.Generator, ranges: PhantomRanges) -> Pose:
     )
 
 
-def _finger(rng: np.random.Generator, ranges: PhantomRanges, amount: float) -> tuple[float, float, float]:
-    first, second, third = (
-        amount * rng.uniform(0.0, 0.6),
-        amount * rng.uniform(0.3, 1.0),
-        amount * rng.uniform(0.2, 0.8),
-    )
+def _finger(rng: np.random.Generator, ranges: PoseRanges, amount: float) -> tuple[float, float, float]:
+    first, second, third = (amount * rng.uniform(*part) for part in ((0.0, 0.6), (0.3, 1.0), (0.2, 0.8)))
     if rng.random() < ranges.curled_share:
         second = draw(rng, ranges.curled_flexion)
         third = second * rng.uniform(0.1, 1.0)
@@ -142,7 +152,7 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
             motions[bone] = motion
         if number:
             motions[ray[0]] = hand
-    whole = _Motion(
+    laid = _Motion(
         rotation([0, 0, 1], pose.turn) @ rotation([0, 1, 0], pose.tilt[1]) @ rotation([1, 0, 0], pose.tilt[0])
     )
     outer = [motion(bone.surface) for motion, bone in zip(motions, subject.bones, strict=True)]
@@ -158,10 +168,10 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
         for points in (anatomy.anchors, anatomy.ends)
     )
     return PosedHand(
-        tuple(whole(points) for points in outer),
-        tuple(tuple((whole(surface), whole(cavity)) for surface, cavity in parts) for parts in pieces),
-        whole(anchors),
-        whole(ends),
+        tuple(laid(points) for points in outer),
+        tuple(tuple((laid(surface), laid(cavity)) for surface, cavity in parts) for parts in pieces),
+        laid(anchors),
+        laid(ends),
     )
 
 

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.acquisition.ranges import AcquisitionRanges
+from handseg_monai.phantom.placement import PlacementRanges
+from handseg_monai.phantom.pose import PoseRanges
+from handseg_monai.phantom.subject_ranges import SubjectRanges
+
+
+@dataclass(frozen=True)
+class PhantomRanges(AcquisitionRanges, PlacementRanges, PoseRanges, SubjectRanges):
+    """Ranges of subjects, poses and exposures. All are (low, high) of a uniform draw unless they say *share*.
+
+    A *share* is the probability, 0 to 1, that a feature is present.
+    """
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            low, high = value if isinstance(value, tuple) else (value, value)
+            if not low <= high:
+                raise ValueError(f"{name}: expected (low, high) with low <= high, got {value}")
+            if name.endswith("_share") and not 0.0 <= low <= 1.0:
+                raise ValueError(f"{name}: expected a share between 0 and 1, got {value}")
+
 
 _STANDARD = PhantomRanges()
 _NO_SHARES: dict[str, Any] = {name: 0.0 for name in vars(_STANDARD) if name.endswith("_share")}

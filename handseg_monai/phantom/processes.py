@@ -1,4 +1,4 @@
-"""Work on numbered subjects in several processes, which Ctrl-C and a kill end cleanly."""
+"""Work on numbered subjects in several processes, which Ctrl-C and a kill end cleanly; and the numbers checked."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ from typing import TypeVar
 import cv2
 
 T = TypeVar("T")
+
+
+def check_numbers(**numbers: tuple[int, int]) -> None:
+    """Raise a ValueError that names the first (number, lowest) whose number is below its lowest value."""
+    for name, (number, lowest) in numbers.items():
+        if number < lowest:
+            raise ValueError(f"{name}: expected at least {lowest}, got {number}")
 
 
 def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator[tuple[int, T]]:

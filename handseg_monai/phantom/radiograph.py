@@ -64,8 +64,6 @@ def _add_bone(
     texture: NDArray[np.float32],
     line: NDArray[np.float64],
     profile: NDArray[np.float64],
-    cortical: float,
-    trabecular: float,
     contrast: float,
 ) -> None:
     """Add cortex and trabecular bone; `line` is (a, b, c): a x + b y + c runs 0 to 1 along the bone."""
@@ -73,27 +71,26 @@ def _add_bone(
     last = len(profile) - 1
     for row in range(height):
         for column in range(width):
-            whole = outer[row, column]
-            if whole <= 0.0:
+            chord = outer[row, column]
+            if chord <= 0.0:
                 continue
-            cavity = min(max(inner[row, column], 0.0), whole)
+            cavity = min(max(inner[row, column], 0.0), chord)
             place = min(max(line[0] * column + line[1] * row + line[2], 0.0), 1.0) * last
             cell = min(int(place), last - 1)
             density = profile[cell] + (place - cell) * (profile[cell + 1] - profile[cell])
             strut = 1.0 + contrast * texture[row, column]
-            out[row, column] += cortical * (whole - cavity) * (1.0 + 0.12 * contrast * texture[row, column])
-            out[row, column] += trabecular * density * cavity * strut
+            out[row, column] += _CORTICAL * (chord - cavity) * (1.0 + 0.12 * contrast * texture[row, column])
+            out[row, column] += _TRABECULAR * density * cavity * strut
 
 
 def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand, view: View) -> Floats:
     """Return (H, W) float32: what the bones add to the attenuation of the soft tissue."""
     out = np.zeros(view.shape, np.float32)
-    sign = -1.0 if view.side == "right" else 1.0
     for bone in range(NUM_BONES):
         outer = view(hand.outer[bone])
         # Carpal bones have the coarser trabeculae.
-        coarse = 1.2 if BONES[bone].group is Group.CARPAL else 1.1
-        offset, scale = rng.uniform(0, 400, 2), 1.0 / (coarse * rng.uniform(0.8, 1.3))
+        carpal = BONES[bone].group is Group.CARPAL
+        offset, scale = rng.uniform(0, 400, 2), 1.0 / ((1.2 if carpal else 1.1) * rng.uniform(0.8, 1.3))
         box = _box(outer, view.shape)
         if box is None:
             continue
@@ -102,10 +99,10 @@ def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand
         cavity = np.zeros_like(shell)
         faces = subject.anatomy.meshes[bone].faces
         for surface, marrow in hand.pieces[bone]:
-            add_thickness(shell, view(surface), faces, x0, y0, sign)
-            add_thickness(cavity, view(marrow), faces, x0, y0, sign)
+            add_thickness(shell, view(surface), faces, x0, y0, -view.sign)
+            add_thickness(cavity, view(marrow), faces, x0, y0, -view.sign)
         start, end = view(hand.anchors[[bone]])[0], view(hand.ends[[bone]])[0]
-        if BONES[bone].ray is None and bone not in (RADIUS, ULNA):
+        if carpal:
             start, end = np.array([x0, y1, 0.0]), np.array([x0, y0, 0.0])
         axis = (end - start)[:2]
         length = float(np.hypot(*axis))
@@ -115,16 +112,12 @@ def bone_attenuation(rng: np.random.Generator, subject: Subject, hand: PosedHand
         pitch = scale * view.spacing / _TILE_MM
         warp = pitch * np.array([[-unit[1], unit[0], 0.0], [unit[0], unit[1], 0.0]])
         warp[:, 2] = offset
-        tiles = _trabeculae()
-        tile = tiles[1 if BONES[bone].group is Group.CARPAL else 0]
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        flags, tile = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, _trabeculae()[1 if carpal else 0]
         texture = np.asarray(
             cv2.warpAffine(tile, warp, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REFLECT), np.float32
         )
         profile = _density(bone) * subject.density
-        _add_bone(
-            out[y0:y1, x0:x1], shell, cavity, texture, line, profile, _CORTICAL, _TRABECULAR, 0.62 * subject.texture
-        )
+        _add_bone(out[y0:y1, x0:x1], shell, cavity, texture, line, profile, 0.62 * subject.texture)
     for sesamoid in subject.sesamoids:
         _add_sesamoid(out, sesamoid, subject, hand, view)
     return out
@@ -143,11 +136,11 @@ def _add_sesamoid(out: Floats, sesamoid: Sesamoid, subject: Subject, hand: Posed
     unit = (view((place + axis)[None])[0] - (x, y, 0.0))[:2]
     unit /= np.hypot(*unit)
     u, v = (column - x) * unit[0] + (row - y) * unit[1], (row - y) * unit[0] - (column - x) * unit[1]
-    whole, marrow = (
+    chord, marrow = (
         2 * sesamoid.wide * share * np.sqrt(np.maximum(1 - (u / (share * long)) ** 2 - (v / (share * wide)) ** 2, 0))
         for share in (1.0, 0.78)
     )
-    out[y0:y1, x0:x1] += (_CORTICAL * (whole - marrow) + _TRABECULAR * subject.density * marrow).astype(np.float32)
+    out[y0:y1, x0:x1] += (_CORTICAL * (chord - marrow) + _TRABECULAR * subject.density * marrow).astype(np.float32)
 
 
 def _sesamoid_frame(sesamoid: Sesamoid, hand: PosedHand) -> tuple[Array, Array, Array]:
@@ -180,13 +173,10 @@ def _box(points: Array, shape: Shape) -> tuple[int, int, int, int] | None:
 
 
 def bone_polygons(subject: Subject, hand: PosedHand, view: View) -> tuple[tuple[Polygon, ...], ...]:
-    """Return the outlines of each bone's silhouette inside the image.
+    """Return 29 tuples of (N, 2) int32 polygons, x and y in pixels: the outlines of each bone inside the image.
 
-    Returns
-    -------
-    tuple
-        29 tuples of (N, 2) int32 polygons, x and y in pixels; filled with ``cv2.fillPoly`` they are the silhouette, of
-        the first metacarpal with its sesamoids where they are labelled. A bone outside of the image has none.
+    Filled with ``cv2.fillPoly`` they are the silhouette, of the first metacarpal with its sesamoids where they are
+    labelled.
     """
     meshes = subject.anatomy.meshes
     ovals: dict[int, list[Array]] = {}
@@ -208,7 +198,7 @@ def _oval(sesamoid: Sesamoid, hand: PosedHand, view: View) -> Array:
     return view(points)[:, :2]
 
 
-def _outline(points: Array, faces: NDArray[np.int32], shape: Shape, ovals: Sequence[Array] = ()) -> tuple[Polygon, ...]:
+def _outline(points: Array, faces: NDArray[np.int32], shape: Shape, ovals: Sequence[Array]) -> tuple[Polygon, ...]:
     box = _box(np.concatenate([points[:, :2], *ovals]), shape)
     if box is None:
         return ()
@@ -224,18 +214,9 @@ def _outline(points: Array, faces: NDArray[np.int32], shape: Shape, ovals: Seque
 
 
 def soft_attenuation(tissue: Tissue, fat: float, view: View, upright: View) -> Floats:
-    """Return (H, W) float32: attenuation of the soft tissue, zero outside of the skin.
+    """Return (H, W) float32: attenuation in a view of the soft tissue over `upright`, zero outside of the skin.
 
-    Parameters
-    ----------
-    tissue
-        Soft tissue on a coarse grid over `upright`.
-    fat
-        Layer of fat under the skin, millimetres.
-    view
-        The view to render.
-    upright
-        The upright view that covers it, ``view.upright()``.
+    `fat` is the layer under the skin in millimetres, `upright` the view's ``view.upright()``.
     """
     grid = upright.resized(tissue.depth.shape[0])
     # From pixels of the view to cells of the grid, by way of millimetres.
@@ -250,7 +231,7 @@ def soft_attenuation(tissue: Tissue, fat: float, view: View, upright: View) -> F
     depth = sampled(tissue.depth, cv2.INTER_CUBIC)
     half, muscle = sampled(tissue.half, cv2.INTER_LINEAR), sampled(tissue.muscle, cv2.INTER_LINEAR)
     out = np.empty(view.shape, np.float32)
-    _chords(depth, half, muscle, fat, _FAT, _MUSCLE, out)
+    _chords(depth, half, muscle, fat, out)
     return out
 
 
@@ -260,8 +241,6 @@ def _chords(
     half: NDArray[np.float32],
     muscle: NDArray[np.float32],
     fat: float,
-    mu_fat: float,
-    mu_muscle: float,
     out: NDArray[np.float32],
 ) -> None:
     height, width = out.shape
@@ -272,10 +251,10 @@ def _chords(
                 out[row, column] = 0.0
                 continue
             d = min(d, h)
-            whole = 2.0 * np.sqrt(d * (2.0 * h - d))
+            chord = 2.0 * np.sqrt(d * (2.0 * h - d))
             rind = min(fat, 0.22 * h)
             lean = max(d - rind, 0.0)
             core = h - rind
             flesh = 2.0 * np.sqrt(lean * (2.0 * core - lean)) if lean > 0.0 else 0.0
             extra = muscle[row, column] * min(1.0, lean / 4.0)
-            out[row, column] = mu_fat * (whole - flesh) + mu_muscle * (flesh + extra)
+            out[row, column] = _FAT * (chord - flesh) + _MUSCLE * (flesh + extra)

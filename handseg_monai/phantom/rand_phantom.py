@@ -21,6 +21,7 @@ from handseg_monai.phantom.presets import preset
 from handseg_monai.phantom.ranges import Range
 from handseg_monai.phantom.resample import averaged
 from handseg_monai.phantom.second_hand import add_second_hand
+from handseg_monai.phantom.view import OPPOSITE
 
 _AIR = 16
 """Pixels of air: more than the coarsest view averages."""
@@ -111,19 +112,16 @@ def rand_view(rng: np.random.Generator, ranges: ViewRanges, parts: Components, s
     height, width = parts.shape
     inner = (max(round(height / step), 1), max(round(width / step), 1)) if step > 1.3 else (height, width)
     scale = np.float32(inner[1] / width), np.float32(inner[0] / height)
-    fine = (
-        (across + np.float32(0.5)) * scale[0] - np.float32(0.5),
-        (down + np.float32(0.5)) * scale[1] - np.float32(0.5),
-    )
+    half = np.float32(0.5)
+    fine = (across + half) * scale[0] - half, (down + half) * scale[1] - half
 
     def linear(image: NDArray[np.float32]) -> NDArray[np.float32]:
         small = averaged(image, inner) if inner != image.shape else image
         return np.asarray(cv2.remap(small, *fine, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
-    planes = np.asarray(
-        cv2.remap(parts.planes, across, down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.int32
-    )
-    side = parts.side if mirror > 0 else "left" if parts.side == "right" else "right"
+    nearest = cv2.remap(parts.planes, across, down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    planes = np.asarray(nearest, np.int32)
+    side = parts.side if mirror > 0 else OPPOSITE[parts.side]
     return Components(linear(parts.soft), linear(parts.bone), planes, parts.spacing * step, side)
 
 

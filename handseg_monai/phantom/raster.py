@@ -13,31 +13,51 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Point = tuple[float, float, float]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _crossing(ax: float, ay: float, bx: float, by: float, row: float) -> float:
+def _crossing(a: Point, b: Point, row: int) -> float:
     # The end points come sorted, so that both faces of an edge compute the same bits.
-    if by < ay or (by == ay and bx < ax):
-        ax, ay, bx, by = bx, by, ax, ay
-    return ax + (row - ay) * (bx - ax) / (by - ay)
+    if b[1] < a[1] or (b[1] == a[1] and b[0] < a[0]):
+        a, b = b, a
+    return a[0] + (row - a[1]) * (b[0] - a[0]) / (b[1] - a[1])
 
 
-@numba.njit(cache=True, nogil=True)
-def _span(ax: float, ay: float, bx: float, by: float, cx: float, cy: float, row: int) -> tuple[float, float]:
-    """Where a triangle's edges cross a row: the leftmost and the rightmost x; (inf, -inf) if none does."""
+@numba.njit(cache=True, nogil=True, inline="always")
+def _columns(a: Point, b: Point, c: Point, row: int, width: int) -> range:
+    """Return the columns of a row whose pixel centres a triangle covers."""
     left, right = np.inf, -np.inf
-    if (ay <= row) != (by <= row):
-        x = _crossing(ax, ay, bx, by, row)
-        left, right = min(left, x), max(right, x)
-    if (by <= row) != (cy <= row):
-        x = _crossing(bx, by, cx, cy, row)
-        left, right = min(left, x), max(right, x)
-    if (cy <= row) != (ay <= row):
-        x = _crossing(cx, cy, ax, ay, row)
-        left, right = min(left, x), max(right, x)
-    return left, right
+    for start, end in ((a, b), (b, c), (c, a)):
+        if (start[1] <= row) != (end[1] <= row):
+            x = _crossing(start, end, row)
+            left, right = min(left, x), max(right, x)
+    return range(max(0, math.ceil(left)), min(width, math.ceil(right)))
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _rows(a: Point, b: Point, c: Point, height: int) -> range:
+    """Return the rows that a triangle crosses."""
+    return range(max(0, math.ceil(min(a[1], b[1], c[1]))), min(height, math.ceil(max(a[1], b[1], c[1]))))
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _corner(vertices: NDArray[np.float64], index: int, x0: int, y0: int) -> Point:
+    return vertices[index, 0] - x0, vertices[index, 1] - y0, vertices[index, 2]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _area(a: Point, b: Point, c: Point) -> float:
+    """Return twice the area of a triangle in the image plane, negative where it looks away from the tube."""
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _slope(a: Point, b: Point, c: Point, area: float) -> tuple[float, float]:
+    """Return by how much the plane of a triangle rises along x and along y."""
+    along_x = ((b[2] - a[2]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[2] - a[2])) / area
+    along_y = ((b[0] - a[0]) * (c[2] - a[2]) - (b[2] - a[2]) * (c[0] - a[0])) / area
+    return along_x, along_y
 
 
 @numba.njit(cache=True, nogil=True)
@@ -61,29 +81,20 @@ def add_thickness(
     """
     height, width = out.shape
     for f in range(faces.shape[0]):
-        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay, az = vertices[i, 0] - x0, vertices[i, 1] - y0, vertices[i, 2]
-        bx, by, bz = vertices[j, 0] - x0, vertices[j, 1] - y0, vertices[j, 2]
-        cx, cy, cz = vertices[k, 0] - x0, vertices[k, 1] - y0, vertices[k, 2]
-        low, high = min(ay, by, cy), max(ay, by, cy)
-        first, last = max(0, math.ceil(low)), min(height, math.ceil(high))
-        if first >= last:
-            continue
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        a = _corner(vertices, faces[f, 0], x0, y0)
+        b = _corner(vertices, faces[f, 1], x0, y0)
+        c = _corner(vertices, faces[f, 2], x0, y0)
+        area = _area(a, b, c)
         if area == 0.0:
             continue
-        zx = ((bz - az) * (cy - ay) - (by - ay) * (cz - az)) / area
-        zy = ((bx - ax) * (cz - az) - (bz - az) * (cx - ax)) / area
+        zx, zy = _slope(a, b, c, area)
         if abs(zx) > 1e4 or abs(zy) > 1e4:
             # A face on edge: its plane has no stable slope.
             zx, zy = 0.0, 0.0
         factor = sign if area > 0.0 else -sign
-        for row in range(first, last):
-            left, right = _span(ax, ay, bx, by, cx, cy, row)
-            if left > right:
-                continue
-            for column in range(max(0, math.ceil(left)), min(width, math.ceil(right))):
-                out[row, column] += factor * (az + zx * (column - ax) + zy * (row - ay))
+        for row in _rows(a, b, c, height):
+            for column in _columns(a, b, c, row, width):
+                out[row, column] += factor * (a[2] + zx * (column - a[0]) + zy * (row - a[1]))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -96,18 +107,14 @@ def add_silhouette(
     """
     height, width = out.shape
     for f in range(faces.shape[0]):
-        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay = vertices[i, 0] - x0, vertices[i, 1] - y0
-        bx, by = vertices[j, 0] - x0, vertices[j, 1] - y0
-        cx, cy = vertices[k, 0] - x0, vertices[k, 1] - y0
-        if (bx - ax) * (cy - ay) - (by - ay) * (cx - ax) <= 0.0:
+        a = _corner(vertices, faces[f, 0], x0, y0)
+        b = _corner(vertices, faces[f, 1], x0, y0)
+        c = _corner(vertices, faces[f, 2], x0, y0)
+        if _area(a, b, c) <= 0.0:
             # Of a closed mesh the faces that look at the tube cover the whole silhouette.
             continue
-        first = max(0, math.ceil(min(ay, by, cy)))
-        last = min(height, math.ceil(max(ay, by, cy)))
-        for row in range(first, last):
-            left, right = _span(ax, ay, bx, by, cx, cy, row)
-            for column in range(max(0, math.ceil(left)), min(width, math.ceil(right))):
+        for row in _rows(a, b, c, height):
+            for column in _columns(a, b, c, row, width):
                 out[row, column] = 1
 
 
@@ -117,33 +124,22 @@ def depth_range(
 ) -> None:
     """Lower and raise the least and the greatest z of a mesh at each cell centre, in place.
 
-    Parameters
-    ----------
-    low, high
-        (H, W) float32, millimetres; infinite where nothing lies yet.
-    vertices, faces
-        As for :func:`add_thickness`.
+    ``low`` and ``high`` are (H, W) float32, infinite where nothing lies yet; the rest is as for :func:`add_thickness`.
     """
     height, width = low.shape
     for f in range(faces.shape[0]):
-        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay, az = vertices[i, 0], vertices[i, 1], vertices[i, 2]
-        bx, by, bz = vertices[j, 0], vertices[j, 1], vertices[j, 2]
-        cx, cy, cz = vertices[k, 0], vertices[k, 1], vertices[k, 2]
-        first, last = max(0, math.ceil(min(ay, by, cy))), min(height, math.ceil(max(ay, by, cy)))
-        if first >= last:
-            continue
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        a, b, c = (
+            _corner(vertices, faces[f, 0], 0, 0),
+            _corner(vertices, faces[f, 1], 0, 0),
+            _corner(vertices, faces[f, 2], 0, 0),
+        )
+        area = _area(a, b, c)
         if area == 0.0:
             continue
-        zx = ((bz - az) * (cy - ay) - (by - ay) * (cz - az)) / area
-        zy = ((bx - ax) * (cz - az) - (bz - az) * (cx - ax)) / area
-        least, most = min(az, bz, cz), max(az, bz, cz)
-        for row in range(first, last):
-            left, right = _span(ax, ay, bx, by, cx, cy, row)
-            if left > right:
-                continue
-            for column in range(max(0, math.ceil(left)), min(width, math.ceil(right))):
-                z = min(max(az + zx * (column - ax) + zy * (row - ay), least), most)
+        zx, zy = _slope(a, b, c, area)
+        bottom, top = min(a[2], b[2], c[2]), max(a[2], b[2], c[2])
+        for row in _rows(a, b, c, height):
+            for column in _columns(a, b, c, row, width):
+                z = min(max(a[2] + zx * (column - a[0]) + zy * (row - a[1]), bottom), top)
                 low[row, column] = min(low[row, column], z)
                 high[row, column] = max(high[row, column], z)

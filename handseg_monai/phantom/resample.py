@@ -26,7 +26,7 @@ def blurred(image: Floats, deviation: float) -> Floats:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.float32)
 
 
-def within(shape: Shape, longest: int) -> Shape:
+def limited(shape: Shape, longest: int) -> Shape:
     """Return the shape of the same aspect whose longer side is at most `longest` pixels, the other at least 4."""
     share = min(1.0, longest / max(shape))
     return max(round(shape[0] * share), 4), max(round(shape[1] * share), 4)

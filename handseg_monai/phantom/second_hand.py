@@ -15,23 +15,10 @@ _MOST = 0.06
 
 
 def add_second_hand(rng: np.random.Generator, parts: Components, other: Components) -> Components:
-    """Return a view with another hand that reaches in from a side of the image.
+    """Return a view into which another hand, upright and cut by its image's lower edge, reaches from a side.
 
-    Parameters
-    ----------
-    rng
-        Source of the draws.
-    parts
-        The view; it is left as it is.
-    other
-        The other hand, upright, its forearm cut by the lower edge as of
-        :func:`~handseg_monai.phantom.components.render_components`.
-
-    Returns
-    -------
-    Components
-        Attenuations of both and the planes of the first. Where a dozen draws find no place off the hand's bones, the
-        view itself.
+    It has the attenuations of both and the planes of the first. Where a dozen draws find no place off the hand's bones,
+    it is the view itself.
     """
     rows = np.flatnonzero(other.soft.max(axis=1) > 0)
     if not len(rows):

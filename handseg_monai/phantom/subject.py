@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -12,9 +12,10 @@ from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, rotation, with_forearm
 from handseg_monai.phantom.forearm import ForearmShape
 from handseg_monai.phantom.growth import SESAMOIDS_APPEAR, Bone, draw_growth, size_at
+from handseg_monai.phantom.long_bones import LONG_BONES
 from handseg_monai.phantom.mesh import Array, Mesh
-from handseg_monai.phantom.proportions import LONG_BONES
-from handseg_monai.phantom.ranges import PhantomRanges, Range
+from handseg_monai.phantom.ranges import draw
+from handseg_monai.phantom.subject_ranges import SubjectRanges
 
 
 @dataclass(frozen=True)
@@ -31,75 +32,43 @@ class Flesh:
 
 @dataclass(frozen=True)
 class Sesamoid:
-    """A small ovoid bone in a tendon at the head of a metacarpal (its index), millimetres.
-
-    Attributes
-    ----------
-    along, across
-        Place from the metacarpal's distal end: along it, and to the right of its direction.
-    long, wide
-        Half length along the metacarpal, and half width.
-    labelled
-        Whether the label of the metacarpal includes it.
-    """
+    """A small ovoid bone in a tendon at the head of a metacarpal, millimetres."""
 
     metacarpal: int
+    """Index of that."""
     along: float
     across: float
+    """Place from the metacarpal's distal end: along it, and to the right of its direction."""
     long: float
     wide: float
+    """Half length along the metacarpal, and half width."""
     labelled: bool = False
+    """Whether the label of the metacarpal includes it."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One person; both hands share it.
-
-    Attributes
-    ----------
-    anatomy
-        Bones of the right hand at rest, millimetres; of a child with the cartilage.
-    bones
-        What is ossified of each of the 29.
-    age
-        Skeletal age of a child in years; None of an adult.
-    scale
-        Size of the hand, factor; already applied to the bones.
-    density, texture
-        Attenuation of trabecular bone and visibility of trabeculae, factors.
-    flesh
-        Soft tissue.
-    sesamoids
-        Small bones in tendons.
-    """
+    """One person; both hands share it."""
 
     anatomy: Anatomy
+    """Bones of the right hand at rest, millimetres; of a child with the cartilage."""
     bones: tuple[Bone, ...]
+    """What is ossified of each of the 29."""
     age: float | None
+    """Skeletal age of a child in years; None of an adult."""
     scale: float
+    """Size of the hand, factor; already applied to the bones."""
     density: float
     texture: float
+    """Attenuation of trabecular bone and visibility of trabeculae, factors."""
     flesh: Flesh
+    """Soft tissue."""
     sesamoids: tuple[Sesamoid, ...]
+    """Small bones in tendons."""
 
 
-def draw(rng: np.random.Generator, bounds: Range) -> float:
-    """Return a uniform draw from a range."""
-    return float(rng.uniform(*bounds))
-
-
-def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy) -> Subject:
-    """Draw a person.
-
-    Parameters
-    ----------
-    rng
-        Source of the draws.
-    ranges
-        Ranges of the shape.
-    base
-        The hand to reshape.
-    """
+def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy) -> Subject:
+    """Draw a person, whose hand is `base` reshaped."""
     vertices = [mesh.vertices for mesh in base.meshes]
     anchors, ends = base.anchors.copy(), base.ends.copy()
     slender, phalanges = draw(rng, ranges.slenderness), draw(rng, ranges.phalanx_scale)
@@ -139,13 +108,11 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     child = growing.random() < ranges.child_share
     age = draw(growing, ranges.child_age)
     scale *= size_at(age) if child else 1.0
-    grown = Anatomy(
-        tuple(Mesh(mesh.vertices * scale, mesh.faces) for mesh in anatomy.meshes),
-        anatomy.normals,
-        anatomy.softeners,
-        anatomy.anchors * scale,
-        anatomy.ends * scale,
-        anatomy.flexion,
+    grown = replace(
+        anatomy,
+        meshes=tuple(Mesh(mesh.vertices * scale, mesh.faces) for mesh in anatomy.meshes),
+        anchors=anatomy.anchors * scale,
+        ends=anatomy.ends * scale,
     )
     growth = draw_growth(growing, age)
     bones = []
@@ -175,7 +142,7 @@ def make_subject(rng: np.random.Generator, ranges: PhantomRanges, base: Anatomy)
     )
 
 
-def _sesamoids(rng: np.random.Generator, ranges: PhantomRanges, anatomy: Anatomy, scale: float) -> tuple[Sesamoid, ...]:
+def _sesamoids(rng: np.random.Generator, ranges: SubjectRanges, anatomy: Anatomy, scale: float) -> tuple[Sesamoid, ...]:
     """Draw two at the thumb's metacarpophalangeal joint, and one each at those of index and little finger.
 
     Those of the thumb stand out beside the metacarpal's head.
@@ -209,7 +176,7 @@ def _half_head(anatomy: Anatomy, bone: int) -> float:
 
 def _reshape_ray(
     rng: np.random.Generator,
-    ranges: PhantomRanges,
+    ranges: SubjectRanges,
     ray: tuple[int, ...],
     slender: float,
     phalanges: float,
@@ -223,25 +190,22 @@ def _reshape_ray(
         Group.MIDDLE_PHALANX: ranges.middle_length,
         Group.DISTAL_PHALANX: ranges.distal_length,
     }
-    whole = draw(rng, ranges.ray_length)
+    ray_length = draw(rng, ranges.ray_length)
     short = rng.random() < ranges.short_little_share
     shortening = draw(rng, ranges.short_little)
     moved = np.zeros(3)
     for bone in ray:
         mean, group = LONG_BONES[BONES[bone].name], BONES[bone].group
         size = 1.0 if group is Group.METACARPAL else phalanges
-        length = mean.length * size * whole * draw(rng, lengths[group])
+        length = mean.length * size * ray_length * draw(rng, lengths[group])
         if short and BONES[bone].name == "finger-17":
             length *= shortening
         width = size * slender * draw(rng, ranges.bone_width)
         head = ranges.tuft_width if group is Group.DISTAL_PHALANX else ranges.head_width
         ends_and_waist = [
-            factor * draw(rng, bounds)
-            for factor, bounds in (
-                (mean.base, ranges.base_width),
-                (mean.waist, ranges.shaft_width),
-                (mean.head, head),
-            )
+            mean.base * draw(rng, ranges.base_width),
+            mean.waist * draw(rng, ranges.shaft_width),
+            mean.head * draw(rng, head),
         ]
         axis = ends[bone] - anchors[bone]
         axis /= np.linalg.norm(axis)
@@ -262,7 +226,7 @@ def _reshape_ray(
 
 
 def _reshape_carpus(
-    rng: np.random.Generator, ranges: PhantomRanges, vertices: list[Array], anchors: Array, ends: Array
+    rng: np.random.Generator, ranges: SubjectRanges, vertices: list[Array], anchors: Array, ends: Array
 ) -> None:
     """Vary the carpal bones, in place; the rays follow the warp and the size of the carpus that they stand on."""
     warp = _warp(rng, draw(rng, ranges.wrist_warp))
@@ -285,8 +249,8 @@ def _reshape_carpus(
         shift[:2] += [draw(rng, ranges.ray_shift) for _ in range(2)]
         for bone in ray:
             vertices[bone] = vertices[bone] + shift
-            anchors[bone] += shift
-            ends[bone] += shift
+        anchors[list(ray)] += shift
+        ends[list(ray)] += shift
 
 
 def _wedged(rng: np.random.Generator, points: Array, wedge: float) -> Array:

@@ -28,21 +28,14 @@ _STEP = 0.75
 
 @dataclass(frozen=True)
 class Tissue:
-    """Soft tissue on the coarse grid, all (h, w) float32 in millimetres.
-
-    Attributes
-    ----------
-    depth
-        Depth under the skin's outline in the image plane; negative outside.
-    half
-        Half the thickness along the beam far from the outline.
-    muscle
-        Muscle in addition to that, along the beam.
-    """
+    """Soft tissue on the coarse grid, all (h, w) float32 in millimetres."""
 
     depth: Floats
+    """Depth under the skin's outline in the image plane; negative outside."""
     half: Floats
+    """Half the thickness along the beam far from the outline."""
     muscle: Floats
+    """Muscle in addition to that, along the beam."""
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -109,10 +102,9 @@ def make_tissue(rng: np.random.Generator, subject: Subject, hand: PosedHand, vie
     """Return the soft tissue of a posed hand over the field of a view, on a grid of about 0.75 mm."""
     count = int(np.ceil(view.size * view.spacing / _STEP))
     grid = view.resized(count)
-    sign = 1.0 if view.side == "right" else -1.0
     cells = np.arange(count, dtype=np.float64) + 0.5
-    xs = sign * (grid.left + cells * grid.spacing)
-    ys = grid.top - cells * grid.spacing
+    xs = view.sign * (grid.middle[0] - 0.5 * grid.width * grid.spacing + cells * grid.spacing)
+    ys = grid.middle[1] + 0.5 * grid.height * grid.spacing - cells * grid.spacing
     palm = np.array(_palm_capsules(subject, hand) + _forearm_capsules(subject, hand))
     fingers, muscles = np.array(_finger_capsules(subject, hand)), np.array(_muscle_capsules(subject, hand))
     depth, half, muscle = (np.zeros((count, count), np.float32) for _ in range(3))

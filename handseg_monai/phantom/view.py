@@ -12,32 +12,25 @@ from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.resample import Shape
 
 Side = Literal["left", "right"]
+SIDES: tuple[Side, Side] = ("left", "right")
+OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left"}
 
 
 @dataclass(frozen=True)
 class View:
-    """Placement of the hand in an image.
-
-    Attributes
-    ----------
-    height, width
-        Pixels of the image.
-    spacing
-        Millimetres per pixel.
-    middle
-        The image's middle in the mirrored PA frame (x to the right, y up), millimetres.
-    side
-        Which hand; the left one is mirrored, so that its thumb points to the right when its fingers point up.
-    angle
-        Turn of the hand in the image, clockwise, degrees; 0: fingers up.
-    """
+    """Placement of the hand in an image."""
 
     height: int
     width: int
+    """Pixels of the image."""
     spacing: float
+    """Millimetres per pixel."""
     middle: tuple[float, float]
+    """The image's middle in the mirrored PA frame (x to the right, y up), millimetres."""
     side: Side
+    """Which hand; the left one is mirrored, so that its thumb points to the right when its fingers point up."""
     angle: float = 0.0
+    """Turn of the hand in the image, clockwise, degrees; 0: fingers up."""
 
     @property
     def size(self) -> int:
@@ -50,19 +43,14 @@ class View:
         return self.height, self.width
 
     @property
-    def left(self) -> float:
-        """The left edge of an upright image in the mirrored PA frame, millimetres."""
-        return self.middle[0] - 0.5 * self.width * self.spacing
-
-    @property
-    def top(self) -> float:
-        """The upper edge of an upright image in the PA frame, millimetres."""
-        return self.middle[1] + 0.5 * self.height * self.spacing
+    def sign(self) -> float:
+        """1 of a right hand, -1 of a left one, whose PA frame is mirrored."""
+        return 1.0 if self.side == "right" else -1.0
 
     @property
     def matrix(self) -> NDArray[np.float64]:
         """(2, 3): x and y of the PA frame, not mirrored, in millimetres to pixels; pixel centres at whole numbers."""
-        turn, sign = np.radians(self.angle), 1.0 if self.side == "right" else -1.0
+        turn, sign = np.radians(self.angle), self.sign
         cosine, sine = np.cos(turn) / self.spacing, np.sin(turn) / self.spacing
         linear = np.array([[sign * cosine, sine], [sign * sine, -cosine]])
         middle = np.array([sign * self.middle[0], self.middle[1]])

@@ -6,19 +6,15 @@ import itertools
 
 from handseg_monai.bones import BONES, INDEX, NAMES, Group
 
-
-def _rays() -> list[list[int]]:
-    """Of each ray the carpal bone that carries it, then its bones from metacarpal to distal phalanx."""
-    carriers = ("Trapezium", "Trapezoid", "Capitate", "Hamate", "Hamate")
-    return [
-        [INDEX[carrier], *sorted((b.index for b in BONES if b.ray == ray), reverse=True)]
-        for ray, carrier in enumerate(carriers, 1)
-    ]
-
-
-def _across() -> list[tuple[int, int]]:
-    """Pairs whose first bone lies on the thumb's side of the second."""
-    pairs = [
+_CARRIERS = ("Trapezium", "Trapezoid", "Capitate", "Hamate", "Hamate")
+RAYS = [
+    [INDEX[carrier], *sorted((bone.index for bone in BONES if bone.ray == ray), reverse=True)]
+    for ray, carrier in enumerate(_CARRIERS, 1)
+]
+"""Of each ray the carpal bone that carries it, then its bones from metacarpal to distal phalanx, indices."""
+ACROSS = [
+    (INDEX[a], INDEX[b])
+    for a, b in (
         ("finger-1", "finger-6"),
         ("finger-2", "finger-7"),
         ("finger-3", "finger-7"),
@@ -31,18 +27,11 @@ def _across() -> list[tuple[int, int]]:
         ("Scaphoid", "Triquetrum"),
         ("Scaphoid", "Pisiform"),
         ("Radius", "Ulna"),
-    ]
-    found = [(INDEX[a], INDEX[b]) for a, b in pairs]
-    for group in (Group.METACARPAL, Group.PROXIMAL_PHALANX, Group.MIDDLE_PHALANX, Group.DISTAL_PHALANX):
-        row = [bone.index for bone in BONES if bone.group is group and bone.ray != 1]
-        found += itertools.pairwise(row)
-    return found
-
-
-RAYS = _rays()
-"""Of each ray its carpal bone, then from metacarpal to distal phalanx, indices."""
-ACROSS = _across()
+    )
+]
 """Pairs whose first bone lies on the thumb's side of the second."""
+for _group in (Group.METACARPAL, Group.PROXIMAL_PHALANX, Group.MIDDLE_PHALANX, Group.DISTAL_PHALANX):
+    ACROSS += itertools.pairwise(bone.index for bone in BONES if bone.group is _group and bone.ray != 1)
 ALONG = [
     (INDEX[a], INDEX[b])
     for a, b in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,21 +11,16 @@ import numpy as np
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES
 from handseg_monai.data.reading.dicom import pixel_spacing
-from handseg_monai.data.reading.image_sizes import image_paths
+from handseg_monai.data.reading.image_sizes import read_with_images
 from handseg_monai.data.reading.images import image_size
-from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.rle import decode_image
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def measure_bones(planes: np.ndarray) -> pd.DataFrame:
-    """Measure each bone of one image.
-
-    Parameters
-    ----------
-    planes
-        Bit planes, int32 (H, W).
+    """Measure each bone of one image: bit planes, int32 (H, W).
 
     Returns
     -------
@@ -36,22 +31,13 @@ def measure_bones(planes: np.ndarray) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found: list[dict[str, Any]] = []
+    found = []
     for k, (rows, columns) in boxes(planes):
         mask = planes[rows, columns] >> k & 1
         ends = rows.start, columns.start, planes.shape[0] - rows.stop, planes.shape[1] - columns.stop
         bone = BONES[k]
-        found.append(
-            {
-                "bone": bone.name,
-                "english": bone.english,
-                "group": bone.group.value,
-                "ray": bone.ray,
-                "length": _length(mask),
-                "area": int(mask.sum()),
-                "cut": min(ends) == 0,
-            }
-        )
+        kind = bone.name, bone.english, bone.group.value, bone.ray
+        found.append((*kind, _length(mask), int(mask.sum()), min(ends) == 0))
     names = ["bone", "english", "group", "ray", "length", "area", "cut"]
     return pd.DataFrame(found, columns=names).astype({"ray": "Int64"})
 
@@ -84,20 +70,18 @@ def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFra
     Raises
     ------
     ValueError
-        The submission breaks the contract, or the folder lacks one of its images.
+        The submission breaks the contract or holds no image, or the folder lacks one of its images.
     """
     import pandas as pd
 
-    texts = read_csv(prediction)
+    texts, paths = read_with_images(prediction, images)
     tables = []
-    for name, path in image_paths(texts, images).items():
+    for name, path in paths.items():
         table = measure_bones(decode_image(prediction, name, texts[name], image_size(path)))
         spacing = pixel_spacing(path)
         table.insert(0, "image", name)
         table.insert(1, "spacing", np.nan if spacing is None else spacing)
         tables.append(table)
-    if not tables:
-        raise ValueError(f"{prediction}: no images")
     result = pd.concat(tables, ignore_index=True)
     result["length_mm"] = result["length"] * result["spacing"]
     result["area_mm2"] = result["area"] * result["spacing"] ** 2

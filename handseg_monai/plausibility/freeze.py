@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from handseg_monai.bones import INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS
 from handseg_monai.files import atomic_open
 from handseg_monai.plausibility.hand_measures import FOREARM, HandMeasures, measure_hand
-from handseg_monai.plausibility.proportions import Proportions, proportions, view_of
+from handseg_monai.plausibility.hand_proportions import Proportions, proportions, view_of
 from handseg_monai.plausibility.ranges import (
     ADULT,
     AGES,
@@ -86,19 +85,12 @@ def freeze_ranges(
     ratios = np.array([np.where(hand.found, hand.area / area, np.nan) for hand in hands])
     ratios[:, FOREARM] = 1.0
     ratios[:, never] = 1.0
-    upright = np.array([-h.centre.conj() if is_left else h.centre for h, is_left in zip(hands, left, strict=True)])
-    atlas = _atlas(upright, never)
+    atlas = _atlas(_right_hands(hands, left), never)
     if older is not None:
         for k in never:
             around = [other for other in AROUND[k] if other not in never]
             atlas[k] = older.atlas[k] + np.mean(atlas[around] - older.atlas[around])
-    placements = [Placement(hand, atlas) for hand in hands]
-    displacement = np.array(
-        [
-            [abs(placement.expected(k) - hand.centre[k]) for k in range(NUM_BONES)]
-            for hand, placement in zip(hands, placements, strict=True)
-        ]
-    )
+    displacement = _displacements(hands, atlas)
     if older is not None:
         displacement[:, never] = older.displacement[never]
     gaps = {
@@ -159,27 +151,37 @@ def population_ranges(hands: Sequence[HandMeasures], frozen: PlausibleRanges) ->
     area = np.median([hand.area for hand in full], axis=0)
     ratios = np.log([hand.area / area for hand in full])
     ratios[:, FOREARM] = 0.0
-    low, high = _limits(ratios)
-    least, greatest = frozen.area_ratio.T
-    upright = []
-    for hand in full:
-        is_right = Placement(hand, frozen.atlas).side == "right"
-        upright.append(hand.centre if is_right else -hand.centre.conj())
-    atlas = _atlas(np.array(upright))
-    displacement = np.array(
-        [[abs(p.expected(k) - h.centre[k]) for k in range(NUM_BONES)] for h in full for p in (Placement(h, atlas),)]
-    )
+    low, high = np.exp(_limits(ratios))
+    frozen_low, frozen_high = frozen.area_ratio.T
+    left = [Placement(hand, frozen.atlas).side == "left" for hand in full]
+    atlas = _atlas(_right_hands(full, left))
     gaps = {pair: np.array([hand.gap(*pair) for hand in full]) for pair in sorted(NEIGHBOURS)}
     return PlausibleRanges(
         frozen.age,
         frozen.late,
         area,
-        np.stack([np.minimum(np.exp(low), least), np.maximum(np.exp(high), greatest)], axis=1),
+        np.stack([np.minimum(low, frozen_low), np.maximum(high, frozen_high)], axis=1),
         atlas,
-        np.maximum(_limits(displacement)[1], frozen.displacement),
+        np.maximum(_limits(_displacements(full, atlas))[1], frozen.displacement),
         {pair: max(float(_limits(values[:, None])[1][0]), frozen.gap[pair]) for pair, values in gaps.items()},
         frozen.overlap,
         frozen.proportions,
+    )
+
+
+def _right_hands(hands: Sequence[HandMeasures], left: Sequence[bool]) -> np.ndarray:
+    """Centres of the bones, complex128 (N, 29), those of left hands mirrored."""
+    return np.array([-h.centre.conj() if is_left else h.centre for h, is_left in zip(hands, left, strict=True)])
+
+
+def _displacements(hands: Sequence[HandMeasures], atlas: np.ndarray) -> np.ndarray:
+    """Distance of each bone from where the bones around it put it, float64 (N, 29), millimetres."""
+    placements = [Placement(hand, atlas) for hand in hands]
+    return np.array(
+        [
+            [abs(placement.expected(k) - hand.centre[k]) for k in range(NUM_BONES)]
+            for hand, placement in zip(hands, placements, strict=True)
+        ]
     )
 
 
@@ -200,16 +202,16 @@ def _atlas(upright: np.ndarray, never: Sequence[int] = ()) -> np.ndarray:
     upright = upright[:, seen]
     # Begin with the hand that shows most bones.
     first = upright[np.argmin(np.isnan(upright).sum(axis=1))]
-    drawn = np.where(np.isnan(first), np.nanmean(first), first)
+    mean = np.where(np.isnan(first), np.nanmean(first), first)
     for _ in range(3):
         turned = []
         for centres in upright:
             both = ~np.isnan(centres)
-            turned.append((centres - centres[both].mean()) * turn_onto(centres, drawn) + drawn[both].mean())
-        drawn = np.nanmedian(np.real(turned), axis=0) + 1j * np.nanmedian(np.imag(turned), axis=0)
-        drawn -= drawn.mean()
+            turned.append((centres - centres[both].mean()) * turn_onto(centres, mean) + mean[both].mean())
+        mean = np.nanmedian(np.real(turned), axis=0) + 1j * np.nanmedian(np.imag(turned), axis=0)
+        mean -= mean.mean()
     atlas = np.full(NUM_BONES, complex(np.nan, np.nan))
-    atlas[seen] = drawn
+    atlas[seen] = mean
     return np.asarray(atlas * _upright(atlas))
 
 
@@ -236,17 +238,15 @@ def write_ranges(ranges: Sequence[PlausibleRanges], path: str | Path = PATH) -> 
             "bones": bones,
             "gap": _pair_names(one.gap),
             "overlap": _pair_names(one.overlap),
+            "proportions": {
+                view: {figure: [round(v, 4) for v in usual] for figure, usual in figures.items()}
+                for view, figures in one.proportions.items()
+            },
         }
         parts = [f'  "late": {json.dumps([NAMES[k] for k in sorted(one.late)])}']
         for part, values in tables.items():
             rows = [f"   {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items()]
             parts.append(f'  "{part}": {{\n' + ",\n".join(rows) + "\n  }")
-        rounded = {
-            view: {figure: [round(v, 4) for v in usual] for figure, usual in figures.items()}
-            for view, figures in one.proportions.items()
-        }
-        views = [f"   {json.dumps(view)}: {json.dumps(figures)}" for view, figures in rounded.items()]
-        parts.append('  "proportions": {\n' + ",\n".join(views) + "\n  }")
         ages.append(f' "{one.age}": {{\n' + ",\n".join(parts) + "\n }")
     with atomic_open(path) as file:
         file.write("{\n" + ",\n".join(ages) + "\n}\n")
@@ -259,7 +259,7 @@ def _pair_names(values: dict[Pair, float]) -> dict[str, float]:
 def main() -> None:
     """Render phantoms, freeze their ranges and write them."""
     from handseg_monai.phantom import PRESETS, render_planes
-    from handseg_monai.phantom.view import Side
+    from handseg_monai.phantom.view import SIDES
 
     frozen: list[PlausibleRanges] = []
     for age, years in AGES.items():
@@ -269,7 +269,7 @@ def main() -> None:
         hands = [
             (*render_planes(SEED, number, side, ranges, SIZE), side == "left")
             for number in tqdm(range(subjects), desc=age, disable=None)
-            for side in get_args(Side)
+            for side in SIDES
         ]
         masks, spacing, left = zip(*hands, strict=True)
         frozen.append(freeze_ranges(masks, spacing, left, age, *frozen[-1:]))

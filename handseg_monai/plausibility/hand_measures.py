@@ -31,43 +31,29 @@ CARPAL = np.array([bone.group is Group.CARPAL for bone in BONES])
 
 @dataclass(frozen=True)
 class HandMeasures:
-    """Measures of one image; lengths and areas in (square) millimetres of the median hand.
-
-    Attributes
-    ----------
-    found
-        Bool (29,): the bone has a mask.
-    whole
-        Bool (29,): found, and not cut by the image's border.
-    placed
-        Bool (29,): its centre says where it is: whole, or the forearm with its end off the border.
-    area
-        float64 (29,), of the largest component.
-    stray
-        float64 (29,), share of the mask outside of the largest component (of a bone of hand or wrist that the border
-        cuts, and may cut into several, what lies off the border).
-    centre
-        complex128 (29,), of the largest component (of its end for radius and ulna); NaN where not placed.
-    outlines
-        Pixels on the edge of the largest component, complex128 (N,) each.
-    overlap
-        float64 (29, 29): area shared by two masks over the area of the smaller one.
-    frame
-        Left, top, right and lower edge of the image.
-    pixel
-        Millimetres per pixel of the canvas that was measured.
-    """
+    """Measures of one image; lengths and areas in (square) millimetres of the median hand."""
 
     found: np.ndarray
+    """Bool (29,): the bone has a mask."""
     whole: np.ndarray
+    """Bool (29,): found, and not cut by the image's border."""
     placed: np.ndarray
+    """Bool (29,): its centre says where it is: whole, or the forearm with its end off the border."""
     area: np.ndarray
+    """float64 (29,), of the largest component."""
     stray: np.ndarray
+    """float64 (29,), share of the mask outside of the largest component (of a bone of hand or wrist that the border
+    cuts, and may cut into several, what lies off the border)."""
     centre: np.ndarray
+    """complex128 (29,), of the largest component (of its end for radius and ulna); NaN where not placed."""
     outlines: tuple[np.ndarray, ...]
+    """Pixels on the edge of the largest component, complex128 (N,) each."""
     overlap: np.ndarray
+    """float64 (29, 29): area shared by two masks over the area of the smaller one."""
     frame: tuple[float, float, float, float]
+    """Left, top, right and lower edge of the image."""
     pixel: float
+    """Millimetres per pixel of the canvas that was measured."""
 
     def gap(self, a: int, b: int) -> float:
         """Width of the gap between two bones, in millimetres; 0 where they touch or overlap."""
@@ -172,14 +158,9 @@ def measure_hand(planes: np.ndarray, reference: np.ndarray) -> HandMeasures | No
 
 
 def canvas(planes: np.ndarray, size: int) -> tuple[np.ndarray, float, complex]:
-    """Cut planes to the bones and reduce them: canvas, its pixels per pixel of the image, and its upper left corner.
+    """Cut planes, int32 (H, W), to the bones, and reduce them to a long side of `size` pixels where it is larger.
 
-    Parameters
-    ----------
-    planes
-        Bit planes, int32 (H, W).
-    size
-        Long side of the canvas in pixels, where the bones' bounding box is larger.
+    Returns the canvas, its pixels per pixel of the image, and its upper left corner.
     """
     rows = np.flatnonzero(np.bitwise_or.reduce(planes, axis=1))
     columns = np.flatnonzero(np.bitwise_or.reduce(planes, axis=0))

@@ -24,49 +24,38 @@ from handseg_monai.rle import decode_image, read_csv
 WITHIN = 12.0
 """Pixels within which both bones must come to the joint's point."""
 COLUMNS = ("image", "joint", "x", "y", "distal_bone", "proximal_bone")
+_HEADER = (
+    *("image", "joint", "distal_bone", "proximal_bone", "hit"),
+    *("distal_distance", "proximal_distance", "image_score", "reason"),
+)
 
 
 @dataclass(frozen=True)
 class JointPoint:
-    """A marked joint.
-
-    Attributes
-    ----------
-    image, joint
-        Names of the image and of the joint.
-    x, y
-        Its centre in pixels of the image.
-    bones
-        Indices of the distal and the proximal bone.
-    """
+    """A marked joint."""
 
     image: str
     joint: str
+    """Names of the image and of the joint."""
     x: float
     y: float
+    """Its centre in pixels of the image."""
     bones: tuple[int, int]
+    """Indices of the distal and the proximal bone."""
 
 
 @dataclass(frozen=True)
 class JointResult:
-    """What a submission does at one joint.
-
-    Attributes
-    ----------
-    point
-        The joint.
-    distances
-        Pixels from the point to the nearest pixel of the distal and of the proximal bone; None where it was not found.
-    reasons
-        Why the joint is missed; none where it is hit.
-    near
-        Both bones come near enough, whatever the image's masks look like.
-    """
+    """What a submission does at one joint."""
 
     point: JointPoint
+    """The joint."""
     distances: tuple[float | None, float | None]
+    """Pixels from the point to the nearest pixel of the distal and of the proximal bone; None where that is missing."""
     reasons: tuple[str, ...]
+    """Why the joint is missed; none where it is hit."""
     near: bool
+    """Both bones come near enough, whatever the image's masks look like."""
 
     @property
     def hit(self) -> bool:
@@ -76,18 +65,12 @@ class JointResult:
 
 @dataclass(frozen=True)
 class Joints:
-    """Joints of a set of images.
-
-    Attributes
-    ----------
-    results
-        In the order of the points.
-    judgements
-        Plausibility of each image's masks.
-    """
+    """Joints of a set of images."""
 
     results: list[JointResult]
+    """In the order of the points."""
     judgements: dict[str, Plausibility]
+    """Plausibility of each image's masks."""
 
     @property
     def hits(self) -> int:
@@ -98,12 +81,7 @@ class Joints:
         """Write a CSV with a row for each joint."""
         with atomic_open(path) as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(
-                (
-                    *("image", "joint", "distal_bone", "proximal_bone", "hit"),
-                    *("distal_distance", "proximal_distance", "image_score", "reason"),
-                )
-            )
+            writer.writerow(_HEADER)
             for r in self.results:
                 point, score = r.point, self.judgements[r.point.image].score
                 bones = [NAMES[k] for k in point.bones]
@@ -165,14 +143,11 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
 
 
 def _point(row: Mapping[str, str], where: str) -> JointPoint:
-    bones = []
     for column in ("distal_bone", "proximal_bone"):
         if row[column] not in INDEX:
             raise ValueError(f"{where}: unknown {column} {row[column]!r}; expected one of {', '.join(NAMES)}")
-        bones.append(INDEX[row[column]])
-    return JointPoint(
-        row["image"], row["joint"], _number(row, "x", where), _number(row, "y", where), (bones[0], bones[1])
-    )
+    bones = INDEX[row["distal_bone"]], INDEX[row["proximal_bone"]]
+    return JointPoint(row["image"], row["joint"], _number(row, "x", where), _number(row, "y", where), bones)
 
 
 def _number(row: Mapping[str, str], column: str, where: str) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 
 from handseg_monai.bones import BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, Group
 from handseg_monai.plausibility.hand_measures import HandMeasures, measure_hand
-from handseg_monai.plausibility.proportions import Proportions, beyond, view_of
+from handseg_monai.plausibility.hand_proportions import Proportions, beyond, view_of
 
 PATH = Path(__file__).with_suffix(".json")
 _YEARS = (10, 13), (8, 10), (6, 8), (4, 6)
@@ -51,41 +51,28 @@ AROUND = _within_two_joints()
 
 @dataclass(frozen=True)
 class PlausibleRanges:
-    """What was measured on phantoms, not widened; millimetres of the median hand.
-
-    Attributes
-    ----------
-    age
-        One of :data:`AGES`.
-    late
-        Bones that may not have ossified at that age.
-    area
-        Median area of each bone, float64 (29,), square millimetres. Of radius and ulna what the image shows.
-    area_ratio
-        Least and greatest area over the median one once the hand's own size is taken out, float64 (29, 2).
-    atlas
-        Median centre of each bone in a right hand, fingers up, complex128 (29,).
-    displacement
-        Usual greatest distance (:data:`~handseg_monai.plausibility.freeze.USUAL`) of each bone from where the bones
-        around it put it (:class:`Placement`), float64 (29,).
-    gap
-        Usual greatest gap of each pair of :data:`~handseg_monai.bones.NEIGHBOURS`.
-    overlap
-        Greatest share of the smaller bone that the larger one covers, for each pair of
-        :data:`~handseg_monai.bones.OVERLAPS`.
-    proportions
-        By view (:func:`~handseg_monai.plausibility.proportions.view_of`) percentiles 1 and 99 of each figure.
-    """
+    """What was measured on phantoms, not widened; millimetres of the median hand."""
 
     age: str
+    """One of :data:`AGES`."""
     late: frozenset[int]
+    """Bones that may not have ossified at that age."""
     area: np.ndarray
+    """Median area of each bone, float64 (29,), square millimetres. Of radius and ulna what the image shows."""
     area_ratio: np.ndarray
+    """Least and greatest area over the median one once the hand's own size is taken out, float64 (29, 2)."""
     atlas: np.ndarray
+    """Median centre of each bone in a right hand, fingers up, complex128 (29,)."""
     displacement: np.ndarray
+    """Usual greatest distance (:data:`~handseg_monai.plausibility.freeze.USUAL`) of each bone from where the bones
+    around it put it (:class:`Placement`), float64 (29,)."""
     gap: dict[Pair, float]
+    """Usual greatest gap of each pair of :data:`~handseg_monai.bones.NEIGHBOURS`."""
     overlap: dict[Pair, float]
+    """Greatest share of the smaller bone that the larger one covers, for each pair of
+    :data:`~handseg_monai.bones.OVERLAPS`."""
     proportions: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    """By view (:func:`~handseg_monai.plausibility.hand_proportions.view_of`) percentiles 1 and 99 of each figure."""
 
 
 class Placement:
@@ -113,12 +100,12 @@ class Placement:
         self._hand = hand
         at = np.flatnonzero(hand.placed)
         best = np.inf
-        for side, drawn in ((-1, atlas), (1, -atlas.conj())):
-            turn = turn_onto(drawn[at], hand.centre[at])
-            moved = hand.centre[at].mean() + turn * (drawn - drawn[at].mean())
+        for side, sided in ((-1, atlas), (1, -atlas.conj())):
+            turn = turn_onto(sided[at], hand.centre[at])
+            moved = hand.centre[at].mean() + turn * (sided - sided[at].mean())
             distance = float(np.abs(moved[at] - hand.centre[at]).sum())
             if distance < best:
-                best, self._atlas, self._turn, self._moved = distance, drawn, turn, moved
+                best, self._atlas, self._turn, self._moved = distance, sided, turn, moved
                 self.up, self.thumbward = -1j * turn, side * turn
                 self.side = "right" if side < 0 else "left"
 
@@ -132,8 +119,8 @@ class Placement:
         if not self.known(bone):
             return complex(self._moved[bone])
         around = [k for k in AROUND[bone] if self._hand.placed[k]]
-        drawn, seen = self._atlas[around], self._hand.centre[around]
-        return complex(seen.mean() + turn_onto(drawn, seen) * (self._atlas[bone] - drawn.mean()))
+        usual, seen = self._atlas[around], self._hand.centre[around]
+        return complex(seen.mean() + turn_onto(usual, seen) * (self._atlas[bone] - usual.mean()))
 
 
 def turn_onto(points: np.ndarray, onto: np.ndarray) -> complex:
@@ -177,15 +164,10 @@ def _read_ranges(age: str, content: Mapping[str, Any]) -> PlausibleRanges:
 
 
 def measure_by_age(planes: np.ndarray) -> list[tuple[HandMeasures, PlausibleRanges]]:
-    """Measure a hand by each age that its carpal bones may have.
+    """Measure a hand, bit planes int32 (H, W), by each age that its carpal bones may have.
 
     Those that ossify late are much smaller in a young child than those that ossify first (:data:`LAG`). Older children
     can't be told from adults by that, and are measured as such: ranges wide enough for both would let faults pass.
-
-    Parameters
-    ----------
-    planes
-        Bit planes, int32 (H, W).
 
     Returns
     -------
@@ -209,12 +191,8 @@ def measure_by_age(planes: np.ndarray) -> list[tuple[HandMeasures, PlausibleRang
 def unusual_proportions(hand: Proportions, ranges: PlausibleRanges | None = None) -> tuple[list[str], int]:
     """Return the proportions of a hand that lie beyond those of phantoms, and how many were looked at.
 
-    Parameters
-    ----------
-    hand
-        Its proportions.
-    ranges
-        If None those of adults, or, where the carpal bones are smaller than any adult's, of the age that suits best.
+    Without ranges those of adults count, or, where the carpal bones are smaller than any adult's, those of the age that
+    suits best.
     """
     adult = load_ranges()
     usual = adult.proportions["any"]
@@ -235,5 +213,4 @@ def _lag(hand: HandMeasures, adult: PlausibleRanges) -> float:
 
 
 def _read_pairs(values: dict[str, float]) -> dict[Pair, float]:
-    pairs = {key: key.split() for key in values}
-    return {(INDEX[a], INDEX[b]): values[key] for key, (a, b) in pairs.items()}
+    return {(INDEX[a], INDEX[b]): value for key, value in values.items() for a, b in (key.split(),)}

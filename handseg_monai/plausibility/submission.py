@@ -11,10 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
-from handseg_monai.data.reading.image_sizes import image_sizes
+from handseg_monai.data.reading.image_sizes import read_with_images
+from handseg_monai.data.reading.images import image_size
 from handseg_monai.files import atomic_open
 from handseg_monai.plausibility.judge import Plausibility, Severity, plausibility
-from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.rle import decode_image
 
 _SHOWN = 5
 
@@ -38,18 +39,13 @@ def judge_submission(prediction: str | Path, images: str | Path, progress: bool 
 
     Raises
     ------
-    ValueError
-        The submission breaks the contract or holds no image, or the folder lacks one of its images.
-    OSError
-        A file can't be read.
+    ValueError, OSError
+        As :func:`~handseg_monai.data.reading.image_sizes.read_with_images`.
     """
-    texts = read_csv(prediction)
-    if not texts:
-        raise ValueError(f"{prediction}: no images")
-    sizes = image_sizes(texts, images)
+    texts, paths = read_with_images(prediction, images)
     judgements = {}
     for name in tqdm(texts, desc="plausibility", unit="image", disable=None if progress else True):
-        judgements[name] = plausibility(decode_image(prediction, name, texts[name], sizes[name]))
+        judgements[name] = plausibility(decode_image(prediction, name, texts[name], image_size(paths[name])))
     return dict(sorted(judgements.items(), key=lambda item: (item[1].plausible, item[1].score, item[0])))
 
 

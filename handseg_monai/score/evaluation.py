@@ -33,69 +33,48 @@ _LOOKED_AT = 512
 
 @dataclass(frozen=True)
 class Detail:
-    """What takes longer than Dice, for N images; NaN where the bone is not known or its row was skipped.
-
-    Attributes
-    ----------
-    nsd_pixels, nsd_mm, hd95
-        float64 (N, 29), see :class:`~handseg_monai.score.surfaces.Surfaces`.
-    pairs
-        Bones that overlap in nature, as index pairs: those that share :data:`OVERLAP` of the smaller one's area in at
-        least a quarter of the labels that show both.
-    pair_dice
-        float64 (N, pairs): Dice of the area that the two share.
-    """
+    """What takes longer than Dice, for N images; NaN where the bone is not known or its row was skipped."""
 
     nsd_pixels: np.ndarray
     nsd_mm: np.ndarray
     hd95: np.ndarray
+    """float64 (N, 29) each, see :class:`~handseg_monai.score.surfaces.Surfaces`."""
     pairs: list[tuple[int, int]]
+    """Bones that overlap in nature, as index pairs: those that share :data:`OVERLAP` of the smaller one's area in at
+    least a quarter of the labels that show both."""
     pair_dice: np.ndarray
+    """float64 (N, pairs): Dice of the area that the two share."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Dice of each image and bone.
-
-    Attributes
-    ----------
-    names
-        Of the N images compared.
-    dice
-        float64 (N, 29); NaN where the bone is not known or a missing row was skipped. 1 where prediction and truth
-        are both empty.
-    predicted, truth
-        Areas in pixels, int64 (N, 29).
-    missing_images, missing_rows, without_truth
-        Images without any row; rows missing from images that have others, as (image, bone); images of the CSV that
-        have no label.
-    missing
-        What was done with them.
-    known
-        Boolean (N, 29): whether the bone is labelled in the image, present or absent.
-    subjects
-        Of the images.
-    sides
-        Hand that the label shows, ``left`` or ``right``; empty where it does not tell.
-    deviations
-        Wrist deviation on the label, degrees, float64 (N,); NaN where it can't be measured.
-    detail
-        Outlines and overlaps, where they were asked for.
-    """
+    """Dice of each image and bone."""
 
     names: list[str]
+    """Of the N images compared."""
     dice: np.ndarray
+    """float64 (N, 29); NaN where the bone is not known or a missing row was skipped. 1 where prediction and truth
+    are both empty."""
     predicted: np.ndarray
     truth: np.ndarray
+    """Areas in pixels, int64 (N, 29)."""
     missing_images: list[str]
     missing_rows: list[tuple[str, str]]
     without_truth: list[str]
+    """Images without any row; rows missing from images that have others, as (image, bone); images of the CSV that
+    have no label."""
     missing: Missing
+    """What was done with them."""
     known: np.ndarray
+    """Boolean (N, 29): whether the bone is labelled in the image, present or absent."""
     subjects: list[str]
+    """Of the images."""
     sides: list[str]
+    """Hand that the label shows, ``left`` or ``right``; empty where it does not tell."""
     deviations: np.ndarray
+    """Wrist deviation on the label, degrees, float64 (N,); NaN where it can't be measured."""
     detail: Detail | None = None
+    """Outlines and overlaps, where they were asked for."""
 
     @property
     def mean_dice(self) -> float:
@@ -172,35 +151,28 @@ def evaluate(
     if spacing is not None and not 0 < spacing < 10:
         raise ValueError(f"--spacing: expected millimetres a pixel, above 0 and below 10, got {spacing}")
     texts = read_csv(prediction)
-    truth = expected_items(texts.keys(), truth_dir)
-    missing_images = sorted(truth.keys() - texts.keys())
-    without_truth = sorted(texts.keys() - truth.keys())
-    missing_rows = rows_lacking({name: of_image for name, of_image in texts.items() if name in truth})
+    items = expected_items(texts.keys(), truth_dir)
+    missing_images = sorted(items.keys() - texts.keys())
+    without_truth = sorted(texts.keys() - items.keys())
+    missing_rows = rows_lacking({name: of_image for name, of_image in texts.items() if name in items})
     if without_truth and missing != "skip":
         raise ValueError(
             f"{prediction}: no label in {truth_dir} for {_some(without_truth)}; --missing skip passes over"
         )
     if missing == "error":
         refuse_missing(prediction, missing_images, missing_rows)
-    names = [name for name in sorted(truth) if name in texts or missing == "zero"]
+    names = [name for name in sorted(items) if name in texts or missing == "zero"]
 
     def compare(name: str) -> _Compared:
-        return _compare(truth[name], texts.get(name, [None] * NUM_BONES), str(prediction), detail, spacing)
+        return _compare(items[name], texts.get(name, [None] * NUM_BONES), str(prediction), detail, spacing)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bar = tqdm(
-            pool.map(compare, names),
-            total=len(names),
-            desc="evaluate",
-            unit="image",
-            disable=None if progress else True,
-        )
-        compared = list(bar)
-    intersection, predicted, true = (
-        np.array([one.areas for one in compared], np.int64).reshape(-1, 3, NUM_BONES).swapaxes(0, 1)
-    )
+        hidden = None if progress else True
+        compared = list(tqdm(pool.map(compare, names), "evaluate", len(names), unit="image", disable=hidden))
+    pixels = np.array([one.areas for one in compared], np.int64).reshape(-1, 3, NUM_BONES)
+    intersection, predicted, true = pixels.swapaxes(0, 1)
     dice = dice_of_areas(intersection, predicted, true)
-    known = np.array([known_bones(truth[name].get("known", ALL_KNOWN)) for name in names]).reshape(-1, NUM_BONES)
+    known = np.array([known_bones(items[name].get("known", ALL_KNOWN)) for name in names]).reshape(-1, NUM_BONES)
     counted = known.copy()
     if missing == "skip":
         for name, bone in missing_rows:
@@ -218,7 +190,7 @@ def evaluate(
         without_truth,
         missing,
         known,
-        [truth[name]["subject"] for name in names],
+        [items[name]["subject"] for name in names],
         [one.side for one in compared],
         np.array([one.deviation for one in compared]),
         _detail(compared, counted) if detail else None,
@@ -230,9 +202,8 @@ def _detail(compared: list[_Compared], counted: np.ndarray) -> Detail:
         return np.where(counted, np.array(values).reshape(-1, NUM_BONES), np.nan)
 
     of_image = [one.surfaces for one in compared if one.surfaces is not None]
-    both, predicted, true = (
-        np.array([one.shared for one in compared]).reshape(-1, 3, NUM_BONES, NUM_BONES).swapaxes(0, 1)
-    )
+    shared = np.array([one.shared for one in compared]).reshape(-1, 3, NUM_BONES, NUM_BONES)
+    both, predicted, true = shared.swapaxes(0, 1)
     own = np.diagonal(true, axis1=1, axis2=2)
     smaller = np.minimum(own[:, :, None], own[:, None])
     shown = smaller > 0

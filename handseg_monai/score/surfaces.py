@@ -17,20 +17,14 @@ _PERCENTILE = 95
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Of one image, float64 (29,) each.
-
-    Attributes
-    ----------
-    nsd_pixels, nsd_mm
-        Share of both outlines that lies within 2 pixels, or 1 mm, of the other one: 1 where both masks are empty, 0
-        where one is. In millimetres NaN where the spacing is not known.
-    hd95
-        The larger one of the two 95th percentiles of the distances, in pixels; NaN where a mask is empty.
-    """
+    """Of one image, float64 (29,) each."""
 
     nsd_pixels: np.ndarray
     nsd_mm: np.ndarray
+    """Share of both outlines that lies within 2 pixels, or 1 mm, of the other one: 1 where both masks are empty, 0
+    where one is. In millimetres NaN where the spacing is not known."""
     hd95: np.ndarray
+    """The larger one of the two 95th percentiles of the distances, in pixels; NaN where a mask is empty."""
 
 
 def surfaces(prediction: np.ndarray, truth: np.ndarray, spacing: float | None = None) -> Surfaces:
@@ -55,18 +49,18 @@ def surfaces(prediction: np.ndarray, truth: np.ndarray, spacing: float | None = 
     nsd_pixels, hd95 = np.ones(NUM_BONES), np.full(NUM_BONES, np.nan)
     nsd_mm = np.full(NUM_BONES, np.nan if spacing is None else 1.0)
     for bone in sorted(where[0].keys() | where[1].keys()):
-        found = [box[bone] for box in where if bone in box]
-        if len(found) < 2:
+        outer = [box[bone] for box in where if bone in box]
+        if len(outer) < 2:
             nsd_pixels[bone] = 0.0
             nsd_mm[bone] *= 0.0
             continue
         window = tuple(
-            slice(max(0, min(box[axis].start for box in found) - 1), max(box[axis].stop for box in found) + 1)
+            slice(max(0, min(box[axis].start for box in outer) - 1), max(box[axis].stop for box in outer) + 1)
             for axis in (0, 1)
         )
-        found_in, drawn_in = ((planes[window] & np.int32(1 << bone)) != 0 for planes in (prediction, truth))
+        found, true = ((planes[window] & np.int32(1 << bone)) != 0 for planes in (prediction, truth))
         # MONAI's types say tensors; it takes arrays as well.
-        pair: tuple[Any, Any] = found_in, drawn_in
+        pair: tuple[Any, Any] = found, true
         _, apart, _ = get_edge_surface_distance(pair[0], pair[1], symmetric=True, warn_empty=False)
         there, back = (np.asarray(distances, np.float64) for distances in apart)
         both = np.concatenate([there, back])

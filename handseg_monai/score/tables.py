@@ -18,6 +18,7 @@ from handseg_monai.score.evaluation import Evaluation
 
 _WIDTH = 120
 """Characters of a line where the output is no terminal."""
+_OF_NAMES = ("bone", "name", "overlap", "images of", "bones")
 
 
 def groups(result: Evaluation) -> dict[str, np.ndarray]:
@@ -107,6 +108,14 @@ def _without_nan(value: object) -> object:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
+def _table(*headings: str) -> Table:
+    """Return a table whose columns are numbers but for those of names."""
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in _OF_NAMES else "right")
+    return table
+
+
 def print_evaluation(result: Evaluation) -> None:
     """Print a table of the bones, one of hands and wrists, one of overlaps, and what was missing."""
     detail = result.detail
@@ -115,9 +124,7 @@ def print_evaluation(result: Evaluation) -> None:
         columns = [("NSD 2 px", detail.nsd_pixels, ".3f"), ("HD95, px", detail.hd95, ".1f")]
         if np.isfinite(detail.nsd_mm).any():
             columns.insert(1, ("NSD 1 mm", detail.nsd_mm, ".3f"))
-    table = Table()
-    for heading in ("bone", "name", "Dice", "95 %", "lowest", "images", "false positives", *(n for n, _, _ in columns)):
-        table.add_column(heading, justify="left" if heading in ("bone", "name") else "right")
+    table = _table("bone", "name", "Dice", "95 %", "lowest", "images", "false positives", *(n for n, _, _ in columns))
     for bone, row in zip(BONES, result.of_bones(), strict=True):
         low, high = interval(result.dice[:, [bone.index]], result.subjects)
         table.add_row(
@@ -128,7 +135,7 @@ def print_evaluation(result: Evaluation) -> None:
             _number(float(row["lowest"]), ".4f"),
             str(row["images"]),
             str(row["false_positives"]),
-            *(_number(_mean(values[:, bone.index]), form) for _, values, form in columns),
+            *(_number(_mean(values[:, bone.index]), digits) for _, values, digits in columns),
         )
     console = Console()
     if not console.is_terminal:
@@ -136,9 +143,7 @@ def print_evaluation(result: Evaluation) -> None:
     console.print(table)
     console.print(_group_table(result))
     if detail is not None and detail.pairs:
-        overlaps = Table()
-        for heading in ("overlap", "images", "Dice of the shared area"):
-            overlaps.add_column(heading, justify="left" if heading == "overlap" else "right")
+        overlaps = _table("overlap", "images", "Dice of the shared area")
         for n, (a, b) in enumerate(detail.pairs):
             dice = detail.pair_dice[:, n]
             overlaps.add_row(f"{NAMES[a]}, {NAMES[b]}", str(int(np.isfinite(dice).sum())), _number(_mean(dice), ".4f"))
@@ -164,9 +169,7 @@ def _in_millimetres(nsd: np.ndarray) -> str:
 
 
 def _group_table(result: Evaluation) -> Table:
-    table = Table()
-    for heading in ("images of", "images", "Dice", "95 %"):
-        table.add_column(heading, justify="left" if heading == "images of" else "right")
+    table = _table("images of", "images", "Dice", "95 %")
     for name, images in groups(result).items():
         own = [subject for subject, one in zip(result.subjects, images, strict=True) if one]
         low, high = interval(result.dice[images], own)
@@ -175,8 +178,8 @@ def _group_table(result: Evaluation) -> Table:
     return table
 
 
-def _number(value: float, form: str = ".3f") -> str:
-    return "-" if np.isnan(value) else format(value, form)
+def _number(value: float, digits: str = ".3f") -> str:
+    return "-" if np.isnan(value) else format(value, digits)
 
 
 def _print_missing(result: Evaluation) -> None:
@@ -212,9 +215,8 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, Difference]:
 
 def print_comparison(first: str, second: str, differences: dict[str, Difference]) -> None:
     """Print how much better the second submission is than the first."""
-    table = Table(title=f"Dice of {second} less that of {first}")
-    for heading in ("bones", "difference", "95 %", "p"):
-        table.add_column(heading, justify="left" if heading == "bones" else "right")
+    table = _table("bones", "difference", "95 %", "p")
+    table.title = f"Dice of {second} less that of {first}"
     for name, of in differences.items():
         table.add_row(
             name,

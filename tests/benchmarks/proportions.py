@@ -23,7 +23,7 @@ from handseg_monai.phantom import render_planes
 from handseg_monai.phantom.presets import preset
 from handseg_monai.phantom.processes import in_processes
 from handseg_monai.phantom.view import Side
-from handseg_monai.plausibility.proportions import Proportions, proportions, view_of
+from handseg_monai.plausibility.hand_proportions import Proportions, proportions, view_of
 
 REAL = Path(__file__).resolve().parent.parent / "real_proportions.json"
 _LEAST_DEVIATION = 0.004

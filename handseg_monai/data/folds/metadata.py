@@ -25,18 +25,12 @@ _CENTIMETRES = 90.0, 230.0
 
 @dataclass(frozen=True)
 class Person:
-    """What the table says of a subject; None where it says nothing, or nothing that can be right.
-
-    Attributes
-    ----------
-    sex
-        ``"female"`` or ``"male"``.
-    height
-        Centimetres.
-    """
+    """What the table says of a subject; None where it says nothing, or nothing that can be right."""
 
     sex: Sex | None = None
+    """``"female"`` or ``"male"``."""
     height: float | None = None
+    """Centimetres."""
 
 
 def read_metadata(path: str | Path) -> dict[str, Person]:

@@ -25,34 +25,22 @@ _ALIKE = {"height": 1.0, "deviation": 2.0}
 
 @dataclass(frozen=True)
 class Traits:
-    """Of one subject.
-
-    Attributes
-    ----------
-    person
-        Sex and height, where the metadata tell.
-    deviations
-        Wrist deviation on each image, degrees, positive towards the thumb; NaN where it can't be measured.
-    """
+    """Of one subject."""
 
     person: Person
+    """Sex and height, where the metadata tell."""
     deviations: tuple[float, ...]
+    """Wrist deviation on each image, degrees, positive towards the thumb; NaN where it can't be measured."""
 
 
 @dataclass(frozen=True)
 class SubjectTraits:
-    """Traits of the subjects of a dataset.
-
-    Attributes
-    ----------
-    of
-        By subject.
-    notes
-        A sentence for each thing that is not known.
-    """
+    """Traits of the subjects of a dataset."""
 
     of: dict[str, Traits]
+    """By subject."""
     notes: tuple[str, ...]
+    """A sentence for each thing that is not known."""
 
 
 def read_traits(items: Sequence[Item], metadata: str | Path, progress: bool = True) -> SubjectTraits:
@@ -120,16 +108,9 @@ def as_columns(traits: Sequence[Traits]) -> np.ndarray:
     deviations = np.concatenate([t.deviations for t in traits])
     owner = np.repeat(np.arange(len(traits)), images.astype(int))
     off_mean = np.bincount(owner, _off_mean(deviations, _ALIKE["deviation"]), len(traits))
-    columns = np.stack(
-        [
-            images * np.array([t.person.sex == "female" for t in traits]),
-            images * np.array([t.person.sex == "male" for t in traits]),
-            images * _off_mean(heights, _ALIKE["height"]),
-            off_mean,
-            np.array(bent, np.float64) * bool(off_mean.any()),
-        ],
-        axis=1,
-    )
+    women, men = (images * np.array([t.person.sex == sex for t in traits]) for sex in ("female", "male"))
+    height, bent_wrists = images * _off_mean(heights, _ALIKE["height"]), np.array(bent, np.float64) * off_mean.any()
+    columns = np.stack([women, men, height, off_mean, bent_wrists], axis=1)
     spread = columns.std(axis=0)
     return np.where(spread > 0, columns / np.where(spread > 0, spread, 1), 0.0)
 
@@ -143,11 +124,10 @@ def _off_mean(values: np.ndarray, alike: float) -> np.ndarray:
 
 def print_balance(fold_of: Mapping[str, int], traits: SubjectTraits) -> None:
     """Print a table of what is in each fold, and what is not known."""
-    table = Table(title=None)
+    table = Table()
     for heading in ("fold", "images", "subjects", "women", "men", "height, cm", "deviation, °", "bent wrists"):
         table.add_column(heading, justify="right")
-    folds = range(max(fold_of.values()) + 1)
-    for fold in folds:
+    for fold in range(max(fold_of.values()) + 1):
         table.add_row(str(fold), *_row([t for s, t in traits.of.items() if fold_of[s] == fold]))
     table.add_section()
     table.add_row("all", *_row(list(traits.of.values())))

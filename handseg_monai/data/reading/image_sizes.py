@@ -6,6 +6,28 @@ from collections.abc import Collection
 from pathlib import Path
 
 from handseg_monai.data.reading.images import find_images, image_size
+from handseg_monai.rle import read_csv
+
+
+def read_with_images(prediction: str | Path, folder: str | Path) -> tuple[dict[str, list[str | None]], dict[str, Path]]:
+    """Read a submission and find its images.
+
+    Returns
+    -------
+    texts, paths
+        By image name: 29 run-length texts, see :func:`~handseg_monai.rle.read_csv`, and the image.
+
+    Raises
+    ------
+    ValueError
+        The submission breaks the contract or holds no image, or the folder lacks one of its images.
+    OSError
+        A file can't be read.
+    """
+    texts = read_csv(prediction)
+    if not texts:
+        raise ValueError(f"{prediction}: no images")
+    return texts, image_paths(texts, folder)
 
 
 def image_sizes(names: Collection[str], folder: str | Path) -> dict[str, tuple[int, int]]:

@@ -6,26 +6,17 @@ import cv2
 import numpy as np
 
 from handseg_monai.phantom.acquisition.lettering import FONTS, lay, turned, words
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.acquisition.ranges import OverlayRanges
 from handseg_monai.phantom.resample import Floats
 
 _WORDS = (
-    *(
-        "HAND PA",
-        "HAND AP",
-        "WRIST PA",
-        "L HAND",
-        "R HAND",
-        "ST. MARY HOSPITAL",
-        "CITY CLINIC",
-        "RADIOLOGY",
-        "PORTABLE",
-    ),
-    *("Anonymous", "BEDSIDE", "kVp 52 mAs 3.2", "Dr. Kim", "CR 12", "DX", "W 4096 L 2048", "Zoom 48%", "PID", "F 043Y"),
+    *("HAND PA", "HAND AP", "WRIST PA", "L HAND", "R HAND", "ST. MARY HOSPITAL", "CITY CLINIC", "RADIOLOGY"),
+    *("PORTABLE", "Anonymous", "BEDSIDE", "kVp 52 mAs 3.2", "Dr. Kim", "CR 12", "DX"),
+    *("W 4096 L 2048", "Zoom 48%", "PID", "F 043Y"),
 )
 
 
-def print_texts(rng: np.random.Generator, ranges: PhantomRanges, image: Floats) -> None:
+def print_texts(rng: np.random.Generator, ranges: OverlayRanges, image: Floats) -> None:
     """Print one to five lines of text near the edges of a picture (0 to 1), in place."""
     if rng.random() >= ranges.text_share:
         return
@@ -60,7 +51,7 @@ def _text(rng: np.random.Generator) -> str:
     return "".join(chr(65 + int(k)) for k in rng.integers(0, 26, int(rng.integers(2, 12))))
 
 
-def annotate(rng: np.random.Generator, ranges: PhantomRanges, image: Floats) -> None:
+def annotate(rng: np.random.Generator, ranges: OverlayRanges, image: Floats) -> None:
     """Draw an arrow, a circle, a measured line or a ruler on a picture (0 to 1), in place."""
     if rng.random() >= ranges.annotation_share:
         return

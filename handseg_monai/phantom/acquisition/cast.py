@@ -5,38 +5,23 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from handseg_monai.phantom.acquisition.landmarks import Landmark, wrist
-from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged, within
+from handseg_monai.phantom.acquisition.landmarks import wrist
+from handseg_monai.phantom.acquisition.patches import Scene
+from handseg_monai.phantom.resample import averaged, blurred, enlarged, limited
 
 _COARSE = 192
 """Longer side of the grid on which the cast's outline is found, pixels."""
 
 
-def add_cast(
-    rng: np.random.Generator, signal: Floats, soft: Floats, spacing: float, marks: dict[int, Landmark]
-) -> None:
-    """Add a cast from the palm or the wrist to the elbow, in place.
-
-    Parameters
-    ----------
-    rng
-        Source of the draws.
-    signal
-        (H, W) float32 attenuation to add to.
-    soft
-        (H, W) attenuation of the soft tissue, which the cast follows.
-    spacing
-        Millimetres per pixel.
-    marks
-        Where the bones lie.
-    """
-    place = wrist(marks)
+def add_cast(rng: np.random.Generator, scene: Scene) -> None:
+    """Add a cast from the palm or the wrist to the elbow, in place."""
+    place = wrist(scene.marks)
     if place is None:
         return
-    shape = int(signal.shape[0]), int(signal.shape[1])
-    small = within(shape, _COARSE)
-    pitch = spacing * shape[0] / small[0]
-    body = (averaged(soft, small) > 0.02).astype(np.uint8)
+    shape = int(scene.soft.shape[0]), int(scene.soft.shape[1])
+    small = limited(shape, _COARSE)
+    pitch = scene.spacing * shape[0] / small[0]
+    body = (averaged(scene.soft, small) > 0.02).astype(np.uint8)
     start, wall, slab = float(rng.uniform(-75.0, 10.0)), float(rng.uniform(2.0, 9.0)), rng.random() < 0.3
     lean, off = float(rng.normal(0.0, 0.12)), float(rng.normal(0.0, 4.0))
     scale = small[0] / shape[0]
@@ -57,11 +42,11 @@ def add_cast(
     edge = np.clip((along + np.float32(lean) * across - np.float32(start)) / np.float32(pitch) + 0.5, 0, 1)
     shell *= edge * np.clip((reach - np.abs(across)) / np.float32(3.0), 0, 1)
     shell = blurred(shell.astype(np.float32), 0.8)
-    cells = max(8, int(max(shape) * spacing / rng.uniform(1.2, 5.0)))
-    grid = within(shape, min(cells, max(shape)))
+    cells = max(8, int(max(shape) * scene.spacing / rng.uniform(1.2, 5.0)))
+    grid = limited(shape, min(cells, max(shape)))
     weave = rng.standard_normal(grid, np.float32)
     if rng.random() < 0.5:
         # Layers of bandage: long cells.
         weave = np.asarray(cv2.blur(weave, (7, 1) if rng.random() < 0.5 else (1, 7)), np.float32) * 2
     texture = 1 + np.float32(rng.uniform(0.03, 0.22)) * enlarged(blurred(weave, 0.7), shape)
-    signal += np.float32(np.exp(rng.uniform(np.log(0.2), np.log(0.9)))) * enlarged(shell, shape) * texture
+    scene.signal[:] += np.float32(np.exp(rng.uniform(np.log(0.2), np.log(0.9)))) * enlarged(shell, shape) * texture

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from handseg_monai.phantom.acquisition.ranges import OverlayRanges
 from handseg_monai.phantom.components import Components
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.ranges import draw
 from handseg_monai.phantom.resample import Floats, averaged
-from handseg_monai.phantom.subject import draw
 
 _CELLS = 64
 """The hand's extent is found on a grid of this many cells in either direction."""
@@ -27,7 +27,7 @@ class _Shutter:
     line: float
 
 
-def shade(rng: np.random.Generator, ranges: PhantomRanges, image: Floats, parts: Components) -> None:
+def shade(rng: np.random.Generator, ranges: OverlayRanges, image: Floats, parts: Components) -> None:
     """Shade what lies beyond a collimator, and the corners of a turned picture, in place."""
     tilt, kind = draw(rng, ranges.collimation_tilt), rng.random()
     line = float(rng.uniform(0.1, 0.6)) if rng.random() < ranges.glow_share else 0.0
@@ -53,10 +53,7 @@ def _close(image: Floats, parts: Components, shutter: _Shutter, depth: NDArray[n
     taken = np.argwhere(averaged(parts.soft + parts.bone, _CELLS) > 1e-4)
     rows, columns = (taken[:, 0] - 31.5) * height / _CELLS, (taken[:, 1] - 31.5) * width / _CELLS
     along, down = columns * cosine + rows * sine, rows * cosine - columns * sine
-    corners = (
-        0.5 * abs(np.array([width * cosine, height * sine])).sum(),
-        0.5 * abs(np.array([height * cosine, width * sine])).sum(),
-    )
+    corners = [0.5 * abs(np.array([a * cosine, b * sine])).sum() for a, b in ((width, height), (height, width))]
     pad = max(height, width) / 40.0
     x = np.arange(width, dtype=np.float32) - np.float32(0.5 * (width - 1))
     y = np.arange(height, dtype=np.float32) - np.float32(0.5 * (height - 1))
@@ -83,7 +80,7 @@ def _close(image: Floats, parts: Components, shutter: _Shutter, depth: NDArray[n
         image += np.float32(shutter.line) * glow * (1 - image)
 
 
-def border(rng: np.random.Generator, ranges: PhantomRanges, image: Floats, parts: Components) -> None:
+def border(rng: np.random.Generator, ranges: OverlayRanges, image: Floats, parts: Components) -> None:
     """Draw bars without content and bright edges of the film at some sides, in place; bars spare bones."""
     bars, lines = rng.random() < ranges.bar_share, rng.random() < ranges.film_edge_share
     grey = float(rng.choice((0.0, 0.0, 1.0, rng.uniform(0.0, 1.0))))

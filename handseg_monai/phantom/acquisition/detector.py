@@ -6,9 +6,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from handseg_monai.phantom.ranges import PhantomRanges
-from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged, within
-from handseg_monai.phantom.subject import draw
+from handseg_monai.phantom.acquisition.ranges import ExposureRanges
+from handseg_monai.phantom.ranges import draw
+from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged, limited
 
 _SCATTER = 18.0
 """Spread of scattered radiation, standard deviation in millimetres."""
@@ -40,28 +40,17 @@ def _detect(
             attenuation[row, column] = field - np.log(signal) + grain[row, column] * sigma / np.sqrt(signal)
 
 
-def detect(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spacing: float) -> Floats:
-    """Return the log signal of an attenuation.
-
-    Parameters
-    ----------
-    rng, ranges
-        Source and ranges of the draws.
-    signal
-        (H, W) float32 attenuation; it may be used up.
-    spacing
-        Millimetres per pixel.
-    """
-    shape = int(signal.shape[0]), int(signal.shape[1])
-    field = spacing * max(shape)
+def detect(rng: np.random.Generator, ranges: ExposureRanges, signal: Floats, spacing: float) -> Floats:
+    """Return the log signal of an attenuation, (H, W) float32, which may be used up; spacing in millimetres a pixel."""
+    height, width = signal.shape
+    shape, field = (height, width), spacing * max(signal.shape)
     blur = draw(rng, ranges.blur) / spacing
     if blur > 0.25:
         signal = blurred(signal, blur)
-    coarse = np.exp(-averaged(signal, within(shape, 96)))
+    coarse = np.exp(-averaged(signal, limited(shape, 96)))
     scattered = enlarged(blurred(coarse, min(_SCATTER * 96 / field, 24.0)), shape)
     share, noise = draw(rng, ranges.scatter), draw(rng, ranges.noise) * 0.13 / spacing
     grain = blurred(rng.standard_normal(shape, np.float32), float(rng.uniform(0.5, 0.75)))
-    height, width = shape
     rows = (draw(rng, ranges.heel) * (np.arange(height) / height - 0.5)).astype(np.float32)
     columns = (draw(rng, ranges.heel) * (np.arange(width) / width - 0.5)).astype(np.float32)
     lines = rows if rng.random() < 0.5 else columns

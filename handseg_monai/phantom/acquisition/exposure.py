@@ -18,29 +18,18 @@ from handseg_monai.phantom.acquisition.implants import add_cannula, add_finger_s
 from handseg_monai.phantom.acquisition.jewellery import add_rings, add_wristband
 from handseg_monai.phantom.acquisition.landmarks import locate
 from handseg_monai.phantom.acquisition.markers import mark
+from handseg_monai.phantom.acquisition.patches import Scene
 from handseg_monai.phantom.acquisition.processing import process
+from handseg_monai.phantom.acquisition.ranges import AcquisitionRanges
 from handseg_monai.phantom.components import Components
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.ranges import draw
 from handseg_monai.phantom.resample import Floats, averaged, enlarged
-from handseg_monai.phantom.subject import draw
 
 
-def expose(rng: np.random.Generator, ranges: PhantomRanges, parts: Components) -> NDArray[np.uint8]:
-    """Return the radiograph of a view.
+def expose(rng: np.random.Generator, ranges: AcquisitionRanges, parts: Components) -> NDArray[np.uint8]:
+    """Return the radiograph of a view, (H, W) uint8, bones bright unless the picture is inverted.
 
-    Parameters
-    ----------
-    rng
-        Source of the draws.
-    ranges
-        Ranges of the exposure.
-    parts
-        The view, at least 64 pixels in either direction, float32; it is left as it is.
-
-    Returns
-    -------
-    NDArray
-        (H, W) uint8, bones bright unless the picture is inverted. The labels are those of ``parts.planes``.
+    The view has at least 64 pixels in either direction and is left as it is; ``parts.planes`` are the labels.
     """
     key = int(rng.integers(0, 2**62))
     beam, objects, detector, processing, edges, lead, texts = (np.random.default_rng([key, k]) for k in range(7))
@@ -56,7 +45,7 @@ def expose(rng: np.random.Generator, ranges: PhantomRanges, parts: Components) -
     return finish(edges, ranges, image)
 
 
-def _attenuation(rng: np.random.Generator, ranges: PhantomRanges, parts: Components) -> Floats:
+def _attenuation(rng: np.random.Generator, ranges: AcquisitionRanges, parts: Components) -> Floats:
     """Return the sum of soft tissue and bone, each weighted evenly and by a field that varies slowly."""
     contrast, soft_contrast = draw(rng, ranges.contrast), draw(rng, ranges.soft_contrast)
     bone, soft = parts.bone * np.float32(contrast), parts.soft * np.float32(soft_contrast)
@@ -68,35 +57,23 @@ def _attenuation(rng: np.random.Generator, ranges: PhantomRanges, parts: Compone
     return np.asarray(soft + bone, np.float32)
 
 
-def _objects(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, parts: Components) -> None:
+def _objects(rng: np.random.Generator, ranges: AcquisitionRanges, signal: Floats, parts: Components) -> None:
     """Add what is worn or implanted, in place; the densest metal is a drawn factor above the densest bone."""
-    shares = (
-        ranges.cast_share,
-        ranges.plate_share,
-        ranges.wire_share,
-        ranges.ring_share,
-        ranges.wristband_share,
-        ranges.cannula_share,
-        ranges.finger_splint_share,
+    objects = (
+        (add_cast, ranges.cast_share),
+        (add_plate, ranges.plate_share),
+        (add_wires, ranges.wire_share),
+        (add_rings, ranges.ring_share),
+        (add_wristband, ranges.wristband_share),
+        (add_cannula, ranges.cannula_share),
+        (add_finger_splint, ranges.finger_splint_share),
     )
-    cast, plate, wires, rings, band, cannula, splint = (share > rng.random() for share in shares)
-    most = float(rng.uniform(1.0, 1.6))
-    if not (cast or plate or wires or rings or band or cannula or splint):
+    present = [add for add, share in objects if share > rng.random()]
+    densest = float(rng.uniform(1.0, 1.6))
+    if not present:
         return
-    marks, spacing = locate(parts), parts.spacing
-    cap = most * float(signal.max())
-    if cast:
-        add_cast(rng, signal, parts.soft, spacing, marks)
-    if plate:
-        add_plate(rng, signal, spacing, marks)
-    if wires:
-        add_wires(rng, signal, spacing, marks)
-    if rings:
-        add_rings(rng, signal, parts.soft, spacing, marks)
-    if band:
-        add_wristband(rng, signal, parts.soft, spacing, marks)
-    if cannula:
-        add_cannula(rng, signal, spacing, marks)
-    if splint:
-        add_finger_splint(rng, signal, spacing, marks)
+    cap = densest * float(signal.max())
+    scene = Scene(signal, parts.soft, parts.spacing, locate(parts))
+    for add in present:
+        add(rng, scene)
     np.minimum(signal, np.float32(cap), out=signal)

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.acquisition.ranges import ExposureRanges
 from handseg_monai.phantom.resample import Floats
 
 Bytes = NDArray[np.uint8]
 
 
-def local_contrast(rng: np.random.Generator, ranges: PhantomRanges, image: Floats) -> Floats:
+def local_contrast(rng: np.random.Generator, ranges: ExposureRanges, image: Floats) -> Floats:
     """Return a picture (0 to 1) after contrast-limited adaptive histogram equalisation, where that is drawn."""
     limit, tiles, weight = float(rng.uniform(1.0, 6.0)), int(rng.integers(2, 9)), float(rng.uniform(0.4, 1.0))
     if rng.random() >= ranges.clahe_share:
@@ -22,7 +22,7 @@ def local_contrast(rng: np.random.Generator, ranges: PhantomRanges, image: Float
     return image + np.float32(weight) * (levelled.astype(np.float32) * np.float32(1 / 255) - image)
 
 
-def finish(rng: np.random.Generator, ranges: PhantomRanges, image: Floats) -> Bytes:
+def finish(rng: np.random.Generator, ranges: ExposureRanges, image: Floats) -> Bytes:
     """Return the picture (0 to 1) as bytes, inverted, posterised and compressed where that is drawn."""
     levels, quality = int(rng.integers(10, 48)), int(rng.integers(12, 75))
     inverted, posterised, compressed = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from handseg_monai.bones import BONES, INDEX, Group
-from handseg_monai.phantom.acquisition.landmarks import Landmark
-from handseg_monai.phantom.acquisition.patches import patch_at
+from handseg_monai.phantom.acquisition.landmarks import rotated
+from handseg_monai.phantom.acquisition.patches import Scene
 from handseg_monai.phantom.resample import Floats
 
 _LONG = [bone.index for bone in BONES if bone.group is not Group.CARPAL and bone.index != INDEX["Ulna"]]
@@ -14,35 +14,17 @@ _METACARPALS = [bone.index for bone in BONES if bone.group is Group.METACARPAL]
 _DISTAL = [bone.index for bone in BONES if bone.group is Group.DISTAL_PHALANX]
 
 
-def _tilted(axis: np.ndarray, degrees: float) -> np.ndarray:
-    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([cosine * axis[0] - sine * axis[1], sine * axis[0] + cosine * axis[1]])
-
-
-def add_plate(rng: np.random.Generator, signal: Floats, spacing: float, marks: dict[int, Landmark]) -> None:
-    """Add a plate with screws along a phalanx, a metacarpal or the radius, in place.
-
-    Parameters
-    ----------
-    rng
-        Source of the draws.
-    signal
-        (H, W) float32 attenuation to add to.
-    spacing
-        Millimetres per pixel.
-    marks
-        Where the bones lie.
-    """
-    bones = [bone for bone in _LONG if bone in marks]
-    if not bones:
+def add_plate(rng: np.random.Generator, scene: Scene) -> None:
+    """Add a plate with screws along a phalanx, a metacarpal or the radius, in place."""
+    mark = scene.mark_of_one(rng, _LONG)
+    if mark is None:
         return
-    mark = marks[int(rng.choice(bones))]
-    axis = _tilted(mark.axis, rng.normal(0.0, 3.0))
+    axis = rotated(mark.axis, rng.normal(0.0, 3.0))
     width = float(np.clip(rng.uniform(0.3, 0.75) * mark.width, 2.0, 11.0))
     length = float(np.clip(rng.uniform(0.45, 1.0) * mark.length, 3.0 * width, 75.0))
-    centre = mark.centre + axis * float(rng.uniform(-0.12, 0.12)) * mark.length / spacing
+    centre = mark.centre + axis * float(rng.uniform(-0.12, 0.12)) * mark.length / scene.spacing
     metal = float(rng.uniform(0.5, 2.0))
-    patch = patch_at(signal, spacing, centre, axis, 0.5 * length + 1.0, max(width, 0.5 * mark.width + 6.0))
+    patch = scene.patch(centre, axis, 0.5 * length + 1.0, max(width, 0.5 * mark.width + 6.0))
     if patch is None:
         return
     plate = patch.box(0.5 * length, 0.5 * width)
@@ -60,18 +42,17 @@ def add_plate(rng: np.random.Generator, signal: Floats, spacing: float, marks: d
     patch.image[:] += np.float32(metal) * plate
 
 
-def add_wires(rng: np.random.Generator, signal: Floats, spacing: float, marks: dict[int, Landmark]) -> None:
-    """Add one to three Kirschner wires through a bone, in place; parameters as for a plate."""
-    bones = [bone for bone in _LONG if bone in marks]
-    if not bones:
+def add_wires(rng: np.random.Generator, scene: Scene) -> None:
+    """Add one to three Kirschner wires through a bone, in place."""
+    mark = scene.mark_of_one(rng, _LONG)
+    if mark is None:
         return
-    mark = marks[int(rng.choice(bones))]
     thick, metal = float(rng.uniform(0.8, 2.2)), float(rng.uniform(1.0, 3.0))
     for _ in range(int(rng.integers(1, 4))):
-        axis = _tilted(mark.axis, rng.normal(0.0, 14.0) + (180.0 if rng.random() < 0.3 else 0.0))
+        axis = rotated(mark.axis, rng.normal(0.0, 14.0) + (180.0 if rng.random() < 0.3 else 0.0))
         half = 0.5 * float(np.clip(rng.uniform(0.7, 1.7) * mark.length, 15.0, 90.0))
-        centre = mark.centre + axis * float(rng.uniform(-0.1, 0.5)) * mark.length / spacing
-        patch = patch_at(signal, spacing, centre, axis, half + 6.0, 8.0)
+        centre = mark.centre + axis * float(rng.uniform(-0.1, 0.5)) * mark.length / scene.spacing
+        patch = scene.patch(centre, axis, half + 6.0, 8.0)
         if patch is None:
             continue
         wire = patch.box(half, 0.5 * thick)
@@ -82,16 +63,15 @@ def add_wires(rng: np.random.Generator, signal: Floats, spacing: float, marks: d
         patch.image[:] += np.float32(metal) * wire
 
 
-def add_cannula(rng: np.random.Generator, signal: Floats, spacing: float, marks: dict[int, Landmark]) -> None:
-    """Add a cannula in the back of the hand with its hub and line, in place; parameters as for a plate."""
-    bones = [bone for bone in _METACARPALS if bone in marks]
-    if not bones:
+def add_cannula(rng: np.random.Generator, scene: Scene) -> None:
+    """Add a cannula in the back of the hand with its hub and line, in place."""
+    mark = scene.mark_of_one(rng, _METACARPALS)
+    if mark is None:
         return
-    mark = marks[int(rng.choice(bones))]
-    axis = -_tilted(mark.axis, rng.normal(0.0, 20.0))
-    centre = mark.centre + rng.normal(0.0, 5.0, 2) / spacing
+    axis = -rotated(mark.axis, rng.normal(0.0, 20.0))
+    centre = mark.centre + rng.normal(0.0, 5.0, 2) / scene.spacing
     plastic, hub = float(rng.uniform(0.05, 0.35)), float(rng.uniform(15.0, 28.0))
-    patch = patch_at(signal, spacing, centre, axis, 110.0, 30.0)
+    patch = scene.patch(centre, axis, 110.0, 30.0)
     if patch is None:
         return
 
@@ -109,18 +89,20 @@ def add_cannula(rng: np.random.Generator, signal: Floats, spacing: float, marks:
         patch.image[:] += np.float32(plastic) * patch.box(3.0, float(rng.uniform(8.0, 14.0)))
 
 
-def add_finger_splint(rng: np.random.Generator, signal: Floats, spacing: float, marks: dict[int, Landmark]) -> None:
-    """Add a strip of metal with foam along a finger, in place; parameters as for a plate."""
-    tips = [bone for bone in _DISTAL if bone in marks and bone + 1 in marks]
+def add_finger_splint(rng: np.random.Generator, scene: Scene) -> None:
+    """Add a strip of metal with foam along a finger, in place."""
+    tips = [bone for bone in _DISTAL if bone in scene.marks and bone + 1 in scene.marks]
     if not tips:
         return
     tip = int(rng.choice(tips))
-    base = marks[min(tip + int(rng.integers(1, 4)), max(k for k in marks if BONES[k].ray == BONES[tip].ray))]
-    ends = marks[tip].centre + marks[tip].axis * 12.0 / spacing, base.centre
+    base = scene.marks[
+        min(tip + int(rng.integers(1, 4)), max(k for k in scene.marks if BONES[k].ray == BONES[tip].ray))
+    ]
+    ends = scene.marks[tip].centre + scene.marks[tip].axis * 12.0 / scene.spacing, base.centre
     axis = ends[0] - ends[1]
-    half = 0.5 * float(np.hypot(*axis)) * spacing
+    half = 0.5 * float(np.hypot(*axis)) * scene.spacing
     width, metal = float(rng.uniform(11.0, 20.0)), float(rng.uniform(0.08, 0.5))
-    patch = patch_at(signal, spacing, 0.5 * (ends[0] + ends[1]), axis / np.hypot(*axis), half + 2.0, width)
+    patch = scene.patch(0.5 * (ends[0] + ends[1]), axis / np.hypot(*axis), half + 2.0, width)
     if patch is None:
         return
     rim = float(rng.uniform(0.6, 1.8))

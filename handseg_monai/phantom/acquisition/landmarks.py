@@ -19,22 +19,15 @@ _RAYS = [bone.index for bone in BONES if bone.ray is not None]
 
 @dataclass(frozen=True)
 class Landmark:
-    """A bone in the image.
-
-    Attributes
-    ----------
-    centre
-        (x, y) of its centroid, pixels.
-    axis
-        Unit vector (x, y) along it, to the fingertips where that can be told.
-    length, width
-        Of an ellipse with its moments, millimetres.
-    """
+    """A bone in the image."""
 
     centre: Vector
+    """(x, y) of its centroid, pixels."""
     axis: Vector
+    """Unit vector (x, y) along it, to the fingertips where that can be told."""
     length: float
     width: float
+    """Of an ellipse with its moments, millimetres."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -83,6 +76,12 @@ def wrist(marks: dict[int, Landmark]) -> tuple[Vector, Vector] | None:
     axis = np.mean(forearm, axis=0) - centre
     length = float(np.hypot(*axis))
     return (centre, axis / length) if length > 1.0 else None
+
+
+def rotated(axis: Vector, degrees: float) -> Vector:
+    """Return an axis (x, y) turned clockwise in the image."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([cosine * axis[0] - sine * axis[1], sine * axis[0] + cosine * axis[1]])
 
 
 def _distalward(bone: int, found: dict[int, Landmark]) -> Landmark:

@@ -7,28 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handseg_monai.phantom.acquisition.lettering import FONTS, lay, turned, words
+from handseg_monai.phantom.acquisition.ranges import OverlayRanges
 from handseg_monai.phantom.components import Components
-from handseg_monai.phantom.ranges import PhantomRanges
+from handseg_monai.phantom.ranges import draw
 from handseg_monai.phantom.resample import Floats
-from handseg_monai.phantom.subject import draw
 
 
 def mark(
-    rng: np.random.Generator, ranges: PhantomRanges, image: Floats, free: NDArray[np.bool_], parts: Components
+    rng: np.random.Generator, ranges: OverlayRanges, image: Floats, free: NDArray[np.bool_], parts: Components
 ) -> None:
-    """Lay a side marker beside the hand, in place.
-
-    Parameters
-    ----------
-    rng, ranges
-        Source and ranges of the draws.
-    image
-        (H, W) float32 picture, 0 to 1.
-    free
-        (64, 64), where there is no hand.
-    parts
-        The view: its side is the letter, its spacing the size.
-    """
+    """Lay a side marker into a picture (0 to 1) beside the hand, in place; `free` (64, 64) says where there is none."""
     present, kind = rng.random() < ranges.marker_share, rng.random()
     height = draw(rng, ranges.marker_height) / parts.spacing
     tilt, quarter, odd = float(rng.normal(0.0, 9.0)), 90.0 * int(rng.integers(1, 4)), rng.random()
@@ -65,15 +53,11 @@ def _marker(rng: np.random.Generator, side: str, height: float, kind: float) -> 
     stack = [np.pad(row, gap) for row in rows]
     axis = 1 if beside else 0
     other = max(row.shape[1 - axis] for row in stack)
-    padded = []
-    for row in stack:
-        spare = other - row.shape[1 - axis]
-        width = [(0, 0), (0, 0)]
-        width[1 - axis] = (spare // 2, spare - spare // 2)
-        padded.append(np.pad(row, width))
-    letters = np.asarray(np.concatenate(padded, axis=axis), np.float32)
+    spares = [other - row.shape[1 - axis] for row in stack]
+    pads = [np.roll([(0, 0), (spare // 2, spare - spare // 2)], axis, axis=0) for spare in spares]
+    padded = [np.pad(row, pad) for row, pad in zip(stack, pads, strict=True)]
     margin = max(2, round(float(rng.uniform(0.1, 0.5)) * height))
-    letters = np.pad(letters, margin)
+    letters = np.pad(np.asarray(np.concatenate(padded, axis=axis), np.float32), margin)
     plate = np.zeros_like(letters)
     inner = max(1, margin // 3)
     plate[inner:-inner, inner:-inner] = 1.0

@@ -1,34 +1,69 @@
-"""Pieces of an image with coordinates of their own, to add small objects to."""
+"""What objects are added to: a view's attenuation, and pieces of it with coordinates of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from handseg_monai.phantom.acquisition.landmarks import Landmark, Vector
 from handseg_monai.phantom.resample import Floats
 
 
 @dataclass(frozen=True)
-class Patch:
-    """A piece of an image around an object.
+class Scene:
+    """A view to which objects in the beam are added."""
 
-    Attributes
-    ----------
-    image
-        (h, w) float32, a view into the image: what is added to it shows there.
-    along, across
-        (h, w) float32 coordinates along the object's axis and 90 degrees clockwise from it in the image, millimetres
-        from its centre.
-    spacing
-        Millimetres per pixel.
-    """
+    signal: Floats
+    """(H, W) float32 attenuation; objects are added in place."""
+    soft: Floats
+    """(H, W) attenuation of the soft tissue alone."""
+    spacing: float
+    """Millimetres per pixel."""
+    marks: dict[int, Landmark]
+    """Where the bones lie, by index."""
+
+    def mark_of_one(self, rng: np.random.Generator, bones: Iterable[int]) -> Landmark | None:
+        """Draw one of some bones; None where none of them is in view."""
+        seen = [bone for bone in bones if bone in self.marks]
+        return self.marks[int(rng.choice(seen))] if seen else None
+
+    def patch(self, centre: Vector, axis: Vector, half_along: float, half_across: float) -> Patch | None:
+        """Return the patch around a rectangle, or None where it lies outside of the image.
+
+        Parameters
+        ----------
+        centre
+            (x, y), pixels.
+        axis
+            Unit vector (x, y).
+        half_along, half_across
+            Half of the rectangle's sides, millimetres.
+        """
+        reach = (np.abs(axis) * half_along + np.abs(axis[::-1]) * half_across) / self.spacing + 2.0
+        low = np.maximum(np.floor(centre - reach).astype(int), 0)
+        high = np.minimum(np.ceil(centre + reach).astype(int) + 1, self.signal.shape[::-1])
+        if (high - low < 1).any():
+            return None
+        x = ((np.arange(low[0], high[0]) - centre[0]) * self.spacing).astype(np.float32)[None, :]
+        y = ((np.arange(low[1], high[1]) - centre[1]) * self.spacing).astype(np.float32)[:, None]
+        a, b = np.float32(axis[0]), np.float32(axis[1])
+        return Patch(self.signal[low[1] : high[1], low[0] : high[0]], x * a + y * b, y * a - x * b, self.spacing)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A piece of an image around an object."""
 
     image: Floats
+    """(h, w) float32, a view into the image: what is added to it shows there."""
     along: Floats
     across: Floats
+    """(h, w) float32 coordinates along the object's axis and 90 degrees clockwise from it in the image, millimetres
+    from its centre."""
     spacing: float
+    """Millimetres per pixel."""
 
     def inside(self, distance: Floats) -> Floats:
         """Return the share (0 to 1) of a pixel within an outline; `distance` is positive inside, millimetres."""
@@ -45,37 +80,3 @@ class Patch:
         return self.inside(
             np.float32(radius) - np.hypot(self.along - np.float32(along), self.across - np.float32(across))
         )
-
-
-def patch_at(
-    image: Floats,
-    spacing: float,
-    centre: NDArray[np.float64],
-    axis: NDArray[np.float64],
-    half_along: float,
-    half_across: float,
-) -> Patch | None:
-    """Return the patch around a rectangle, or None where it lies outside of the image.
-
-    Parameters
-    ----------
-    image
-        (H, W) float32.
-    spacing
-        Millimetres per pixel.
-    centre
-        (x, y), pixels.
-    axis
-        Unit vector (x, y).
-    half_along, half_across
-        Half of the rectangle's sides, millimetres.
-    """
-    reach = (np.abs(axis) * half_along + np.abs(axis[::-1]) * half_across) / spacing + 2.0
-    low = np.maximum(np.floor(centre - reach).astype(int), 0)
-    high = np.minimum(np.ceil(centre + reach).astype(int) + 1, image.shape[::-1])
-    if (high - low < 1).any():
-        return None
-    x = ((np.arange(low[0], high[0]) - centre[0]) * spacing).astype(np.float32)[None, :]
-    y = ((np.arange(low[1], high[1]) - centre[1]) * spacing).astype(np.float32)[:, None]
-    a, b = np.float32(axis[0]), np.float32(axis[1])
-    return Patch(image[low[1] : high[1], low[0] : high[0]], x * a + y * b, y * a - x * b, spacing)

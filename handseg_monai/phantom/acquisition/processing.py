@@ -7,9 +7,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from handseg_monai.phantom.ranges import PhantomRanges
-from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged, within
-from handseg_monai.phantom.subject import draw
+from handseg_monai.phantom.acquisition.ranges import ExposureRanges
+from handseg_monai.phantom.ranges import draw
+from handseg_monai.phantom.resample import Floats, averaged, blurred, enlarged, limited
 
 _BROAD = 23.0
 """Scale of the differences that equalisation levels, standard deviation in millimetres."""
@@ -36,21 +36,11 @@ def _tone(
             out[row, column] = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
 
 
-def process(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spacing: float) -> Floats:
-    """Return the picture of a log signal, (H, W) float32 from 0 to 1.
-
-    Parameters
-    ----------
-    rng, ranges
-        Source and ranges of the draws.
-    signal
-        (H, W) float32 log signal; it is used up.
-    spacing
-        Millimetres per pixel.
-    """
-    shape = int(signal.shape[0]), int(signal.shape[1])
-    field = spacing * max(shape)
-    half = averaged(signal, within(shape, max(shape) // 2))
+def process(rng: np.random.Generator, ranges: ExposureRanges, signal: Floats, spacing: float) -> Floats:
+    """Return the picture, 0 to 1, of a log signal, (H, W) float32, which is used up; spacing in millimetres a pixel."""
+    height, width = signal.shape
+    shape, field = (height, width), spacing * max(signal.shape)
+    half = averaged(signal, limited(shape, max(shape) // 2))
     boost, radius = draw(rng, ranges.edge_boost), float(rng.uniform(1.5, 4.0))
     strong, wide = draw(rng, ranges.halo_boost), float(rng.uniform(0.5, 9.0))
     if rng.random() < ranges.halo_share:
@@ -59,9 +49,9 @@ def process(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spa
     # Two box filters: near a Gaussian, at a cost that does not grow with its width.
     smooth = enlarged(np.asarray(cv2.blur(cv2.blur(half, (side, side)), (side, side)), np.float32), shape)
     # Levelling broad differences is what makes fingers and forearm readable in one picture.
-    broad = blurred(averaged(half, within(shape, 128)), min(_BROAD * 128 / field, 32.0))
+    broad = blurred(averaged(half, limited(shape, 128)), min(_BROAD * 128 / field, 32.0))
     broad *= np.float32(draw(rng, ranges.equalisation))
-    small = within(shape, 256)
+    small = limited(shape, 256)
     few = averaged(half, small) - enlarged(broad, small)
     low, high = _window(rng, ranges, few)
     level = enlarged(broad, shape)
@@ -72,7 +62,7 @@ def process(rng: np.random.Generator, ranges: PhantomRanges, signal: Floats, spa
     return out
 
 
-def _window(rng: np.random.Generator, ranges: PhantomRanges, few: Floats) -> tuple[float, float]:
+def _window(rng: np.random.Generator, ranges: ExposureRanges, few: Floats) -> tuple[float, float]:
     """Return the log signals of black and white."""
     low, densest = (float(v) for v in np.percentile(few, (2.0, 99.7)))
     low, high = low - 0.02, densest * 1.03
@@ -86,7 +76,7 @@ def _window(rng: np.random.Generator, ranges: PhantomRanges, few: Floats) -> tup
     return low, max(high, low + 0.3)
 
 
-def _curve(rng: np.random.Generator, ranges: PhantomRanges) -> NDArray[np.float32]:
+def _curve(rng: np.random.Generator, ranges: ExposureRanges) -> NDArray[np.float32]:
     """Return the grey of 1025 even steps from black to white."""
     dark, bright, gamma = draw(rng, ranges.background), draw(rng, ranges.brightness), draw(rng, ranges.gamma)
     floor, span = float(rng.uniform(0.3, 0.62)), float(rng.uniform(0.15, 0.4))

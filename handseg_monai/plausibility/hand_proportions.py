@@ -70,30 +70,18 @@ class _Bone:
 
 @dataclass(frozen=True)
 class Proportions:
-    """Of one hand.
-
-    Attributes
-    ----------
-    of
-        Figures by name, as ``finger-9 head width`` or ``Lunate|Capitate overlap``. Bones that are missing or cut by
-        the border have none; without the whole third metacarpal and the whole capitate there are none at all.
-    deviation
-        Of the wrist in degrees, negative towards the ulna; None where the forearm, or the side of the hand, can't be
-        told.
-    """
+    """Of one hand."""
 
     of: dict[str, float]
+    """Figures by name, as ``finger-9 head width`` or ``Lunate|Capitate overlap``. Bones that are missing or cut by
+    the border have none; without the whole third metacarpal and the whole capitate there are none at all."""
     deviation: float | None
+    """Of the wrist in degrees, negative towards the ulna; None where the forearm, or the side of the hand, can't be
+    told."""
 
 
 def proportions(planes: np.ndarray) -> Proportions:
-    """Measure the masks of one hand.
-
-    Parameters
-    ----------
-    planes
-        Bit planes, int32 (H, W), of a hand in PA view.
-    """
+    """Measure the masks of one hand in PA view: bit planes, int32 (H, W)."""
     # SciPy takes 0.3 s to import; commands that only read stay without it.
     from scipy.spatial import cKDTree
 
@@ -139,11 +127,11 @@ def beyond(figures: Mapping[str, float], ranges: Mapping[str, tuple[float, float
     known = [name for name in figures if name in ranges]
     for name in known:
         low, high = ranges[name]
-        least = 0.025 * (low + high) if name.endswith(" area") else SLACK[0]
-        slack = least + SLACK[1] * (high - low)
+        margin = 0.025 * (low + high) if name.endswith(" area") else SLACK[0]
+        slack = margin + SLACK[1] * (high - low)
         off = max(low - figures[name], figures[name] - high)
         if off > slack:
-            excess[name] = off / (high - low + least)
+            excess[name] = off / (high - low + margin)
     return sorted(excess, key=lambda name: -excess[name]), len(known)
 
 
@@ -256,11 +244,11 @@ def _add_forearm(
         height = (bone.pixels * along.conjugate()).real
         tips[name] = float(height.max())
         depth = (tips[name] - height) / unit
-        for least in _DEPTHS:
-            cut = (depth > least) & (depth < least + _SLICE)
+        for below in _DEPTHS:
+            cut = (depth > below) & (depth < below + _SLICE)
             if cut.any():
                 side = (bone.pixels[cut] * across.conjugate()).real
-                figures[f"{name} width {least} below its tip"] = float(np.ptp(side)) / unit
+                figures[f"{name} width {below} below its tip"] = float(np.ptp(side)) / unit
     figures["Ulna tip below radius tip"] = (tips["Radius"] - tips["Ulna"]) / unit
     turn = complex((distal * along.conjugate()).real, (distal * across.conjugate()).real)
     return float(np.degrees(np.angle(turn)))
