@@ -166,9 +166,7 @@ def submission_radiographs(prediction: str | Path, images: str | Path) -> tuple[
     OSError
         A file can't be read.
     """
-    texts = read_csv(prediction)
-    if not texts:
-        raise ValueError(f"{prediction}: no images")
+    texts = read_csv(prediction, empty=False)
     root = Path(images)
     paths = image_paths(texts, root)
 

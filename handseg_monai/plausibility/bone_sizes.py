@@ -88,7 +88,7 @@ def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFra
     """
     import pandas as pd
 
-    texts = read_csv(prediction)
+    texts = read_csv(prediction, empty=False)
     tables = []
     for name, path in image_paths(texts, images).items():
         table = measure_bones(decode_image(prediction, name, texts[name], image_size(path)))
@@ -96,8 +96,6 @@ def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFra
         table.insert(0, "image", name)
         table.insert(1, "spacing", np.nan if spacing is None else spacing)
         tables.append(table)
-    if not tables:
-        raise ValueError(f"{prediction}: no images")
     result = pd.concat(tables, ignore_index=True)
     result["length_mm"] = result["length"] * result["spacing"]
     result["area_mm2"] = result["area"] * result["spacing"] ** 2

@@ -43,9 +43,7 @@ def judge_submission(prediction: str | Path, images: str | Path, progress: bool 
     OSError
         A file can't be read.
     """
-    texts = read_csv(prediction)
-    if not texts:
-        raise ValueError(f"{prediction}: no images")
+    texts = read_csv(prediction, empty=False)
     sizes = image_sizes(texts, images)
     judgements = {}
     for name in tqdm(texts, desc="plausibility", unit="image", disable=None if progress else True):
