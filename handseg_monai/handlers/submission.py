@@ -221,21 +221,19 @@ class SubmissionWriter:
         self.flush()
         failed = [pair for text in _gather(json.dumps(self.failures)) for pair in json.loads(text).items()]
         self.failures = dict(failed)
-        is_first = idist.get_rank() == 0
-        if is_first:
+        if idist.get_rank() == 0:
             self._write_failures()
             self._write_confidence()
             write_csv(self.path, ((name, self._read(name)["rle"]) for name in self._segmented()))
             shutil.rmtree(self._records)
             self._report()
-        else:
-            self._let_go()
-        _gather("")
-        if is_first:
             (self._parts / "lock").unlink()
-            self._let_go()
+        self._let_go()
+        if idist.get_rank() == 0:
             with suppress(OSError):  # another run has begun there since
                 self._parts.rmdir()
+        # A launcher ends all ranks once one of them has exited with an error.
+        _gather("")
         if self.failures:
             sys.exit(1)
 
