@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 try:
     import fcntl
@@ -152,24 +152,29 @@ def atomic_open(path: str | Path) -> Iterator[IO[str]]:
 _HELD: list[IO[str]] = []
 
 
-def hold(path: str | Path, what: str) -> None:
-    """Hold a lock file until this process ends; a child doesn't hold it on, and this process may hold it again.
+def hold(path: str | Path, what: str, shared: bool = False) -> IO[str]:
+    """Hold a lock file until it is closed, or this process ends.
+
+    A child doesn't hold it on, and this process may hold it again.
+
+    Parameters
+    ----------
+    path
+        The file, which is made and stays.
+    what
+        Words for what it guards.
+    shared
+        Hold it together with other processes that share it; one that this process held alone becomes shared.
 
     Raises
     ------
     ValueError
         Another process holds it.
     """
-    file = Path(path).open("a")  # noqa: SIM115
-    if fcntl is not None:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            raise ValueError(f"{what}: another run still writes to it; end all of its processes first") from error
+    file = _locked(path, what, "lockf", shared)
+    # The system lets go of such a lock where any of the process's files is closed, as the garbage collector may do.
     _HELD.append(file)
+    return file
 
 
 @contextmanager
@@ -178,20 +183,28 @@ def exclusive(path: str | Path, what: str) -> Iterator[int]:
 
     Parameters
     ----------
-    path
-        The file, which is made and stays.
-    what
-        Words for what it guards.
+    path, what
+        See :func:`hold`.
 
     Raises
     ------
     ValueError
         Another process holds it.
     """
-    with Path(path).open("a") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(f"{what}: another run still writes to it; end all of its processes first") from error
+    with _locked(path, what, "flock") as file:
         yield file.fileno()
+
+
+def _locked(path: str | Path, what: str, kind: Literal["lockf", "flock"], shared: bool = False) -> IO[str]:
+    """Open a lock file and lock it for this process (``lockf``) or for the open file (``flock``)."""
+    file = Path(path).open("a+")  # noqa: SIM115
+    if fcntl is None:
+        return file
+    try:
+        getattr(fcntl, kind)(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        raise ValueError(f"{what}: another run still writes to it; end all of its processes first") from error
+    return file

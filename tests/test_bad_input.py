@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
@@ -17,7 +18,9 @@ from monai.engines.utils import IterationEvents
 
 from handseg_monai.bones import NAMES
 from handseg_monai.checkpoints import CheckpointError, first_checkpoint
-from handseg_monai.rle import read_csv
+from handseg_monai.data import Item
+from handseg_monai.handlers import OverlayWriter
+from handseg_monai.rle import encode_planes, read_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, run_here, save_untrained, tiny
 
 TRAIN, INFER = str(CONFIGS / "train.json"), str(CONFIGS / "inference.json")
@@ -293,8 +296,7 @@ def test_a_run_goes_on_where_a_killed_one_of_the_same_options_was(
         bundle.evaluator.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda engine: engine.terminate())
         bundle.run()
         writer = bundle.parser.get_parsed_content("submission_writer")
-        writer.flush()
-        writer._masks.close()
+        assert "images are done and kept" in writer.kept()
         return said
 
     assert "done already" not in begun_and_left()
@@ -438,10 +440,10 @@ def test_bad_images_among_good_ones(drawn_dataset: Path, tmp_path: Path, checkpo
     assert len(list((tmp_path / "out" / "overlays").glob("*.jpg"))) == 3
 
 
-def test_pictures_of_images_that_vanish_are_left_out(
+def test_pictures_need_no_second_reading(
     drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are read a second time for their pictures, after they were segmented."""
+    """Each image vanishes once the network has seen it."""
     images = tmp_path / "images"
     images.mkdir()
     paths = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[:2]
@@ -456,7 +458,20 @@ def test_pictures_of_images_that_vanish_are_left_out(
     bundle.run()
     bundle.finalize()
     assert list(read_csv(tmp_path / "out" / "submission.csv")) == [path.name for path in paths]
-    assert f"no overlay: {paths[0].name}" in "".join(capsys.readouterr())
+    assert sorted(p.stem for p in (tmp_path / "out" / "overlays").iterdir()) == [path.name for path in paths]
+    assert "no overlay" not in "".join(capsys.readouterr())
+
+
+def test_an_image_that_has_changed_since_an_earlier_run_has_no_picture(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = encode_planes(np.ones((40, 30), np.int32))
+    items = [Item(image=str(tmp_path / name), name=name) for name in ("same.png", "changed.png", "gone.png")]
+    for item, shape in zip(items[:2], ((40, 30), (20, 30)), strict=True):
+        cv2.imwrite(item["image"], np.zeros(shape, np.uint8))
+    OverlayWriter(tmp_path / "out", items).begin((item["name"], texts) for item in items)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["same.png.jpg"]
+    assert all(f"no overlay: {name}" in caplog.text for name in ("changed.png", "gone.png"))
 
 
 def test_an_image_that_vanishes_while_it_runs_is_listed(

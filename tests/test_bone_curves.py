@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
+from monai.data import DataLoader
+from monai.engines import SupervisedEvaluator
 from monai.inferers import SimpleInferer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 from torch.utils.tensorboard import SummaryWriter
 
 from handseg_monai.bones import BONES, NUM_BONES
+from handseg_monai.data.dataset import prepare_sized
 from handseg_monai.handlers import TensorBoardPrecisionRecall
 from handseg_monai.inferers import PlanesInferer
 from tests.bundle_runs import run_here, tiny
@@ -36,18 +36,25 @@ def test_curves_are_those_of_all_pixels_and_images_of_the_known_bones(tmp_path: 
     truths = [rng.random((NUM_BONES, *shape)) < 0.3 for _ in range(2)]
     planes = [sum(truth[k].astype(np.int32) << np.int32(k) for k in range(NUM_BONES)) for truth in truths]
     writer = SummaryWriter(str(tmp_path))
-    inferer = PlanesInferer(SimpleInferer(), enabled=False)
+    images = [
+        {"image": torch.zeros(1, *shape), "label": torch.from_numpy(p[None]), "number": i, "known": known[i]}
+        for i, p in enumerate(planes)
+    ]
 
-    def step(engine: Engine, number: int) -> list[dict[str, Any]]:
-        engine.state.batch = [{"known": known[number]}]
-        seen, size = torch.from_numpy(logits[number])[None], torch.tensor([shape])
-        masks = inferer(torch.zeros(1, 1, *shape), lambda x: seen, image_size=size)
-        return [{"pred": masks[0], "label": torch.from_numpy(planes[number])[None]}]
+    class Seeing(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(logits[evaluator.state.batch["number"][0]])[None]
 
-    evaluator = Engine(step)
-    TensorBoardPrecisionRecall(inferer, writer, interval=2, long_side=16, thresholds=11).attach(evaluator)
+    evaluator = SupervisedEvaluator(
+        torch.device("cpu"),
+        DataLoader(images, batch_size=1),
+        Seeing(),
+        prepare_batch=prepare_sized,
+        inferer=PlanesInferer(SimpleInferer(), enabled=False),
+        val_handlers=[TensorBoardPrecisionRecall(writer, interval=2, long_side=16, thresholds=11)],
+    )
     for _ in range(3):
-        evaluator.run([0, 1])
+        evaluator.run()
     writer.close()
     log = log_of(tmp_path)
     assert len(log.Tags()["tensors"]) == NUM_BONES + 1
@@ -69,12 +76,24 @@ def test_curves_are_those_of_all_pixels_and_images_of_the_known_bones(tmp_path: 
             assert curve[:, i].tolist() == pytest.approx(expected), (name, i)
 
 
-def test_no_interval_takes_no_time() -> None:
-    inferer = PlanesInferer(SimpleInferer())
-    evaluator = Engine(lambda e, b: None)
-    TensorBoardPrecisionRecall(inferer, SimpleNamespace(), interval=0).attach(evaluator)
-    evaluator.run([0])
-    assert inferer.coarse_side is None
+@pytest.mark.parametrize(("interval", "asked"), [(0, [False] * 3), (1, [True] * 3), (2, [True, False, True])])
+def test_probabilities_are_computed_for_validations_with_curves_alone(
+    tmp_path: Path, interval: int, asked: list[bool]
+) -> None:
+    images = [{"image": torch.zeros(1, 16, 12), "label": torch.zeros(1, 16, 12, dtype=torch.int32)}]
+    evaluator = SupervisedEvaluator(
+        torch.device("cpu"),
+        DataLoader(images, batch_size=1),
+        torch.nn.Conv2d(1, NUM_BONES, 1),
+        prepare_batch=prepare_sized,
+        inferer=PlanesInferer(SimpleInferer(), enabled=False),
+        val_handlers=[TensorBoardPrecisionRecall(None, interval=interval)],
+    )
+    found = []
+    for _ in asked:
+        evaluator.run()
+        found.append("probabilities" in evaluator.state.output[0])
+    assert found == asked
 
 
 def test_a_run_logs_each_bone(drawn_dataset: Path, tmp_path: Path) -> None:

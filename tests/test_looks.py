@@ -186,8 +186,9 @@ class TestEnsembleInferer:
         single = PlanesInferer(windows, threshold, enabled=False)
         one = single(image[None], Tinted(6.0), image_size=self.SIZE)
         assert 0 < (one != 0).float().mean() < 0.9
-        single.coarse_side = 64
-        assert torch.equal(single(image[None], Tinted(6.0), image_size=self.SIZE), one)
+        seen = single(image[None], Tinted(6.0), image_size=self.SIZE, coarse_side=64)
+        assert torch.equal(seen["planes"], one)
+        assert seen["probabilities"].shape == (1, NUM_BONES, 48, 64)
         both = EnsembleInferer([Viewer("image", 400, 64)] * 2, HandInferer(64), windows, threshold, enabled=False)
         assert torch.equal(both(image[None], [Tinted(6.0)] * 2, image_size=self.SIZE), one)
 

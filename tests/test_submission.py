@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ import pytest
 import torch
 
 from handseg_monai.bones import NUM_BONES
+from handseg_monai.data.confidence import read_confidence
 from handseg_monai.data.items import Item
 from handseg_monai.handlers import SubmissionWriter
 from handseg_monai.rle import decode_planes, read_csv
@@ -106,26 +108,30 @@ def test_a_kill_while_the_csv_is_written_leaves_the_old_file(tmp_path: Path) -> 
     script = textwrap.dedent(
         f"""
         import os, signal
-        import handseg_monai.handlers.submission as submission
+        import handseg_monai.rle.table as table
         from contextlib import contextmanager
+        from handseg_monai.handlers import SubmissionWriter
         from tests.test_submission import _items, _planes, _step
-        whole = submission.atomic_open
+        whole = table.atomic_open
         class Dying:
             def __init__(self, file):
                 self.file, self.writes = file, 0
             def write(self, text):
                 self.writes += 1
-                if self.writes == 3:
+                if self.writes == 40:
                     self.file.flush()
                     os.kill(os.getpid(), signal.SIGKILL)
                 self.file.write(text)
+            def writelines(self, lines):
+                for line in lines:
+                    self.write(line)
         @contextmanager
         def dying(path):
             with whole(path) as file:
-                yield Dying(file) if path.name == "submission.csv" else file
-        submission.atomic_open = dying
+                yield Dying(file)
+        table.atomic_open = dying
         names = [str(i) for i in range(9)]
-        writer = submission.SubmissionWriter({str(tmp_path)!r}, _items(*names))
+        writer = SubmissionWriter({str(tmp_path)!r}, _items(*names))
         writer.start()
         for i, name in enumerate(names):
             writer.append(_step(name, _planes(i)))
@@ -141,16 +147,22 @@ def test_a_kill_while_the_csv_is_written_leaves_the_old_file(tmp_path: Path) -> 
 JOB = {"checkpoint": "a", "threshold": 0.5}
 
 
-def _started(folder: Path, names: list[str], job: dict[str, object] | None = JOB) -> SubmissionWriter:
+def _started(
+    folder: Path, names: list[str], job: dict[str, object] | None = JOB, confidence: bool = False
+) -> SubmissionWriter:
     images = folder.with_name(f"{folder.name}_images")
     images.mkdir(exist_ok=True)
     items = [Item(image=str(images / re.sub(r"\W", "_", name)), name=name) for name in names]
     for item in items:
         if not Path(item["image"]).exists():
             Path(item["image"]).write_text(item["name"])
-    writer = SubmissionWriter(folder, items, job=job)
+    writer = SubmissionWriter(folder, items, job=job, confidence=confidence)
     writer.start()
     return writer
+
+
+def _records(folder: Path) -> list[Path]:
+    return sorted((folder / ".submission.parts").rglob("*.json"))
 
 
 class TestGoingOn:
@@ -215,59 +227,48 @@ class TestGoingOn:
         for seed, name in enumerate(self.NAMES):
             assert np.array_equal(decode_planes(texts[name], SHAPE), _planes(seed)), name
 
-    def test_wherever_a_part_is_torn_what_is_whole_counts(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("tail", [b"", b"\0\0\0\0", b'"}', "\u00fc".encode()[:1]])
+    def test_wherever_a_disk_has_torn_a_record_its_image_is_done_again(self, tmp_path: Path, tail: bytes) -> None:
         self.left(tmp_path)
-        (part,) = (tmp_path / ".submission.parts").glob("masks.*")
-        content = part.read_bytes()
-        steps = {len(content) // 3, len(content) // 2, len(content) - 1, len(content) - 5, 1, 0}
-        after_first = content.index(b",Ulna,", content.index(b",Radius,"))
-        for cut in sorted(steps | set(range(after_first - 3, after_first + 60, 7))):
-            part.write_bytes(content[:cut])
-            self.finished(tmp_path)
-            self.left(tmp_path)
-
-    @pytest.mark.parametrize("tail", [b"", b"\0\0\0\0", b'"', "\u00fc".encode()[:1]])
-    def test_wherever_a_list_of_sources_is_torn_its_images_are_done_again(self, tmp_path: Path, tail: bytes) -> None:
-        self.left(tmp_path)
-        (part,) = (tmp_path / ".submission.parts").glob("sources.*")
-        content = part.read_bytes()
-        for cut in range(0, len(content) + 1, max(len(content) // 12, 1)):
-            part.write_bytes(content[:cut] + tail)
+        (record,) = (path for path in _records(tmp_path) if json.loads(path.read_bytes())["name"] == "b")
+        content = record.read_bytes()
+        for cut in range(0, len(content), max(len(content) // 12, 1)):
+            record.write_bytes(content[:cut] + tail)
             remaining = [item["name"] for item in _started(tmp_path, list(self.NAMES)).remaining()]
-            assert remaining[-2:] == ["d", "e"]
+            assert remaining == ["b", "d", "e"]
             self.finished(tmp_path)
             self.left(tmp_path)
-            (part,) = (tmp_path / ".submission.parts").glob("sources.*")
 
-    def test_an_image_without_all_of_its_confidences_is_done_again(self, tmp_path: Path) -> None:
-        folder = tmp_path / "images"
-        folder.mkdir()
-        items = [Item(image=str(folder / name), name=name) for name in ("a", "b")]
-        for item in items:
-            Path(item["image"]).write_text("radiograph")
+    @pytest.mark.parametrize("content", [b"0", b"null", b"[]", b"{}", b'{"source": ""}'])
+    def test_a_record_that_holds_something_else_is_made_again(self, tmp_path: Path, content: bytes) -> None:
+        self.left(tmp_path)
+        for record in _records(tmp_path):
+            record.write_bytes(content)
+        assert len(_started(tmp_path, list(self.NAMES)).remaining()) == 5
+        self.finished(tmp_path)
 
-        def begun() -> SubmissionWriter:
-            inferer: Any = SimpleNamespace(coarse=torch.rand(NUM_BONES, *SHAPE), coarse_side=None)
-            writer = SubmissionWriter(tmp_path / "out", items, job={}, confident=inferer)
-            writer.start()
-            return writer
+    def test_an_image_without_its_confidences_is_done_again(self, tmp_path: Path) -> None:
+        def begun(confidence: bool) -> SubmissionWriter:
+            return _started(tmp_path, ["a", "b"], confidence=confidence)
 
-        writer = begun()
-        for seed, name in enumerate(("a", "b")):
-            writer.append(_step(name, _planes(seed)))
+        def step(name: str, seed: int) -> Any:
+            given = _step(name, _planes(seed))
+            given.state.output[0]["probabilities"] = torch.rand(NUM_BONES, *SHAPE)
+            return given
+
+        writer = begun(confidence=True)
+        writer.append(step("a", 0))
+        writer.kept()
+        writer = begun(confidence=False)
+        writer.append(step("b", 1))
         assert writer.kept().startswith("2 of 2 images are done")
-        (part,) = (tmp_path / "out" / ".submission.parts").glob("confidence.*")
-        content = part.read_bytes()
-        for cut in range(2, 40):
-            for tail in (b"", b"\0\0\0"):
-                part.write_bytes(content[:-cut] + tail)
-                again = begun()
-                assert [item["name"] for item in again.remaining()] == ["b"]
-                again.kept()
-        again = begun()
-        again.append(_step("b", _planes(1)))
+        again = begun(confidence=True)
+        assert [item["name"] for item in again.remaining()] == ["b"]
+        again.append(step("b", 1))
         again.finish()
-        assert len((tmp_path / "out" / "confidence.csv").read_text().splitlines()) == 1 + 2 * NUM_BONES
+        found = read_confidence(tmp_path / "confidence.csv")
+        assert list(found) == ["a", "b"]
+        assert all(0 < value < 1 for value in found["a"] + found["b"])
 
     def test_a_finished_job_runs_again_from_the_start(self, tmp_path: Path) -> None:
         self.finished(tmp_path)

@@ -238,6 +238,21 @@ class TestLoadRadiograph:
         out = LoadRadiographd("image")({"image": str(tmp_path / "a.png")})
         np.testing.assert_array_equal(out["image"][0].numpy(), stored)
 
+    @pytest.mark.parametrize(("side", "shape"), [(24, (24, 18)), (500, (96, 72))])
+    def test_a_picture_to_show_is_the_stored_image_stretched_and_at_most_so_large(
+        self, tmp_path: Path, side: int, shape: tuple[int, int]
+    ) -> None:
+        stored = np.random.default_rng(0).integers(1000, 3000, (96, 72), dtype=np.uint16)
+        cv2.imwrite(str(tmp_path / "a.png"), stored)
+        item = {"image": str(tmp_path / "a.png")}
+        out = LoadRadiographd("image", 40, picture_side=side)(item)
+        assert torch.equal(out["image"], LoadRadiographd("image", 40)(item)["image"])
+        assert out["picture"].dtype == torch.uint8
+        small = cv2.resize(stored, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
+        low, high = np.percentile(small, (0.5, 99.5))
+        np.testing.assert_allclose(out["picture"], 255 * np.clip((small - low) / (high - low), 0, 1), atol=1)
+        assert "picture" not in LoadRadiographd("image", 40)(item)
+
     @pytest.mark.parametrize("size", [24, 40, 96, 100, 192, 250])
     @pytest.mark.parametrize("shape", [(96, 72), (72, 96)])
     def test_pixel_centres_are_aligned(self, tmp_path: Path, shape: tuple[int, int], size: int) -> None:

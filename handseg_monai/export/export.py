@@ -62,9 +62,7 @@ def export(
         raise ValueError(f"no form {form!r}; there are: {', '.join(FORMS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} holds something already; choose another folder, or remove it first")
-    texts = read_csv(prediction)
-    if not texts:
-        raise ValueError(f"{prediction}: no images")
+    texts = read_csv(prediction, empty=False)
     paths = image_paths(texts, images)
     _refuse_one_stem(texts)
     FORMS[form].check(paths.values())

@@ -10,8 +10,8 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from handseg_monai.bones import ALL_KNOWN, BONES, NUM_BONES
+from handseg_monai.handlers.probabilities import Probabilities
 from handseg_monai.inferers.coarse import coarse_masks
-from handseg_monai.inferers.planes import PlanesInferer
 
 
 class TensorBoardBones:
@@ -48,8 +48,6 @@ class TensorBoardPrecisionRecall:
 
     Parameters
     ----------
-    inferer
-        That of the evaluator.
     summary_writer
         A ``SummaryWriter``; None on ranks that don't write, which count all the same.
     interval
@@ -62,23 +60,22 @@ class TensorBoardPrecisionRecall:
 
     def __init__(
         self,
-        inferer: PlanesInferer,
         summary_writer: Any,
         interval: int = 1,
         long_side: int = 256,
         thresholds: int = 101,
     ) -> None:
-        self.inferer = inferer
         self.summary_writer = summary_writer
         self.interval = interval
-        self.long_side = long_side
+        self.probabilities = Probabilities(long_side)
         self.thresholds = thresholds
         self._counts: torch.Tensor | None = None
         self._validations = 0
 
     def attach(self, engine: Workflow) -> None:
-        """Attach to an evaluator whose output holds ``label``, bit planes int32 (1, H, W)."""
+        """Attach to an evaluator of PlanesInferer, whose output holds ``label``, bit planes int32 (1, H, W)."""
         if self.interval:
+            self.probabilities.attach(engine)
             engine.add_event_handler(Events.EPOCH_STARTED, self.begin)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self.count)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
@@ -88,15 +85,14 @@ class TensorBoardPrecisionRecall:
         due = self._validations % self.interval == 0
         self._validations += 1
         self._counts = torch.zeros(2, NUM_BONES, self.thresholds, dtype=torch.int64) if due else None
-        self.inferer.coarse_side = self.long_side if due else None
+        self.probabilities.wanted = due
 
     def count(self, engine: Workflow) -> None:
         """Count the pixels of one image by bone, truth and probability."""
         if self._counts is None:
             return
-        probabilities = self.inferer.coarse
-        assert probabilities is not None
         (batch,), (output,) = engine.state.batch, engine.state.output
+        probabilities = output["probabilities"]
         height, width = probabilities.shape[-2:]
         masks = coarse_masks(output["label"][0].to(probabilities.device), (height, width))
         steps = (probabilities.nan_to_num() * (self.thresholds - 1)).floor().long()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ class OverlayWriter:
     output_dir
         Where to write.
     data
-        Datalist, for the paths of the radiographs.
+        Datalist, for the paths of radiographs that an earlier run has segmented.
     long_side
         Of the pictures, at most, in pixels.
     """
@@ -97,7 +96,7 @@ class OverlayWriter:
         self.long_side = long_side
 
     def attach(self, engine: Workflow) -> None:
-        """Attach to an evaluator whose output holds ``pred``, bit planes int32 (1, H, W)."""
+        """Attach to an evaluator whose batches hold ``picture``, uint8 (h, w), and whose output ``pred``, (1, H, W)."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
     def begin(self, earlier: Iterable[tuple[str, Sequence[str]]]) -> None:
@@ -118,33 +117,31 @@ class OverlayWriter:
                 path.unlink()
         for name, texts in earlier:
             if not self._path(name).exists():
-                self._draw(name, partial(decode_planes, texts))
+                self._draw(name, texts)
 
     def write(self, engine: Workflow) -> None:
-        """Write the pictures of one iteration; images that failed, or can't be read any more, have none."""
+        """Write the pictures of one iteration; images that failed have none."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
-            if "failure" in batch:
-                continue
-            self._draw(batch["name"], partial(_of_size, _planes(output["pred"])))
+            if "failure" not in batch:
+                small, planes = drawing.fit(batch["picture"].numpy(), _planes(output["pred"]), self.long_side)
+                self._save(batch["name"], small, planes)
 
     def _path(self, name: str) -> Path:
         return self.output_dir / f"{name}.jpg"
 
-    def _draw(self, name: str, planes_of: Callable[[tuple[int, int]], np.ndarray]) -> None:
+    def _draw(self, name: str, texts: Sequence[str]) -> None:
+        """Draw an image that an earlier run has done."""
         try:
             radiograph = read_radiograph(self.paths[name])
-            planes = planes_of((radiograph.shape[0], radiograph.shape[1]))
-            small, planes = drawing.fit(radiograph, planes, self.long_side)
+            planes = decode_planes(texts, (radiograph.shape[0], radiograph.shape[1]))
         except (OSError, ValueError) as error:
             logger.warning("no overlay: %s has changed since it was segmented (%s)", name, error)
             return
-        drawing.save(self._path(name), drawing.overlay(drawing.grey8(small), planes), _NOTE)
+        small, planes = drawing.fit(radiograph, planes, self.long_side)
+        self._save(name, drawing.grey8(small), planes)
 
-
-def _of_size(planes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    if planes.shape != shape:
-        raise ValueError(f"{planes.shape[0]} x {planes.shape[1]} pixels then, {shape[0]} x {shape[1]} now")
-    return planes
+    def _save(self, name: str, picture: np.ndarray, planes: np.ndarray) -> None:
+        drawing.save(self._path(name), drawing.overlay(picture, planes), _NOTE)
 
 
 def _is_ours(path: Path) -> bool:

@@ -67,11 +67,11 @@ class EnsembleInferer(PlanesInferer):
             for viewer in viewers
         ]
 
-    def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int]) -> list[list[Look]]:
+    def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float) -> list[list[Look]]:
         """What each of the networks saw in the one image of ``inputs``, (1, 1, h, w); ``network`` lists them."""
         networks: Iterable[Any] = network
         # The others may be sure of what one finds faint.
-        least = min(self._least(), FAINT)
+        least = min(least, FAINT)
         return [
             _seen(inputs, one, viewer, inferer, size, least)
             for one, (viewer, inferer) in zip(networks, self._viewers, strict=True)

@@ -41,14 +41,6 @@ class PlanesInferer(Inferer):
         above.
     enabled, dtype
         Autocast of the network, see :class:`~handseg_monai.inferers.AutocastInferer`.
-
-    Attributes
-    ----------
-    coarse_side
-        Long side of a grid for handlers that need probabilities; None, the default, takes none.
-    coarse
-        float32 (29, h, w): probabilities of the last image on that grid, of
-        :func:`~handseg_monai.inferers.coarse.coarse_probabilities`.
     """
 
     def __init__(
@@ -63,12 +55,16 @@ class PlanesInferer(Inferer):
             raise ValueError(f"expected dtype bfloat16 or float16, got {dtype!r}")
         self.inferer, self.enabled, self.dtype = inferer, enabled, getattr(torch, dtype)
         self.thresholds = thresholds_of(threshold)
-        self.coarse_side: int | None = None
-        self.coarse: torch.Tensor | None = None
 
     def __call__(
-        self, inputs: torch.Tensor, network: Any, *args: Any, image_size: torch.Tensor, **kwargs: Any
-    ) -> torch.Tensor:
+        self,
+        inputs: torch.Tensor,
+        network: Any,
+        *args: Any,
+        image_size: torch.Tensor,
+        coarse_side: int | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
         """Bit planes, int32 (1, 1, H, W).
 
         Parameters
@@ -80,30 +76,35 @@ class PlanesInferer(Inferer):
             What to infer with.
         image_size
             int64 (1, 2): height and width of the radiograph, H and W.
+        coarse_side
+            Long side of a grid on which the probabilities are wanted too. Then the result is a dictionary: ``planes``,
+            and ``probabilities``, float32 (1, 29, h, w), of
+            :func:`~handseg_monai.inferers.coarse.coarse_probabilities`.
         """
         if inputs.numel() == 0:
-            return inputs.new_zeros((len(inputs), 1, *inputs.shape[2:]), dtype=torch.int32)
+            none = inputs.new_zeros((len(inputs), 1, *inputs.shape[2:]), dtype=torch.int32)
+            return none if coarse_side is None else {"planes": none, "probabilities": none.float()}
         if len(inputs) != 1:
             raise ValueError(f"expected one image at a time, as their sizes differ; got {len(inputs)}")
         shape = (inputs.shape[-2], inputs.shape[-1])
         height, width = (int(n) for n in image_size[0])
-        members = self.members(inputs, network, (height, width))
-        if self.coarse_side is not None:
-            self.coarse = coarse_probabilities(members, shape, self.coarse_side)
+        # Below it nothing is drawn, nor counted for a probability.
+        least = min(min(each) for each in self._drawn_at())
+        if coarse_side is not None:
+            least = min(least, FAINT)
+        members = self.members(inputs, network, (height, width), least)
         drawn = [planes_of_looks(members, shape, (height, width), each) for each in self._drawn_at()]
-        return torch.stack(drawn)[None]
+        planes = torch.stack(drawn)[None]
+        if coarse_side is None:
+            return planes
+        return {"planes": planes, "probabilities": coarse_probabilities(members, shape, coarse_side)[None]}
 
     def _drawn_at(self) -> Sequence[tuple[float, ...]]:
         return [self.thresholds]
 
-    def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int]) -> list[list[Look]]:
-        """What each network, here the only one, saw in the one image of ``inputs``, to draw at ``size``."""
-        return [self.looks(inputs, network, size, self._least())]
-
-    def _least(self) -> float:
-        """Probability below which nothing is drawn, nor counted for a confidence."""
-        drawn = min(min(each) for each in self._drawn_at())
-        return drawn if self.coarse_side is None else min(drawn, FAINT)
+    def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float) -> list[list[Look]]:
+        """What each network, here the only one, saw in the one image of ``inputs``; see :meth:`looks`."""
+        return [self.looks(inputs, network, size, least)]
 
     def looks(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float = FAINT) -> list[Look]:
         """What a network saw in the one image of ``inputs``, to draw at ``size`` where it is above a probability."""

@@ -48,6 +48,7 @@ class Options(Declared):
     relative_names: Flag = option("name images by their path below the folder; `handseg evaluate` uses base names")
     any_body_part: Flag = option("accept DICOM whose header names another body part than the hand, and report it")
     overlays: Flag = option("draw a picture of each image with its bones")
+    picture_side: int = option("long side of these pictures, at most, in pixels", ge=32)
     confidence: Flag = option("write `confidence.csv`: how sure the network was of each bone")
     views: Literal["image", "hand"] = option(
         "`hand`: find the hand, then look closer, at `--window` pixels; `image`: slide windows over the whole image",

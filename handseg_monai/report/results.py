@@ -150,9 +150,7 @@ def write_report(
 
 
 def _plan(prediction: Path, images: str | Path, truth: str | Path | None, missing: Missing) -> _Job:
-    texts = read_csv(prediction)
-    if not texts:
-        raise ValueError(f"{prediction}: no images")
+    texts = read_csv(prediction, empty=False)
     extra = _without_rows(texts, images)
     items = None
     if truth is not None:

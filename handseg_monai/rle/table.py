@@ -15,13 +15,15 @@ HEADER = ("image_name", "class", "rle")
 _SPECIAL = frozenset(',"\r\n')
 
 
-def read_csv(path: str | Path) -> dict[str, list[str | None]]:
+def read_csv(path: str | Path, empty: bool = True) -> dict[str, list[str | None]]:
     """Read a submission.
 
     Parameters
     ----------
     path
         CSV file with the header ``image_name,class,rle``, rows in any order.
+    empty
+        Whether it may hold no image.
 
     Returns
     -------
@@ -31,8 +33,8 @@ def read_csv(path: str | Path) -> dict[str, list[str | None]]:
     Raises
     ------
     ValueError
-        Wrong header, a row of other than three fields, an unknown bone, or two rows of one image and bone. The
-        message names the file and the line.
+        Wrong header, a row of other than three fields, an unknown bone, two rows of one image and bone, or no image.
+        The message names the file and the line.
     """
     path = Path(path)
     content = path.read_bytes()
@@ -55,6 +57,8 @@ def read_csv(path: str | Path) -> dict[str, list[str | None]]:
         if of_image[INDEX[bone]] is not None:
             raise ValueError(f"{path}, line {line}: a second row of image {name!r} and class {bone!r}")
         of_image[INDEX[bone]] = text
+    if not texts and not empty:
+        raise ValueError(f"{path}: no images")
     return texts
 
 

@@ -12,6 +12,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from handseg_monai.data.reading.images import read_radiograph
+from handseg_monai.drawing import grey8, shrink
 
 
 def fitted_shape(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
@@ -40,6 +41,9 @@ class LoadRadiographd(MapTransform):
         Long side in pixels; None keeps the stored size.
     any_body_part
         Whether DICOM that says to show another part of the body than the hand is taken.
+    picture_side
+        Long side, at most, of a ``picture`` to show, uint8 (h, w), that the transform sets too, so that whoever draws
+        on the radiograph need not read it again; None sets none.
 
     Raises
     ------
@@ -47,15 +51,24 @@ class LoadRadiographd(MapTransform):
         See :func:`handseg_monai.data.reading.images.read_radiograph`.
     """
 
-    def __init__(self, keys: KeysCollection, size: int | None = None, any_body_part: bool = True) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        size: int | None = None,
+        any_body_part: bool = True,
+        picture_side: int | None = None,
+    ) -> None:
         super().__init__(keys)
         self.size = size
         self.any_body_part = any_body_part
+        self.picture_side = picture_side
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.keys:
             stored = read_radiograph(result[key], self.any_body_part)
+            if self.picture_side is not None:
+                result["picture"] = torch.from_numpy(grey8(shrink(stored, self.picture_side)))
             if stored.dtype != np.uint8:  # 12 bits and 16 are averaged alike
                 stored = stored.astype(np.float32)
             height, width = fitted_shape((stored.shape[0], stored.shape[1]), self.size)

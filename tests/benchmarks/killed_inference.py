@@ -47,8 +47,8 @@ def kill_all(launcher: int) -> None:
 
 
 def done(out: Path) -> int:
-    """Count the images that the parts hold."""
-    return sum(path.read_bytes().count(b",Ulna,") for path in (out / ".submission.parts").glob("masks.*"))
+    """Count the images that have a record."""
+    return sum(1 for _ in (out / ".submission.parts").glob("*/*.json"))
 
 
 def main() -> None:

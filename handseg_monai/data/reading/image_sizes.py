@@ -24,9 +24,7 @@ def read_with_images(prediction: str | Path, folder: str | Path) -> tuple[dict[s
     OSError
         A file can't be read.
     """
-    texts = read_csv(prediction)
-    if not texts:
-        raise ValueError(f"{prediction}: no images")
+    texts = read_csv(prediction, empty=False)
     return texts, image_paths(texts, folder)
 
 
