@@ -22,6 +22,7 @@ import torch
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.data.confidence import read_confidence
 from handseg_monai.data.items import Item
+from handseg_monai.data.records import Records
 from handseg_monai.handlers import SubmissionWriter
 from handseg_monai.rle import decode_planes, read_csv
 
@@ -36,6 +37,10 @@ def _items(*names: str) -> list[Item]:
     return [Item(image=f"images/{name}", name=name) for name in names]
 
 
+def _writer(folder: Path, items: list[Item]) -> SubmissionWriter:
+    return SubmissionWriter(folder, Records(folder, items))
+
+
 def _step(name: str, planes: np.ndarray | None = None, failure: str | None = None) -> Any:
     batch = {"name": name} | ({"failure": failure} if failure else {})
     output = {"pred": torch.empty(1, 0, 0) if planes is None else torch.from_numpy(planes[None])}
@@ -44,8 +49,8 @@ def _step(name: str, planes: np.ndarray | None = None, failure: str | None = Non
 
 def test_the_csv_gives_the_planes_back_in_the_order_of_the_datalist(tmp_path: Path) -> None:
     names = ["b.png", 'odd, "name"\n.png', "a.png"]
-    writer = SubmissionWriter(tmp_path, _items(*names))
-    writer.start()
+    writer = _writer(tmp_path, _items(*names))
+    writer.records.start()
     for seed, name in enumerate(names):
         writer.append(_step(name, _planes(seed)))
     writer.finish()
@@ -59,8 +64,8 @@ def test_the_csv_gives_the_planes_back_in_the_order_of_the_datalist(tmp_path: Pa
 def test_an_image_that_is_missing_or_comes_twice_is_an_error_and_the_old_file_stays(tmp_path: Path) -> None:
     (tmp_path / "submission.csv").write_text("old")
     for names, fault in ((["a"], "image b is missing"), (["a", "a", "b"], "image a comes twice")):
-        writer = SubmissionWriter(tmp_path, _items("a", "b"))
-        writer.start()
+        writer = _writer(tmp_path, _items("a", "b"))
+        writer.records.start()
         for name in names:
             writer.append(_step(name, _planes(0)))
         with pytest.raises(RuntimeError, match=fault):
@@ -69,8 +74,8 @@ def test_an_image_that_is_missing_or_comes_twice_is_an_error_and_the_old_file_st
 
 
 def test_failures_get_no_rows_a_list_and_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    writer = SubmissionWriter(tmp_path, _items("a", "b"))
-    writer.start()
+    writer = _writer(tmp_path, _items("a", "b"))
+    writer.records.start()
     writer.append(_step("a", failure="images/a: cut short"))
     writer.append(_step("b", _planes(0)))
     with pytest.raises(SystemExit) as exit_:
@@ -82,21 +87,21 @@ def test_failures_get_no_rows_a_list_and_exit_code_1(tmp_path: Path, capsys: pyt
     assert "1 of 2 images" in printed.out
     assert "images/a: cut short" in printed.err
 
-    again = SubmissionWriter(tmp_path, _items("b"))
-    again.start()
+    again = _writer(tmp_path, _items("b"))
+    again.records.start()
     again.append(_step("b", _planes(0)))
     again.finish()
     assert not (tmp_path / "failures.csv").exists()
 
 
 def test_parts_of_an_earlier_run_do_not_reach_the_next(tmp_path: Path) -> None:
-    killed = SubmissionWriter(tmp_path, _items("a", "b"))
-    killed.start()
+    killed = _writer(tmp_path, _items("a", "b"))
+    killed.records.start()
     killed.append(_step("a", _planes(0)))
     killed.flush()
     del killed
-    writer = SubmissionWriter(tmp_path, _items("b"))
-    writer.start()
+    writer = _writer(tmp_path, _items("b"))
+    writer.records.start()
     writer.append(_step("b", _planes(1)))
     writer.finish()
     assert list(read_csv(tmp_path / "submission.csv")) == ["b"]
@@ -110,8 +115,7 @@ def test_a_kill_while_the_csv_is_written_leaves_the_old_file(tmp_path: Path) -> 
         import os, signal
         import handseg_monai.rle.table as table
         from contextlib import contextmanager
-        from handseg_monai.handlers import SubmissionWriter
-        from tests.test_submission import _items, _planes, _step
+        from tests.test_submission import _items, _planes, _step, _writer
         whole = table.atomic_open
         class Dying:
             def __init__(self, file):
@@ -131,8 +135,8 @@ def test_a_kill_while_the_csv_is_written_leaves_the_old_file(tmp_path: Path) -> 
                 yield Dying(file)
         table.atomic_open = dying
         names = [str(i) for i in range(9)]
-        writer = SubmissionWriter({str(tmp_path)!r}, _items(*names))
-        writer.start()
+        writer = _writer({str(tmp_path)!r}, _items(*names))
+        writer.records.start()
         for i, name in enumerate(names):
             writer.append(_step(name, _planes(i)))
         writer.finish()
@@ -156,8 +160,8 @@ def _started(
     for item in items:
         if not Path(item["image"]).exists():
             Path(item["image"]).write_text(item["name"])
-    writer = SubmissionWriter(folder, items, job=job, confidence=confidence)
-    writer.start()
+    writer = SubmissionWriter(folder, Records(folder, items, job, confidence))
+    writer.records.start()
     return writer
 
 
@@ -171,7 +175,7 @@ class TestGoingOn:
     def left(self, folder: Path, count: int = 3) -> list[str]:
         """A run that was killed after some images."""
         writer = _started(folder, list(self.NAMES))
-        assert [item["name"] for item in writer.remaining()] == list(self.NAMES)
+        assert [item["name"] for item in writer.records.remaining()] == list(self.NAMES)
         for seed, name in enumerate(self.NAMES[:count]):
             writer.append(_step(name, _planes(seed)))
         writer.flush()
@@ -179,7 +183,7 @@ class TestGoingOn:
 
     def finished(self, folder: Path) -> None:
         writer = _started(folder, list(self.NAMES))
-        for item in writer.remaining():
+        for item in writer.records.remaining():
             writer.append(_step(item["name"], _planes(self.NAMES.index(item["name"]))))
         writer.finish()
         texts = read_csv(folder / "submission.csv")
@@ -190,7 +194,7 @@ class TestGoingOn:
 
     def test_the_same_job_goes_on_where_it_was(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         names = self.left(tmp_path)
-        assert [item["name"] for item in _started(tmp_path, names).remaining()] == names[3:]
+        assert [item["name"] for item in _started(tmp_path, names).records.remaining()] == names[3:]
         assert "3 of 5 images are done already" in capsys.readouterr().out
         self.finished(tmp_path)
 
@@ -199,7 +203,7 @@ class TestGoingOn:
         self, tmp_path: Path, job: dict[str, object] | None, capsys: pytest.CaptureFixture[str]
     ) -> None:
         names = self.left(tmp_path)
-        assert len(_started(tmp_path, names, job).remaining()) == 5
+        assert len(_started(tmp_path, names, job).records.remaining()) == 5
         assert "3 finished images of another job (options, weights) are thrown away" in capsys.readouterr().out
 
     def test_an_image_whose_file_has_changed_is_done_again(self, tmp_path: Path) -> None:
@@ -207,7 +211,7 @@ class TestGoingOn:
         changed = tmp_path.with_name(f"{tmp_path.name}_images") / "b"
         changed.write_text("another radiograph")
         again = _started(tmp_path, names)
-        assert [item["name"] for item in again.remaining()] == ["b", "d", "e"]
+        assert [item["name"] for item in again.records.remaining()] == ["b", "d", "e"]
         for name in ("b", "d", "e"):
             again.append(_step(name, _planes(100)))
         again.finish()
@@ -219,7 +223,7 @@ class TestGoingOn:
     def test_images_that_have_changed_places_come_in_the_new_order(self, tmp_path: Path) -> None:
         names = self.left(tmp_path)[::-1]
         again = _started(tmp_path, names)
-        for item in again.remaining():
+        for item in again.records.remaining():
             again.append(_step(item["name"], _planes(self.NAMES.index(item["name"]))))
         again.finish()
         texts = read_csv(tmp_path / "submission.csv")
@@ -234,7 +238,7 @@ class TestGoingOn:
         content = record.read_bytes()
         for cut in range(0, len(content), max(len(content) // 12, 1)):
             record.write_bytes(content[:cut] + tail)
-            remaining = [item["name"] for item in _started(tmp_path, list(self.NAMES)).remaining()]
+            remaining = [item["name"] for item in _started(tmp_path, list(self.NAMES)).records.remaining()]
             assert remaining == ["b", "d", "e"]
             self.finished(tmp_path)
             self.left(tmp_path)
@@ -244,7 +248,7 @@ class TestGoingOn:
         self.left(tmp_path)
         for record in _records(tmp_path):
             record.write_bytes(content)
-        assert len(_started(tmp_path, list(self.NAMES)).remaining()) == 5
+        assert len(_started(tmp_path, list(self.NAMES)).records.remaining()) == 5
         self.finished(tmp_path)
 
     def test_an_image_without_its_confidences_is_done_again(self, tmp_path: Path) -> None:
@@ -263,7 +267,7 @@ class TestGoingOn:
         writer.append(step("b", 1))
         assert writer.kept().startswith("2 of 2 images are done")
         again = begun(confidence=True)
-        assert [item["name"] for item in again.remaining()] == ["b"]
+        assert [item["name"] for item in again.records.remaining()] == ["b"]
         again.append(step("b", 1))
         again.finish()
         found = read_confidence(tmp_path / "confidence.csv")
@@ -272,7 +276,7 @@ class TestGoingOn:
 
     def test_a_finished_job_runs_again_from_the_start(self, tmp_path: Path) -> None:
         self.finished(tmp_path)
-        assert len(_started(tmp_path, list(self.NAMES)).remaining()) == 5
+        assert len(_started(tmp_path, list(self.NAMES)).records.remaining()) == 5
 
     def test_images_that_failed_are_tried_again_and_those_no_longer_there_are_left(self, tmp_path: Path) -> None:
         writer = _started(tmp_path, ["gone", "bad", "good"])
@@ -281,7 +285,7 @@ class TestGoingOn:
         writer.flush()
         del writer
         again = _started(tmp_path, ["bad", "good"])
-        assert [item["name"] for item in again.remaining()] == ["bad", "good"]
+        assert [item["name"] for item in again.records.remaining()] == ["bad", "good"]
         for seed, name in enumerate(("bad", "good")):
             again.append(_step(name, _planes(seed)))
         again.finish()
@@ -297,7 +301,7 @@ class TestGoingOn:
             if process == 0:
                 try:
                     writer = _started(tmp_path, names)
-                    for item in writer.remaining():
+                    for item in writer.records.remaining():
                         writer.append(_step(item["name"], _planes(names.index(item["name"]))))
                         time.sleep(0.001)
                     writer.finish()
@@ -335,7 +339,7 @@ class TestGoingOn:
         finally:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
-        assert len(_started(tmp_path, list(self.NAMES)).remaining()) == 4
+        assert len(_started(tmp_path, list(self.NAMES)).records.remaining()) == 4
 
     def test_what_goes_wrong_while_an_image_is_encoded_is_raised(self, tmp_path: Path) -> None:
         writer = _started(tmp_path, ["a"])
@@ -345,7 +349,7 @@ class TestGoingOn:
 
     def test_what_remains_is_known_only_after_the_start(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="comes before"):
-            SubmissionWriter(tmp_path, _items("a")).remaining()
+            _writer(tmp_path, _items("a")).records.remaining()
 
 
 RANK = """
@@ -354,12 +358,13 @@ RANK = """
     import torch.distributed as dist
     from handseg_monai.data.items import Item
     from handseg_monai.run import join_ranks
+    from handseg_monai.data.records import Records
     from handseg_monai.handlers import SubmissionWriter
 
     join_ranks()
     folder, *names = sys.argv[1:]
-    writer = SubmissionWriter(folder, [Item(image=name, name=name) for name in names])
-    writer.start()
+    writer = SubmissionWriter(folder, Records(folder, [Item(image=name, name=name) for name in names]))
+    writer.records.start()
     print("started", flush=True)
     if dist.get_rank() == 1:
         import os
