@@ -42,6 +42,10 @@ def test_infer_is_the_bundle_s_run_with_a_quiet_terminal(drawn_dataset: Path, ch
     assert "--dataset_dir" in log
     assert "input summary" in log
     assert "submission.csv: " in log
+    # A logger's line: whole in the log, its message alone on the terminal.
+    said = f"checkpoint {checkpoint}: network dynunet, epoch 0"
+    assert said in short.stdout.splitlines()
+    assert f" INFO handseg_monai.checkpoints.weights: {said}\n" in log
     assert str(tmp_path / "short" / "submission.csv") in short.stdout
     # The command that it prints is the one to type.
     shown = short.stdout.splitlines()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import runpy
 import shlex
 import sys
@@ -95,15 +96,20 @@ class _Log(io.TextIOBase):
         return len(text)
 
 
+_STAMP = re.compile(r"^[\d-]{10} [\d:,]{12} (\w+) [\w.]+: ", re.MULTILINE)
+"""Time, level and logger of a line, as ``logging.conf`` writes them."""
+
+
 class _Both(io.TextIOBase):
-    """Standard output that a log keeps too."""
+    """Standard output that a log keeps too; people see the messages of loggers alone."""
 
     def __init__(self, terminal: TextIO, log: _Log) -> None:
         self._terminal, self._log = terminal, log
 
     def write(self, text: str) -> int:
         self._log.write(text)
-        return self._terminal.write(text)
+        self._terminal.write(_STAMP.sub(lambda line: "" if line[1] == "INFO" else f"{line[1].lower()}: ", text))
+        return len(text)
 
     def flush(self) -> None:
         self._terminal.flush()
