@@ -15,8 +15,8 @@ from monai.bundle import ConfigParser
 from handseg_monai.schedules import CosineAnnealingWarmUpRestarts, first_cycle
 from tests.bundle_runs import CONFIGS, run_here
 from tests.conftest import write_drawn_dataset
+from tests.rank_runs import config_files, run_ranks
 from tests.schedule_runs import SCHEDULES, SMALL, run_schedule
-from tests.test_ranks import config_files, run_ranks
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 

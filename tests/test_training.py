@@ -20,7 +20,7 @@ from handseg_monai.handlers import AccumulationWeights, StepSchedule, WeightAver
 from handseg_monai.run import check_compile, check_numbers, warn_of_patience
 from tests.bundle_runs import CONFIGS, run_bundle, run_here, tiny
 from tests.programs import in_own_process
-from tests.test_ranks import config_files, run_ranks
+from tests.rank_runs import config_files, run_ranks
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 
