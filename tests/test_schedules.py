@@ -89,7 +89,7 @@ def test_the_optimiser_takes_the_rates_of_the_formula_after_a_kill_and_with_more
     assert resumed.rates == whole.rates[3 * STEPS :]
 
 
-@pytest.mark.parametrize("interval", [1, 2])
+@pytest.mark.parametrize("interval", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_plateau_lowers_the_rate_after_validations_alone_and_survives_a_kill(
     small_dataset: Path, tmp_path: Path, interval: int
 ) -> None:
