@@ -136,6 +136,14 @@ def test_wrong_input_exits_with_2_and_no_traceback(
     assert "Traceback" not in result.stderr
 
 
+def test_a_process_ends_with_that_code_too(tmp_path: Path) -> None:
+    result = in_own_process("handseg_monai", "evaluate", "nowhere.csv", "--truth", ".", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("handseg: ")
+    assert "nowhere.csv" in line
+
+
 def test_evaluate_passes_over_blank_lines(perfect: Path, drawn_dataset: Path) -> None:
     perfect.write_text(perfect.read_text() + "\n\n")
     assert "mean Dice 1.000000" in handseg("evaluate", str(perfect), "--truth", str(drawn_dataset)).stdout

@@ -50,7 +50,8 @@ def test_exit_codes_are_those_of_the_run(drawn_dataset: Path, checkpoint: Path, 
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "bad.png").write_bytes(b"no image")
-    failed = handseg("infer", str(folder), "--out", str(tmp_path / "b"), "--", "--checkpoint", str(checkpoint), *TINY)
+    arguments = ["infer", folder, "--out", tmp_path / "b", "--", "--checkpoint", checkpoint, *TINY]
+    failed = in_own_process("handseg_monai", *arguments)
     assert failed.returncode == 1
     assert "bad.png" in (tmp_path / "b" / "failures.csv").read_text()
 
