@@ -16,8 +16,6 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-MONAI_LOGGERS = ("monai.bundle.scripts", "monai.bundle.workflows")
-
 
 class Done(NamedTuple):
     """What a program did, with the names of ``subprocess.CompletedProcess``."""
@@ -41,6 +39,8 @@ def run_module(module: str, *arguments: object, cwd: Path | None = None) -> Done
     code: object = 0
     with kept_globals(), chdir(cwd or Path.cwd()), redirect_stdout(out), redirect_stderr(err):
         sys.argv = [module, *map(str, arguments)]
+        for _, handler in _monai_handlers():
+            handler.stream = _StandardOutput()
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         except SystemExit as exit_:
@@ -63,8 +63,9 @@ def kept_globals() -> Iterator[None]:
     import monai.bundle  # its loggers are there as soon as it is imported
     import monai.data
 
-    loggers = [logging.root, *map(logging.getLogger, MONAI_LOGGERS)]
+    loggers = {logging.root, *(logger for logger, _ in _monai_handlers())}
     levels = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    streams = [(handler, handler.stream) for _, handler in _monai_handlers()]
     tracked, argv, terminated = monai.data.get_track_meta(), sys.argv, signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings():
@@ -76,6 +77,25 @@ def kept_globals() -> Iterator[None]:
         for logger, level, handlers in levels:
             logger.setLevel(level)
             logger.handlers[:] = handlers
+        for handler, stream in streams:
+            handler.stream = stream
+
+
+def _monai_handlers() -> list[tuple[logging.Logger, logging.StreamHandler]]:
+    """MONAI's loggers that print for themselves: to the standard output that there was when each was made."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("monai.")]
+    pairs = [(logger, handler) for logger in map(logging.getLogger, names) for handler in logger.handlers]
+    return [(logger, handler) for logger, handler in pairs if type(handler) is logging.StreamHandler]
+
+
+class _StandardOutput(io.TextIOBase):
+    """What is the standard output when a line is written."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
 
 
 def in_own_process(

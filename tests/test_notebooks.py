@@ -55,7 +55,6 @@ def pictures(outputs: list[Any]) -> int:
     return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_explore(tmp_path: Path) -> None:
     outputs = run("01_explore.ipynb", tmp_path, HANDSEG_NOTEBOOK_SUBJECTS="7")
@@ -111,7 +110,6 @@ class TestTrain:
         assert pictures(outputs) == 6
         assert (tmp_path / "run" / "model.pt").is_file()
 
-    @pytest.mark.slow
     def test_a_damaged_image_stops_it_and_is_named(self, drawn_dataset: Path, tmp_path: Path) -> None:
         shutil.copytree(drawn_dataset, tmp_path / "data")
         image = sorted((tmp_path / "data").rglob("*.png"))[2]

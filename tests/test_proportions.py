@@ -85,7 +85,6 @@ class TestPhantomsAgreeWithRealHands:
         assert 0.3 < views.count("straight") / len(views) < 0.6
         assert 0.35 < views.count("bent") / len(views) < 0.7
 
-    @pytest.mark.slow
     def test_hard_is_wider_about_the_same_middles(self, standard: list[Proportions]) -> None:
         hard = [found for number in range(40) for found in measured(31, 768, "hard", number)]
         for name in ("finger-9 head width", "finger-6 length", "Lunate area", "finger-19 length"):
