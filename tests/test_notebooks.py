@@ -55,6 +55,7 @@ def pictures(outputs: list[Any]) -> int:
     return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_explore(tmp_path: Path) -> None:
     outputs = run("01_explore.ipynb", tmp_path, HANDSEG_NOTEBOOK_SUBJECTS="7")

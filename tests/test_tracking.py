@@ -235,7 +235,7 @@ monai.bundle.run("training", **options)
 """A bundle run with another host in gspread's constants."""
 
 
-@pytest.mark.parametrize("all_well", [True, False], ids=["well", "in_trouble"])
+@pytest.mark.parametrize("all_well", [pytest.param(True, marks=pytest.mark.slow), False], ids=["well", "in_trouble"])
 def test_no_secret_is_in_any_file_output_or_message(
     server: str, store: Path, drawn_dataset: Path, tmp_path: Path, all_well: bool
 ) -> None:
