@@ -38,7 +38,7 @@ def partly_absent(drawn_dataset: Path, tmp_path_factory: pytest.TempPathFactory)
     return root
 
 
-@pytest.mark.parametrize("network", ["dynunet", "segresnet", pytest.param("swinunetr", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", NETWORKS)
 def test_one_epoch_of_each_network_then_evaluate_infer_and_csv_agree(
     partly_absent: Path, tmp_path: Path, network: str
 ) -> None:

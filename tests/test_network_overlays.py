@@ -134,16 +134,6 @@ def test_the_loss_falls(trained: Trained) -> None:
     assert trained.losses[-1] < 0.98 * trained.losses[0], trained.losses
 
 
-# Tracing takes longer than training: of a plain network and of one with several heads, the rest is slow.
-@pytest.mark.parametrize(
-    "trained",
-    [
-        *("unet", "segresnet_ds"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in SMALL if name not in ("unet", "segresnet_ds")),
-        *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.networks]) for name in LARGE),
-    ],
-    indirect=True,
-)
 def test_its_export_gives_the_same_logits(trained: Trained) -> None:
     exported = torch.export.export(trained.network, (trained.image,)).module()
     with torch.no_grad():
@@ -193,7 +183,6 @@ def test_a_network_of_several_heads_goes_from_training_to_a_csv(drawn_dataset: P
     train_and_infer(drawn_dataset, tmp_path, "mednext")
 
 
-@pytest.mark.slow
 def test_unet_3_plus_with_its_classifier_goes_from_training_to_a_csv(drawn_dataset: Path, tmp_path: Path) -> None:
     train_and_infer(drawn_dataset, tmp_path, "unet3plus")
 
