@@ -1,10 +1,7 @@
-"""Running the bundle in tests: the command line of MONAI in a process of its own, or its function in this one."""
+"""Running the bundle in tests: by the command line of MONAI, or by its function."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from handseg_monai import bundle_root
+from tests.programs import Done, run_module
 
 CONFIGS = bundle_root() / "configs"
 
@@ -40,16 +38,9 @@ TINY = [text for key, value in tiny().items() for text in (f"--{key}", str(value
 """The same for DynUNet, as arguments of a command line."""
 
 
-def run_bundle(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m monai.bundle run`` as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "monai.bundle", "run", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=cwd,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-    )
+def run_bundle(*arguments: object, cwd: Path | None = None) -> Done:
+    """Run ``python -m monai.bundle run`` in this process, its arguments as a user types them."""
+    return run_module("monai.bundle", "run", *arguments, cwd=cwd)
 
 
 def run_here(*names: str, run_id: str = "run", **override: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ import pytest
 from hypothesis import settings
 
 from handseg_monai.bones import NAMES
+from tests.programs import kept_globals
 
 # The same examples on every machine, and no time limit for one of them, which a busy machine breaks.
 settings.register_profile("handseg", deadline=None, derandomize=True)
@@ -95,9 +95,17 @@ def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--slow``."""
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests on real radiographs where ``HANDSEG_REAL_DIR`` names no folder, and of libraries not installed."""
-    markers = [] if os.environ.get("HANDSEG_REAL_DIR") else ["real"]
+    """Deselect slow tests without ``--slow``, those on real radiographs without ``HANDSEG_REAL_DIR``, and those of
+    libraries that are not installed.
+    """
+    markers = [] if config.getoption("--slow") else ["slow"]
+    markers += [] if os.environ.get("HANDSEG_REAL_DIR") else ["real"]
     if not all(importlib.util.find_spec(name) for name in ("segmentation_models_pytorch", "timm", "torchvision")):
         markers.append("networks")
     left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in markers)]
@@ -107,10 +115,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def restore_globals() -> Iterator[None]:
-    """Put back what a bundle run in this process sets for all of it: MONAI's metadata tracking and the log level."""
-    import monai.data
-
-    tracked, level = monai.data.get_track_meta(), logging.root.level
-    yield
-    monai.data.set_track_meta(tracked)
-    logging.root.setLevel(level)
+    """Put back what a bundle run in this process sets for all of it."""
+    with kept_globals():
+        yield

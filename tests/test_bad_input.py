@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from handseg_monai.data import Item
 from handseg_monai.handlers import OverlayWriter
 from handseg_monai.rle import encode_planes, read_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, run_here, save_untrained, tiny
+from tests.programs import in_own_process
 
 TRAIN, INFER = str(CONFIGS / "train.json"), str(CONFIGS / "inference.json")
 
@@ -87,9 +89,12 @@ def test_a_folder_without_labels_for_training(
 
 
 def test_a_misspelt_option_names_the_right_one(drawn_dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
-    """On the real command line: one line, no traceback, exit code 2."""
-    for arguments in (["training", "--config_file", TRAIN], ["--config_file", INFER]):
-        result = run_bundle(*arguments, "--datset_dir", str(drawn_dataset), cwd=tmp_path)
+    """On the command line, once in a process of its own: one line, no traceback, exit code 2."""
+    for run, arguments in (
+        (run_bundle, ["training", "--config_file", TRAIN]),
+        (partial(in_own_process, "monai.bundle", "run"), ["--config_file", INFER]),
+    ):
+        result = run(*arguments, "--datset_dir", str(drawn_dataset), cwd=tmp_path)
         assert result.returncode == 2
         assert "option --datset_dir is unknown" in result.stderr
         assert "did you mean --dataset_dir?" in result.stderr
@@ -420,8 +425,9 @@ def test_bad_images_among_good_ones(drawn_dataset: Path, tmp_path: Path, checkpo
     (images / "c_empty.jpg").touch()
     cv2.imwrite(str(images / "d_cut.jpg"), cv2.imread(str(good[0])))
     (images / "d_cut.jpg").write_bytes((images / "d_cut.jpg").read_bytes()[:-300])
-    result = run_bundle(
-        *("--config_file", INFER, "--dataset_dir", str(images), "--output_dir", str(tmp_path / "out")),
+    result = in_own_process(
+        *("monai.bundle", "run", "--config_file", INFER),
+        *("--dataset_dir", str(images), "--output_dir", str(tmp_path / "out")),
         *("--checkpoint", str(checkpoint), "--num_workers", "2", *TINY),
     )
     assert result.returncode == 1

@@ -14,12 +14,7 @@ from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import NAMES
 from handseg_monai.data.labels.competition import labelled_items, read_polygons
 from handseg_monai.rle import encode_planes, write_csv
-
-
-def handseg(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "handseg_monai", *arguments], capture_output=True, text=True, timeout=120
-    )
+from tests.programs import handseg, in_own_process
 
 
 @pytest.fixture
@@ -32,7 +27,7 @@ def perfect(drawn_dataset: Path, tmp_path: Path) -> Path:
 
 
 def test_help_lists_the_commands_and_imports_no_torch() -> None:
-    result = handseg("--help")
+    result = in_own_process("handseg_monai", "--help")
     assert result.returncode == 0
     for command in (
         "infer",
@@ -139,6 +134,14 @@ def test_wrong_input_exits_with_2_and_no_traceback(
     assert result.returncode == 2
     assert result.stderr.strip()
     assert "Traceback" not in result.stderr
+
+
+def test_a_process_ends_with_that_code_too(tmp_path: Path) -> None:
+    result = in_own_process("handseg_monai", "evaluate", "nowhere.csv", "--truth", ".", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("handseg: ")
+    assert "nowhere.csv" in line
 
 
 def test_evaluate_passes_over_blank_lines(perfect: Path, drawn_dataset: Path) -> None:

@@ -21,28 +21,21 @@ from handseg_monai.checkpoints.weights import Checkpoint
 from handseg_monai.data.folds import read_folds
 from handseg_monai.files import exclusive
 from handseg_monai.run.cross_validation import cross_validate
+from handseg_monai.run.process import bundle_command
 from tests.bundle_runs import CONFIGS, TINY
+from tests.programs import handseg
 
 OPTIONS = [*TINY, "--epochs", "2", "--output_bias", "0.0", "--threshold", "0.45"]
 
 
-def start(data: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "handseg_monai", "cross-validate", str(data), "--k", "2", "--out", str(out)]
-    return subprocess.Popen(
-        [*command, "--", *OPTIONS],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-        start_new_session=True,
-    )
+def arguments(data: Path, out: Path) -> list[str]:
+    return ["cross-validate", str(data), "--k", "2", "--out", str(out), "--", *OPTIONS]
 
 
 def finish(data: Path, out: Path) -> str:
-    process = start(data, out)
-    text, _ = process.communicate(timeout=900)
-    assert process.returncode == 0, text[-2000:]
-    return text
+    done = handseg(*arguments(data, out))
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +44,15 @@ def uninterrupted(drawn_dataset: Path, tmp_path_factory: pytest.TempPathFactory)
     return out, finish(drawn_dataset, out)
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_second_fold_changes_nothing(
     drawn_dataset: Path, tmp_path: Path, uninterrupted: tuple[Path, str]
 ) -> None:
     whole, _ = uninterrupted
     out = tmp_path / "killed"
-    process = start(drawn_dataset, out)
+    command = [sys.executable, "-m", "handseg_monai", *arguments(drawn_dataset, out)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, start_new_session=True)
     while not (out / "fold1" / "last.pt").exists():
         assert process.poll() is None
         time.sleep(0.05)
@@ -70,6 +66,32 @@ def test_a_kill_in_the_second_fold_changes_nothing(
     assert (out / "fold0" / "result.json").stat().st_mtime_ns == finished
     for name in ("cross_validation.csv", "cross_validation.json", "folds.json"):
         assert (out / name).read_text() == (whole / name).read_text(), name
+
+
+def test_it_goes_on_where_a_kill_left_it(
+    drawn_dataset: Path, tmp_path: Path, uninterrupted: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As if it was killed between the training and the evaluation of the second fold."""
+    whole, _ = uninterrupted
+    out = Path(shutil.copytree(whole, tmp_path / "killed"))
+    for path in (out / "fold1" / "result.json", *out.glob("cross_validation.*")):
+        path.unlink()
+    shutil.rmtree(out / "fold1" / "evaluation")
+    finished = (out / "fold0" / "result.json").stat().st_mtime_ns
+    cross_validate(drawn_dataset, out, k=2, options=OPTIONS)
+    text = capsys.readouterr().out
+    assert "fold 0 of 2: finished" in text
+    assert text.count("--resume true") == 1
+    assert (out / "fold0" / "result.json").stat().st_mtime_ns == finished
+    for name in ("cross_validation.csv", "cross_validation.json"):
+        assert (out / name).read_text() == (whole / name).read_text(), name
+
+
+def test_several_ranks_start_by_torchrun() -> None:
+    command = bundle_command("training", [CONFIGS / "train.json"], ["--fold", "1"], processes=2)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    assert command[1:8] == [*torchrun, "-m", "monai.bundle"]
+    assert command[-2:] == ["--fold", "1"]
 
 
 def test_the_table_is_that_of_the_folds(drawn_dataset: Path, uninterrupted: tuple[Path, str]) -> None:
@@ -97,6 +119,7 @@ def test_the_table_is_that_of_the_folds(drawn_dataset: Path, uninterrupted: tupl
     assert f"--checkpoints \"['{out}/fold0/model.pt', '{out}/fold1/model.pt']\"" in text
 
 
+@pytest.mark.slow
 def test_two_ranks_share_the_images_of_each_run(drawn_dataset: Path, tmp_path: Path) -> None:
     options = [*TINY, "--epochs", "1", "--output_bias", "0.0", "--batch_size", "1"]
     cross_validate(drawn_dataset, tmp_path / "cv", k=2, options=options, processes=2)

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import cv2
+import pytest
 
 from handseg_monai.rle import read_csv
+from tests.programs import handseg
 
 
+@pytest.mark.slow
 def test_the_demo_segments_phantoms_it_has_not_seen(tmp_path: Path) -> None:
     """From a folder that is not the checkout: Dice of the bones present at least 0.97, everything where it says."""
     command = [sys.executable, "-m", "handseg_monai", "demo", "--out", "demo"]
@@ -29,6 +32,11 @@ def test_the_demo_segments_phantoms_it_has_not_seen(tmp_path: Path) -> None:
     for key in ("overlays", "phantoms"):
         assert str(summary[key]) in result.stdout
         assert min(cv2.imread(summary[key]).shape[:2]) > 500
-    again = subprocess.run([*command[:-1], str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert again.returncode == 2
-    assert "holds other files" in again.stderr
+
+
+def test_the_demo_leaves_a_folder_alone_that_holds_other_files(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    done = handseg("demo", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "holds other files" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -42,6 +42,7 @@ from handseg_monai.transforms import LoadRadiographd, ScalePercentilesd
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
 from tests.conftest import draw_radiograph
 from tests.dicoms import radiograph, write_dicom
+from tests.programs import handseg
 
 SHAPE = (90, 70)
 
@@ -530,17 +531,8 @@ def test_a_dataset_of_dicom_is_checked_and_evaluated_in_millimetres(dicom_datase
     verified_datalist(dicom_dataset)
     names = [item["name"] for item in inference_datalist(dicom_dataset / "train" / "DCM")]
     write_csv(tmp_path / "p.csv", ((name, encode_planes(np.zeros((96, 72), np.int32))) for name in names))
-    command = [
-        sys.executable,
-        "-m",
-        "handseg_monai",
-        "evaluate",
-        tmp_path / "p.csv",
-        "--truth",
-        dicom_dataset,
-        "--detail",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = handseg("evaluate", tmp_path / "p.csv", "--truth", dicom_dataset, "--detail")
+    assert done.returncode == 0, done.stderr
     assert "at 1 mm 0.0000 (of 9 images; the spacing of the others is not known)" in done.stdout
     detail = evaluate(tmp_path / "p.csv", dicom_dataset, progress=False, detail=True, spacing=0.2).detail
     assert detail is not None
@@ -548,7 +540,7 @@ def test_a_dataset_of_dicom_is_checked_and_evaluated_in_millimetres(dicom_datase
 
 
 def test_inference_finds_the_same_on_dicom_as_on_png(drawn_dataset: Path, tmp_path: Path) -> None:
-    """On the real command line: 12 and 16 bits, MONOCHROME1, compressed; what fails is listed, exit code 1."""
+    """By the command line: 12 and 16 bits, MONOCHROME1, compressed; what fails is listed, exit code 1."""
     images = tmp_path / "images"
     images.mkdir()
     source = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[0]

@@ -25,6 +25,7 @@ from handseg_monai.rle import encode_planes, write_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
 from tests.dicoms import write_dicom
 from tests.hands import hand
+from tests.programs import handseg
 
 IMAGES = {"a.dcm": "DX", "IM0001": "CR", "1.2.840.7.1": "SC", "empty.dcm": "DX"}
 SHAPE = (300, 260)
@@ -226,8 +227,7 @@ def test_images_that_are_not_dicom_are_refused_before_anything_is_written(planes
     prediction, images = write_all(tmp_path, {"a.dcm": planes["a.dcm"]})
     cv2.imwrite(str(images / "b.png"), np.zeros(SHAPE, np.uint8))
     write_csv(prediction, ((name, encode_planes(planes["a.dcm"])) for name in ("a.dcm", "b.png")))
-    command = [sys.executable, "-m", "handseg_monai", "export", prediction, "--images", images, "--to", "dicom-seg"]
-    done = subprocess.run([*command, "--out", tmp_path / "seg"], capture_output=True, text=True, check=False)
+    done = handseg("export", prediction, "--images", images, "--to", "dicom-seg", "--out", tmp_path / "seg")
     assert done.returncode == 2
     assert done.stderr.startswith(f"handseg: {images}/b.png: not a DICOM file; a DICOM SEG belongs to")
     assert len(done.stderr.splitlines()) == 1
@@ -259,9 +259,8 @@ def test_from_dicom_to_inference_to_seg(drawn_dataset: Path, tmp_path: Path) -> 
     inference = ["--config_file", str(CONFIGS / "inference.json"), "--checkpoint", str(checkpoint), *TINY]
     run = run_bundle(*inference, "--dataset_dir", f"{tmp_path}/dicoms", "--output_dir", f"{tmp_path}/out")
     assert run.returncode == 0, run.stderr
-    command = [sys.executable, "-m", "handseg_monai", "export", tmp_path / "out" / "submission.csv"]
     options = ["--images", tmp_path / "dicoms", "--to", "dicom-seg", "--out", tmp_path / "seg"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    done = handseg("export", tmp_path / "out" / "submission.csv", *options)
     assert done.returncode == 0, done.stderr
     masks = from_pydicom(tmp_path / "seg" / "IM1.dcm")
     assert masks.shape == (NUM_BONES, *pixels.shape)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +17,7 @@ from monai.networks.nets import EfficientNetBN
 from torch import nn
 
 from handseg_monai.networks import begin_encoder
-from tests.bundle_runs import CONFIGS, TINY_RUN
+from tests.bundle_runs import CONFIGS, TINY_RUN, run_bundle
 
 networks = pytest.mark.networks
 
@@ -120,19 +117,17 @@ def test_none_asks_for_nothing(weights: str | None, caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-def test_a_run_whose_weights_cannot_be_had_says_so_in_one_line_and_trains(drawn_dataset: Path, tmp_path: Path) -> None:
+def test_a_run_whose_weights_cannot_be_had_says_so_in_one_line_and_trains(
+    drawn_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = [str(CONFIGS / name) for name in ("train.json", "network_flexible_unet.json")]
     options = [text for key, value in TINY_RUN.items() if key != "overlays" for text in (f"--{key}", str(value))]
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(files)),
-            *("--dataset_dir", str(drawn_dataset), "--output_dir", str(tmp_path / "run"), "--epochs", "1", *options),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        # A proxy at whose address nobody listens: no download can succeed.
-        env=os.environ | {"https_proxy": "http://127.0.0.1:9", "TORCH_HOME": str(tmp_path / "cache")},
+    # A proxy at whose address nobody listens: no download can succeed.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    result = run_bundle(
+        *("training", "--config_file", files, "--dataset_dir", drawn_dataset, "--output_dir", tmp_path / "run"),
+        *("--epochs", "1", *options),
     )
     assert result.returncode == 0, result.stderr[-2000:]
     lines = [line for line in (result.stdout + result.stderr).splitlines() if "can't be had" in line]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from handseg_monai.score.evaluation import Evaluation, evaluate
 from handseg_monai.score.surfaces import surfaces
 from handseg_monai.score.tables import compare, groups
 from tests.hands import hand, without
+from tests.programs import Done, handseg
 
 SIZE = 256
 
@@ -164,10 +163,9 @@ def test_the_better_submission_is_told_with_its_interval(
 
 def test_command(phantom_dataset: Path, truths: dict[str, np.ndarray], tmp_path: Path) -> None:
     a, b = shifted(tmp_path / "a.csv", truths, 1), shifted(tmp_path / "b.csv", truths, 3)
-    command = [sys.executable, "-m", "handseg_monai", "evaluate", a, "--truth", phantom_dataset / "train"]
 
-    def run(*options: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *map(str, options)], capture_output=True, text=True, check=False)
+    def run(*options: object) -> Done:
+        return handseg("evaluate", a, "--truth", phantom_dataset / "train", *options)
 
     done = run("--missing", "skip", "--detail", "--spacing", "1.2", "--against", b, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -23,6 +21,7 @@ from handseg_monai.data.layouts import items_of_split, read_truth
 from handseg_monai.export.export import export
 from handseg_monai.rle import encode_planes, write_csv
 from tests.hands import hand
+from tests.programs import handseg
 
 SHAPES = {"a.png": (300, 260), "b.png": (256, 320), "empty.png": (40, 50)}
 
@@ -183,10 +182,10 @@ def test_two_images_of_one_stem_are_refused(planes, tmp_path: Path) -> None:
 
 def test_command(submission, tmp_path: Path) -> None:
     prediction, images = submission
-    command = [sys.executable, "-m", "handseg_monai", "export", prediction, "--images", images, "--to", "coco", "--out"]
-    done = subprocess.run([*command, tmp_path / "out"], capture_output=True, text=True, check=False)
+    arguments = ["export", prediction, "--images", images, "--to", "coco", "--out", tmp_path / "out"]
+    done = handseg(*arguments)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "annotations.json").is_file()
-    again = subprocess.run([*command, tmp_path / "out"], capture_output=True, text=True, check=False)
+    again = handseg(*arguments)
     assert again.returncode == 2
     assert "holds something" in again.stderr

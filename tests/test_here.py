@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from handseg_monai.run.process import overlay_file
-from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
-
-
-def handseg(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "handseg_monai", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-    )
+from tests.bundle_runs import CONFIGS, TINY, save_untrained
+from tests.programs import handseg, in_own_process, run_module
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +22,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_infer_is_the_bundle_s_run_with_a_quiet_terminal(drawn_dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
     images, options = str(drawn_dataset / "train" / "DCM"), ["--checkpoint", str(checkpoint), *TINY]
-    short = handseg("infer", images, "--out", str(tmp_path / "short"), "--", *options)
+    short = in_own_process("handseg_monai", "infer", images, "--out", str(tmp_path / "short"), "--", *options)
     assert short.returncode == 0, short.stderr[-2000:]
     assert not re.search("input summary|Setting logging", short.stdout + short.stderr)
     assert "eval()" not in short.stderr
@@ -51,7 +39,7 @@ def test_infer_is_the_bundle_s_run_with_a_quiet_terminal(drawn_dataset: Path, ch
     shown = short.stdout.splitlines()[0]
     assert shown.startswith("$ python -m monai.bundle run run --config_file ")
     typed = [part.replace(str(tmp_path / "short"), str(tmp_path / "long")) for part in shlex.split(shown[2:])]
-    long = run_bundle(*typed[4:])
+    long = run_module(*typed[2:])
     assert long.returncode == 0, long.stderr[-2000:]
     texts = [(tmp_path / name / "submission.csv").read_text() for name in ("short", "long")]
     assert texts[0] == texts[1]
@@ -66,7 +54,8 @@ def test_exit_codes_are_those_of_the_run(drawn_dataset: Path, checkpoint: Path, 
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "bad.png").write_bytes(b"no image")
-    failed = handseg("infer", str(folder), "--out", str(tmp_path / "b"), "--", "--checkpoint", str(checkpoint), *TINY)
+    arguments = ["infer", folder, "--out", tmp_path / "b", "--", "--checkpoint", checkpoint, *TINY]
+    failed = in_own_process("handseg_monai", *arguments)
     assert failed.returncode == 1
     assert "bad.png" in (tmp_path / "b" / "failures.csv").read_text()
 

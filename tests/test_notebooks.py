@@ -55,6 +55,7 @@ def pictures(outputs: list[Any]) -> int:
     return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_explore(tmp_path: Path) -> None:
     outputs = run("01_explore.ipynb", tmp_path, HANDSEG_NOTEBOOK_SUBJECTS="7")
@@ -68,6 +69,7 @@ def test_explore(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 class TestTrain:
+    @pytest.mark.slow
     def test_phantoms(self, tmp_path: Path) -> None:
         outputs = run("02_train.ipynb", tmp_path)
         text = said(outputs)
@@ -119,6 +121,7 @@ class TestTrain:
 
 @pytest.mark.filterwarnings("ignore")
 class TestInference:
+    @pytest.mark.slow
     def test_phantoms(self, tmp_path: Path) -> None:
         outputs = run("03_inference.ipynb", tmp_path)
         text = said(outputs)

@@ -25,7 +25,7 @@ from handseg_monai.rle import encode_planes, read_csv, write_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, run_here, save_untrained, tiny
 from tests.conftest import write_drawn_dataset
 from tests.hands import hand
-from tests.test_ranks import config_files, run_ranks
+from tests.rank_runs import config_files, run_ranks
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,18 +11,7 @@ import torch
 
 from handseg_monai.rle import read_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
-
-PORTLESS = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-
-
-def run_ranks(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*PORTLESS, "-m", "monai.bundle", "run", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-
-
-def config_files(*names: str) -> str:
-    return str([str(CONFIGS / name) for name in names])
+from tests.rank_runs import config_files, run_ranks, torchrun
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +20,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_ranks_train_the_same_weights_and_write_one_checkpoint(drawn_dataset: Path, tmp_path: Path) -> None:
-    result = run_ranks(
+    """By the command that a user types."""
+    result = torchrun(
         "training",
         *("--config_file", config_files("train.json", "multi_gpu_train.json")),
         *("--dataset_dir", str(drawn_dataset), "--output_dir", str(tmp_path / "run"), "--epochs", "2", *TINY),

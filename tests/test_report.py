@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from handseg_monai.rle import encode_planes, write_csv
 from handseg_monai.score.evaluation import evaluate
 from tests.browser import CHROMIUM, DRIVER, chromium, move_to, prefer, resize, settle
 from tests.hands import hand, mask, moved, phantom, with_mask, without
+from tests.programs import Done, handseg
 
 UNKNOWN = "Lunate"
 """Bone that nobody has labelled in b.png."""
@@ -618,9 +617,8 @@ class TestBadInput:
         assert (tmp_path / "page.html").read_text() == "old"
 
     def test_command(self, made: Made, tmp_path: Path) -> None:
-        def run(*more: object) -> subprocess.CompletedProcess[str]:
-            command = [sys.executable, "-m", "handseg_monai", "report", made.prediction, "--images", made.images, *more]
-            return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+        def run(*more: object) -> Done:
+            return handseg("report", made.prediction, "--images", made.images, *more)
 
         done = run("--truth", made.labels, "--out", tmp_path / "page.html", "--size", 256)
         assert done.returncode == 0, done.stderr

@@ -241,7 +241,8 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_kill_while_saving_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("delay", [0.11, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.05, 0.23))])
+def test_a_kill_while_saving_leaves_a_checkpoint_that_loads(tmp_path: Path, delay: float) -> None:
     script = textwrap.dedent(
         f"""
         import torch
@@ -256,15 +257,14 @@ def test_a_kill_while_saving_leaves_a_checkpoint_that_loads(tmp_path: Path) -> N
             saver.save_last(trainer)
         """
     )
-    for delay in (0.05, 0.11, 0.23):
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        while not (tmp_path / "last.pt").exists():
-            assert process.poll() is None
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(delay)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        assert _last(tmp_path)["epoch"] >= 1
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    while not (tmp_path / "last.pt").exists():
+        assert process.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert _last(tmp_path)["epoch"] >= 1

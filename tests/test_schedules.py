@@ -16,8 +16,8 @@ from handseg_monai.options import Options, checked_values
 from handseg_monai.schedules import CosineAnnealingWarmUpRestarts, first_cycle
 from tests.bundle_runs import CONFIGS, run_here
 from tests.conftest import write_drawn_dataset
+from tests.rank_runs import config_files, run_ranks
 from tests.schedule_runs import SCHEDULES, SMALL, run_schedule
-from tests.test_ranks import config_files, run_ranks
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 
@@ -90,7 +90,7 @@ def test_the_optimiser_takes_the_rates_of_the_formula_after_a_kill_and_with_more
     assert resumed.rates == whole.rates[3 * STEPS :]
 
 
-@pytest.mark.parametrize("interval", [1, 2])
+@pytest.mark.parametrize("interval", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_plateau_lowers_the_rate_after_validations_alone_and_survives_a_kill(
     small_dataset: Path, tmp_path: Path, interval: int
 ) -> None:

@@ -18,6 +18,7 @@ import mlflow
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
+from tests.programs import handseg
 from tests.services import free_port
 
 PUBLIC = "https://four-random-words-here.trycloudflare.com"
@@ -111,21 +112,22 @@ def test_mlflow_is_served_here_and_at_the_public_address_until_ctrl_c(runs: Path
     assert not Path(f"/proc/{(path / 'pid').read_text()}").exists()
 
 
-def test_a_tunnel_that_fails_is_told_by_its_last_words(runs: Path, tmp_path: Path) -> None:
+def test_a_tunnel_that_fails_is_told_by_its_last_words(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = program(tmp_path / "bin", "#!/bin/sh\necho INF Thank you >&2\necho ERR no network >&2\nexit 1\n")
-    with tracking(str(runs), "--port", str(free_port()), "--share", path=path) as process:
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (1, "", "handseg: cloudflared gave no address: ERR no network\n")
+    monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
+    done = handseg("track", runs, "--port", free_port(), "--share")
+    assert done == (1, "", "handseg: cloudflared gave no address: ERR no network\n")
 
 
 def test_without_cloudflared_it_says_how_to_get_it(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(runs))
-    with tracking(str(runs), "--share") as process:
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert err.startswith("handseg: --share needs cloudflared, which is not on the PATH")
-    assert "https://developers.cloudflare.com/" in err
-    assert err.count("\n") == 1
+    done = handseg("track", runs, "--share")
+    assert done.returncode == 2
+    assert done.stderr.startswith("handseg: --share needs cloudflared, which is not on the PATH")
+    assert "https://developers.cloudflare.com/" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_tensorboards_log_is_served_where_there_is_no_store(tmp_path: Path) -> None:
@@ -160,17 +162,15 @@ def _two_stores(folder: Path) -> list[str]:
 )
 def test_what_can_not_be_served_is_told_in_one_line(tmp_path: Path, prepare: object, said: str) -> None:
     assert callable(prepare)
-    with tracking(*prepare(tmp_path)) as process:
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (2, "")
-    assert said in err
-    assert err.count("\n") == 1
+    done = handseg("track", *prepare(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_port_that_is_taken_is_told(runs: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with tracking(str(runs), "--port", str(port)) as process:
-            _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert err == f"handseg: port {port} is taken; choose another one with --port\n"
+        done = handseg("track", runs, "--port", port)
+    assert done.returncode == 2
+    assert done.stderr == f"handseg: port {port} is taken; choose another one with --port\n"

@@ -22,6 +22,7 @@ from monai.handlers import MLFlowHandler
 
 from handseg_monai.follow import FollowRun, MLflowTracking
 from tests.bundle_runs import CONFIGS, TINY, run_here, tiny
+from tests.rank_runs import config_files, run_ranks
 from tests.services import GoogleSheet, free_port, serve
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
@@ -208,11 +209,10 @@ def test_a_store_that_can_not_be_is_refused_in_one_line(
 
 
 def test_of_two_ranks_one_tracks_in_a_store_beside_the_results(drawn_dataset: Path, tmp_path: Path) -> None:
-    files = str([str(CONFIGS / name) for name in ("train.json", "multi_gpu_train.json")])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "monai.bundle", "run", "training", "--config_file", files, "--tracking", "mlflow"]
-    command += ["--dataset_dir", str(drawn_dataset), "--output_dir", str(tmp_path / "run"), "--epochs", "1", *TINY]
-    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), timeout=300)
+    done = run_ranks(
+        *("training", "--config_file", config_files("train.json", "multi_gpu_train.json"), "--tracking", "mlflow"),
+        *("--dataset_dir", drawn_dataset, "--output_dir", tmp_path / "run", "--epochs", "1", *TINY),
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     (run,) = runs_of(f"sqlite:///{tmp_path}/run/mlruns.db", "handseg")
     assert (run.info.status, run.data.params["world_size"]) == ("FINISHED", "2")
@@ -235,7 +235,7 @@ monai.bundle.run("training", **options)
 """A bundle run with another host in gspread's constants."""
 
 
-@pytest.mark.parametrize("all_well", [True, False], ids=["well", "in_trouble"])
+@pytest.mark.parametrize("all_well", [pytest.param(True, marks=pytest.mark.slow), False], ids=["well", "in_trouble"])
 def test_no_secret_is_in_any_file_output_or_message(
     server: str, store: Path, drawn_dataset: Path, tmp_path: Path, all_well: bool
 ) -> None:

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from monai.engines import SupervisedTrainer
 from handseg_monai.handlers import AccumulationWeights, StepSchedule, WeightAverage
 from handseg_monai.run import check_compile, check_numbers, warn_of_patience
 from tests.bundle_runs import CONFIGS, run_bundle, run_here, tiny
-from tests.test_ranks import config_files, run_ranks
+from tests.programs import in_own_process
+from tests.rank_runs import config_files, run_ranks
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 
@@ -175,8 +177,8 @@ def test_a_run_that_is_killed_within_an_epoch_goes_on_as_if_it_had_not_been(
     def run(name: str, *more: str, die_at: str = "") -> int:
         monkeypatch.setenv("NOTE", str(tmp_path / f"{name}."))
         monkeypatch.setenv("DIE_AT", die_at)
-        out = str(tmp_path / name)
-        result = run_bundle("training", "--config_file", config, "--output_dir", out, *arguments, *more)
+        start = partial(in_own_process, "monai.bundle", "run") if die_at else run_bundle
+        result = start("training", "--config_file", config, "--output_dir", tmp_path / name, *arguments, *more)
         assert result.returncode in (0, -signal.SIGKILL), result.stderr[-2000:]
         return result.returncode
 

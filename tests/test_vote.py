@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.export.vote import vote_submissions
 from handseg_monai.rle import RunsError, decode, encode, parse, parse_many, read_csv, vote, write_csv
+from tests.programs import handseg
 
 SHAPE = (5, 7)
 Masks = list[list[np.ndarray]]
@@ -178,19 +177,15 @@ def test_command_checks_against_the_images(three, tmp_path: Path) -> None:
     for name in of:
         cv2.imwrite(str(folder / name), np.zeros(SHAPE, np.uint8))
 
-    def handseg(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "handseg_monai", "vote", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    done = handseg(*paths, "--out", tmp_path / "v.csv", "--images", folder, "--weights", "2,1,1.5")
+    done = handseg("vote", *paths, "--out", tmp_path / "v.csv", "--images", folder, "--weights", "2,1,1.5")
     assert done.returncode == 0, done.stderr
     assert "6 images" in done.stdout
     assert "not checked" not in done.stdout
-    unchecked = handseg(*paths, "--out", tmp_path / "w.csv")
+    unchecked = handseg("vote", *paths, "--out", tmp_path / "w.csv")
     assert "not checked" in unchecked.stdout
     cv2.imwrite(str(folder / "image3.png"), np.zeros((4, 7), np.uint8))
-    failed = handseg(*paths, "--out", tmp_path / "x.csv", "--images", folder)
+    failed = handseg("vote", *paths, "--out", tmp_path / "x.csv", "--images", folder)
     assert failed.returncode == 2
     assert "image3.png" in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert handseg(*paths, "--out", tmp_path / "x.csv", "--size", "5").returncode == 2
+    assert handseg("vote", *paths, "--out", tmp_path / "x.csv", "--size", "5").returncode == 2
