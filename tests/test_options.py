@@ -59,6 +59,9 @@ PLUMBING = {
         ("weight_decay", -0.1, "a number, 0 to 1"),
         ("loss_stride", 0, "a whole number, at least 1"),
         ("ema", 1, "a number, 0 to 0.99999"),
+        ("ema", -0.1, "a number, 0 to 0.99999"),
+        ("accumulate", 0, "a whole number, at least 1"),
+        ("accumulate", 1.5, "a whole number, at least 1"),
         ("amp", "yes", "true or false"),
         ("amp", 1, "true or false"),
         ("amp", None, "true or false"),
@@ -96,10 +99,6 @@ def test_a_value_that_can_not_be_right_is_named_with_what_is_expected(
         ({"milestones": [0, 3], "epochs": 9}, "--milestones [0, 3]: expected ascending whole numbers from 1 to 8"),
         ({"first_cycle": 0.0, "epochs": 9}, "--first_cycle 0.0: expected above 0 and at most the 9 epochs"),
         ({"first_cycle": 2.0, "cycle_warmup": 2.0, "epochs": 9}, "--cycle_warmup 2: expected from 0 and below the fi"),
-        (
-            {"epochs": 9, "views": "hand", "size": 512, "window": 256},
-            "--window 256 is below --size 512: ",
-        ),
         ({"checkpoints": []}, "--checkpoints []: expected a list of files"),
         ({"window": 100, "size_divisor": 32, "network_name": "unet"}, "--window 100: network unet takes multiples"),
     ],
@@ -228,9 +227,6 @@ def test_the_tables_of_the_documentation_say_what_is_declared(page: str) -> None
         for row in table(configuration):
             line = f"| `--{row.name}` | {row.default} | {row.text} |"
             assert line in text, f"{page} lacks or words otherwise:\n{line}"
-    shown = set(re.findall(r"^\| `--([\w#]+)` \| .* \| .* \|$", text, re.MULTILINE))
-    declared = {row.name for configuration in PAGES[page] for row in table(configuration)}
-    assert shown <= declared | set(Options.model_fields)
 
 
 def test_a_command_shows_them(tmp_path: Path) -> None:

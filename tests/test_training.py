@@ -17,7 +17,8 @@ from monai.bundle import ConfigWorkflow
 from monai.engines import SupervisedTrainer
 
 from handseg_monai.handlers import AccumulationWeights, StepSchedule, WeightAverage
-from handseg_monai.run import check_compile, check_numbers, warn_of_patience
+from handseg_monai.options import Options
+from handseg_monai.run.preflight import _check_compile, _warn_of_patience
 from tests.bundle_runs import CONFIGS, run_bundle, run_here, tiny
 from tests.programs import in_own_process
 from tests.rank_runs import config_files, run_ranks
@@ -270,9 +271,8 @@ def test_a_compiled_run_leaves_a_checkpoint_for_others(drawn_dataset: Path, tmp_
 
 
 def test_a_backend_that_can_not_run_is_one_line() -> None:
-    check_compile(False, "nonsense")
     with pytest.raises(ValueError, match="--compile true: the backend nonsense can't run") as raised:
-        check_compile(True, "nonsense")
+        _check_compile("nonsense")
     assert "\n" not in str(raised.value)
 
 
@@ -291,15 +291,8 @@ def test_the_word_on_patience_comes_where_early_stopping_can_not_take_place(
     trainer.add_event_handler(Events.EPOCH_COMPLETED(every=val_interval), lambda e: validator.run([0]) and None)
     stops = trainer.run([0], max_epochs=epochs).epoch < epochs
     with caplog.at_level(logging.WARNING):
-        warn_of_patience(patience, val_interval, epochs)
+        _warn_of_patience(Options(patience=patience, val_interval=val_interval, epochs=epochs), asked=True)
     assert (f"--patience {patience} validations" in caplog.text) == (not stops)
-
-
-@pytest.mark.parametrize("number", [{"ema": 1.0}, {"ema": -0.1}, {"accumulate": 0}, {"accumulate": 1.5}])
-def test_numbers_that_can_not_be_meant_are_refused(number: dict[str, Any]) -> None:
-    (name,) = number
-    with pytest.raises(ValueError, match=f"--{name}"):
-        check_numbers(**number)
 
 
 def test_a_schedule_steps_with_the_optimiser() -> None:
