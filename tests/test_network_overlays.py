@@ -17,6 +17,7 @@ from handseg_monai.checkpoints import load_members
 from handseg_monai.networks import check_packages, set_output_bias
 from handseg_monai.rle import read_csv
 from tests.bundle_runs import CONFIGS, TINY_RUN, run_bundle
+from tests.targets import packed
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 
@@ -87,7 +88,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
     losses, moved, bad = [], set(), set()
     network.train()
     for _ in range(STEPS):
-        value = loss(network(image), target)
+        value = loss(network(image), packed(target))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()

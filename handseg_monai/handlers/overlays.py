@@ -88,16 +88,22 @@ class OverlayWriter:
         Datalist, for the paths of radiographs that an earlier run has segmented.
     long_side
         Of the pictures, at most, in pixels.
+    enabled
+        Whether to write pictures at all; configurations have one list of handlers, with it or without.
     """
 
-    def __init__(self, output_dir: str | Path, data: Sequence[Item], long_side: int = 1024) -> None:
+    def __init__(
+        self, output_dir: str | Path, data: Sequence[Item], long_side: int = 1024, enabled: bool = True
+    ) -> None:
+        self.enabled = enabled
         self.output_dir = Path(output_dir)
         self.paths = {item["name"]: item["image"] for item in data}
         self.long_side = long_side
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator whose batches hold ``picture``, uint8 (h, w), and whose output ``pred``, (1, H, W)."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+        if self.enabled:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
     def begin(self, earlier: Iterable[tuple[str, Sequence[str]]]) -> None:
         """Remove pictures that an earlier run has left of other images, and draw those that its images lack.
@@ -109,7 +115,7 @@ class OverlayWriter:
         earlier
             Images that are done already, and the texts of their 29 masks.
         """
-        if idist.get_rank() > 0:
+        if idist.get_rank() > 0 or not self.enabled:
             return
         wanted = {self._path(name) for name in self.paths}
         for path in self.output_dir.rglob("*.jpg"):
