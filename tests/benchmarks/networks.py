@@ -26,7 +26,8 @@ from rich.table import Table
 
 from handseg_monai import bundle_root
 from handseg_monai.bitplanes import pack, unpack
-from handseg_monai.bones import NUM_BONES
+from handseg_monai.bones import ALL_KNOWN
+from handseg_monai.data.dataset import prepare_planes
 from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.inferers import AutocastInferer
 from handseg_monai.networks import check_packages, set_output_bias
@@ -71,13 +72,13 @@ def learn(parser: ConfigParser, seconds: float, batch: int) -> tuple[torch.nn.Mo
     spent, steps = 0.0, 0
     while spent < seconds:
         pair = [next(source) for _ in range(batch)]
-        image = torch.stack([item["image"] for item in pair])
-        truth = unpack(torch.stack([item["label"][0] for item in pair])).float()
+        stacked = {key: torch.stack([item[key] for item in pair]) for key in ("image", "label")}
+        image, target = prepare_planes(stacked, torch.device("cpu"))
         done = spent / seconds
         for group in optimizer.param_groups:
             group["lr"] = peak * min(1.0, done / 0.05 + 0.01) * 0.5 * (1.0 + np.cos(np.pi * min(done, 1.0)))
         began = time.process_time()
-        value = loss(INFER(image, network), truth)
+        value = loss(INFER(image, network), target)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -120,12 +121,13 @@ def timed(network: torch.nn.Module, loss: Any, device: str) -> tuple[float, floa
     """Return the time of a step of training and of an inference, seconds, both of one image of 512 x 512."""
     network.to(device)
     image = torch.rand(1, 1, TIMED, TIMED, device=device)
-    truth = (torch.rand(1, NUM_BONES, TIMED, TIMED, device=device) < 0.1).float()
+    planes = torch.randint(ALL_KNOWN, (1, 1, TIMED, TIMED), dtype=torch.int32, device=device)
+    target = planes, torch.full((1,), ALL_KNOWN, dtype=torch.int32, device=device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.0)
 
     def step() -> None:
         optimizer.zero_grad()
-        loss(INFER(image, network), truth).backward()
+        loss(INFER(image, network), target).backward()
         optimizer.step()
 
     network.train()
