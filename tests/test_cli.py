@@ -232,4 +232,4 @@ def test_where_nothing_can_be_written_the_work_does_not_begin(arguments: list[st
 def test_a_size_without_pixels_is_refused(size: str, tmp_path: Path) -> None:
     result = handseg("vote", "a.csv", "b.csv", "--size", size, "--out", str(tmp_path / "out.csv"))
     assert result.returncode == 2
-    assert f"--size: expected HxW in pixels, as 2048x2048, got '{size}'" in result.stderr
+    assert f"--size: expected HxW in pixels, such as 2048x2048, got '{size}'" in result.stderr
