@@ -125,7 +125,7 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
         radiographs, findings = submission_radiographs(source, images)
     else:
         if images is not None:
-            raise ValueError(f"--images {images}: goes with a submission; {source} is no file")
+            raise ValueError(f"--images {images}: is for a submission; {source} is not a file")
         radiographs, findings = dataset_radiographs(source)
     seen = [_look(r) for r in tqdm(radiographs, desc="audit", unit="image", disable=None if progress else True)]
     own_ranges = _judge(seen)

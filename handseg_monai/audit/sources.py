@@ -133,9 +133,9 @@ def _converted_radiographs(root: Path) -> tuple[list[Radiograph], list[AuditFind
         if missing := [
             f"no {kind} {file}" for kind, file in (("image", image), ("label", label)) if not file.is_file()
         ]:
-            findings.append(AuditFinding(name, Fault.PAIRING, f"{'; '.join(missing)}; convert anew"))
+            findings.append(AuditFinding(name, Fault.PAIRING, f"{'; '.join(missing)}; run handseg convert again"))
     if not radiographs:
-        raise ValueError(f"{root / DATALIST}: none of its images is there; convert anew")
+        raise ValueError(f"{root / DATALIST}: none of its images exists; run handseg convert again")
     return radiographs, findings
 
 

@@ -57,7 +57,7 @@ def phantom(
 
     if components:
         if test_subjects or size or preview:
-            raise ValueError("--components takes neither --test-subjects, --size nor --preview")
+            raise ValueError("--components does not combine with --test-subjects, --size or --preview")
         write_components(out, subjects=subjects, seed=seed, workers=workers, preset=preset.value)
         return
     write_dataset(
@@ -190,7 +190,9 @@ def audit(
     if any(part == "DCM" for part in out.parts) or (
         images is not None and out.resolve().is_relative_to(folder.resolve())
     ):
-        raise ValueError(f"--out {out} lies among the radiographs; its picture would be taken for one. Choose another")
+        raise ValueError(
+            f"--out {out} lies among the radiographs, where worst.png would count as one; choose another folder"
+        )
     require_out(out, folder=True)
     result = audit_data(source, images)
     print_audit(result)

@@ -45,7 +45,7 @@ def evaluate(
     from handseg_monai.score.tables import compare, print_comparison, print_evaluation, write_evaluation
 
     if spacing is not None and not detail:
-        raise ValueError("--spacing goes with --detail")
+        raise ValueError("--spacing needs --detail; add it")
     if out is not None:
         require_out(out, folder=True)
     result = evaluate_csv(prediction, truth, missing.value, detail=detail, spacing=spacing)
@@ -131,7 +131,7 @@ def report(
 
     require_out(out)
     result = write_report(prediction, images, out, truth, missing.value, long_side=size)
-    done = "taken as empty" if missing is MissingRows.ZERO else "left out"
+    done = "counted as empty" if missing is MissingRows.ZERO else "left out"
     for lacking, what in ((result.missing_images, "images"), (result.missing_rows, "rows")):
         if lacking:
             print(f"{len(lacking)} {what} that {prediction} lacks: {done}")

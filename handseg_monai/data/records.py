@@ -90,7 +90,7 @@ class Records:
         if self.job is None:
             others.append(self._own)
         if count := sum(1 for folder in others for _ in folder.glob("*.json")):
-            print(f"{self.folder}: {count} finished images of another job (options, weights) are thrown away")
+            print(f"{self.folder}: discards {count} finished images of a run with other options or weights")
         for folder in others:
             shutil.rmtree(folder, ignore_errors=True)
         self._own.mkdir(exist_ok=True)
@@ -200,7 +200,7 @@ def gather(text: str) -> list[str]:
         texts = idist.all_gather(text)
     except RuntimeError as error:
         raise ConnectionError(
-            "another rank has ended before its work was done, or has not come within the time of the process group"
+            "another rank ended early, or did not answer within the time limit of the process group"
         ) from error
     return [str(one) for one in texts] if isinstance(texts, list) else []
 

@@ -252,5 +252,5 @@ def check_window(window: int, size_divisor: int, network_name: str, name: str = 
     """
     if not isinstance(window, int) or window % size_divisor or window < 2 * size_divisor:
         raise ValueError(
-            f"--{name} {window}: network {network_name} takes multiples of {size_divisor}, from {2 * size_divisor}"
+            f"--{name} {window}: network {network_name} needs a multiple of {size_divisor}, at least {2 * size_divisor}"
         )

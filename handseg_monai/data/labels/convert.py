@@ -128,7 +128,7 @@ def convert(
     out = Path(out)
     _require_own(out)
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
-        raise ValueError(f"--out {out} lies in {source}, whose files are taken for labels; choose another folder")
+        raise ValueError(f"--out {out} lies in {source}, where convert reads labels; choose another folder")
     if rows_first and form not in ("labelmap", "masks"):
         raise ValueError(f"--rows-first is for NIfTI, label maps or masks, not for {form}")
     if (confidence is not None or leave_out) and form != "submission":
@@ -234,4 +234,4 @@ def _require_own(out: Path) -> None:
     held = {path.name for path in out.iterdir()} if out.exists() else set()
     if held and (DATALIST not in held or held - {DATALIST, "labels"}):
         strange = min(held - {DATALIST, "labels"} or held)
-        raise FileExistsError(f"{out} holds {strange}, which is no converted label; choose another folder (--out)")
+        raise FileExistsError(f"{out} holds {strange}, which convert did not write; choose another folder (--out)")

@@ -35,14 +35,14 @@ def polygon(points: object, shape: tuple[int, int]) -> Polygon:
     except (TypeError, ValueError, OverflowError):
         corners = np.empty(0)
     if corners.ndim != 2 or corners.shape[1] != 2:
-        raise ValueError("'points' is no list of [x, y] pairs")
+        raise ValueError("'points' is not a list of [x, y] pairs")
     if len(corners) < 3:
         raise ValueError(f"a polygon of {len(corners)} points; expected at least 3")
     if not np.isfinite(corners).all():
-        raise ValueError("points that are not finite")
+        raise ValueError("some points are NaN or infinite")
     corners = np.rint(corners)
     edge = np.array([shape[1] - 1, shape[0] - 1])
     outside = np.maximum(-corners, corners - edge).max()
     if outside > OUTSIDE_TOLERANCE:
-        raise ValueError(f"a point lies {outside:.0f} pixels outside of the image of {shape[1]} x {shape[0]} pixels")
+        raise ValueError(f"a point lies {outside:.0f} pixels outside the image of {shape[1]} x {shape[0]} pixels")
     return np.clip(corners, 0, edge).astype(np.int32)
