@@ -49,7 +49,7 @@ def track(place: str | Path = "runs", port: int = 5000, share: bool = False) -> 
     Raises
     ------
     ValueError
-        There is neither, several stores, the port is taken, or a program is missing.
+        There is neither store nor log, there are several stores, the port is in use, or a program is missing.
     ChildProcessError
         A program ended by itself.
     """
@@ -161,7 +161,7 @@ def _wait_for(child: _Child, port: int, seconds: float = 120.0) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_sigterm() -> Iterator[None]:
-    """End as by Ctrl-C when the process is told to terminate, so that nothing is left running."""
+    """End as after Ctrl-C when the process receives SIGTERM, so that nothing keeps running."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

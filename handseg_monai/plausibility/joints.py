@@ -108,7 +108,7 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
     Raises
     ------
     ValueError
-        A column is missing, a bone is unknown, a number is none, one joint comes twice, or there is no row. The
+        A column is missing, a bone is unknown, a value is not a number, a joint comes twice, or there is no row. The
         message names the file and the line.
     """
     path = Path(path)
@@ -193,7 +193,7 @@ def joints(
     ------
     ValueError
         A file breaks its contract, the submission or the folder lacks an image of the points, no size is given, or a
-        point lies outside of its image.
+        point lies outside its image.
     OSError
         A file can't be read.
     """

@@ -76,7 +76,7 @@ def split_items(
     num_folds, seed
         See :func:`assign_folds`. Not used with ``folds_file``.
     folds_file
-        A file of :func:`write_folds`, whose folds are taken as they are.
+        A file that :func:`write_folds` wrote; its folds are used unchanged.
 
     Returns
     -------

@@ -51,7 +51,7 @@ class Conversion:
     areas
         Of each image and bone in pixels, int64 (N, 29).
     unlabelled
-        Images of which the source holds nothing, and that were left out.
+        Images that the conversion left out because the source holds no label for them.
     unmentioned
         Images of the folder that the source does not name.
     """
@@ -96,7 +96,7 @@ def convert(
     classes
         Class map; see :func:`~handseg_monai.data.labels.classes.read_classes`.
     ignore
-        Further classes that are no bones.
+        Further classes that are not bones.
     missing
         What a bone is that the source labels in other images, and not in this one: ``absent``, which teaches that it
         is not there, or ``unknown``. None takes that of the form (:data:`ADAPTERS`).
@@ -105,7 +105,7 @@ def convert(
     relative_names
         Name images by their path below ``images`` rather than by base name.
     skip_unlabelled
-        Leave out images of which the source holds nothing, rather than stop.
+        Leave out images for which the source holds no label, instead of stopping.
     rows_first
         Of NIfTI, label maps or masks: the first axis counts rows.
     confidence, least

@@ -38,7 +38,7 @@ def read_pixels(path: Path, rows_first: bool = False) -> np.ndarray:
     Raises
     ------
     ValueError
-        No such image, several different channels or slices, or values that are no whole numbers.
+        No such image, several different channels or slices, or values that are not whole numbers.
     """
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _nifti(path, rows_first)

@@ -7,7 +7,7 @@ import numpy as np
 from handseg_monai.bitplanes import Polygon
 
 OUTSIDE_TOLERANCE = 2
-"""Pixels that a point may lie outside of the image; it is moved to the edge."""
+"""Pixels by which a point may lie outside the image; it is then moved to the edge."""
 
 
 def polygon(points: object, shape: tuple[int, int]) -> Polygon:
@@ -28,7 +28,7 @@ def polygon(points: object, shape: tuple[int, int]) -> Polygon:
     Raises
     ------
     ValueError
-        No pairs, fewer than 3, not finite, or more than :data:`OUTSIDE_TOLERANCE` pixels outside of the image.
+        No pairs, fewer than 3, not finite, or more than :data:`OUTSIDE_TOLERANCE` pixels outside the image.
     """
     try:
         corners = np.array(points, dtype=np.float64)
