@@ -22,10 +22,10 @@ app = typer.Typer(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("handseg-demo"),
-    seed: Annotated[int, typer.Option(help="Of phantoms and training.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path("handseg-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of phantoms and training.")] = 0,
 ) -> None:
-    """Make phantoms, infer, fine-tune and evaluate, in a few minutes on two cores without a GPU."""
+    """Run the whole pipeline on phantoms in a few minutes, without a GPU: infer, fine-tune and evaluate."""
     from handseg_monai.run.demo import run_demo
 
     run_demo(out, seed=seed)
@@ -54,7 +54,7 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line: exit code 0; 1 where a step failed; 2, with one line, for input that can't be right."""
+    """Run the command line: exit code 0; 1 if a step failed; 2, with one line, if the input can't be right."""
     try:
         app()
     except ChildProcessError as error:

@@ -86,7 +86,7 @@ def find_files(folder: str | Path, suffixes: str | tuple[str, ...] = "") -> list
         waiting = links
     for path in found:
         if _UNLISTABLE.search(str(path.relative_to(folder))):
-            reason = "a name that can't stand in a CSV; expected UTF-8 without line breaks"
+            reason = "a CSV can't hold this name; expected UTF-8 without line breaks"
             raise ValueError(f"{str(path)!a}: {reason}: rename it")
     return sorted(found)
 
@@ -124,7 +124,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     if path.exists() and Path.cwd().is_relative_to(path):
-        raise ValueError(f"{path}: you are in this folder, which is replaced as a whole; write to another one (--out)")
+        raise ValueError(
+            f"{path}: the command replaces this folder, and you are working in it; choose another one (--out)"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     part.mkdir()

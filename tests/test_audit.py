@@ -495,7 +495,7 @@ class TestSubmissions:
             audit(tmp_path / "p.csv")
         with pytest.raises(ValueError, match=r"p\.csv: no images"):
             audit(tmp_path / "p.csv", phantom_dataset)
-        with pytest.raises(ValueError, match="goes with a submission"):
+        with pytest.raises(ValueError, match="is for a submission"):
             audit(phantom_dataset, tmp_path)
         with pytest.raises(ValueError, match="no such folder"):
             audit(tmp_path / "nowhere")

@@ -171,7 +171,7 @@ def test_a_checkpoint_that_is_missing_or_of_another_network(
         first_checkpoint("a.pt", "b.pt")
     other = save_untrained(tmp_path / "segresnet.pt", "segresnet")
     assert only(infer(capsys, other, images)) == (
-        f"checkpoint {other} holds network segresnet, the configuration declares dynunet"
+        f"checkpoint {other} holds network segresnet, but the configuration declares dynunet"
     )
     wider = only(infer(capsys, checkpoint, images, **{"network_def#network#filters": [16, 16, 16, 16, 16, 16]}))
     assert "holds another dynunet than the configuration declares" in wider
@@ -213,7 +213,9 @@ def test_options_that_an_ensemble_s_checkpoints_decide(
         checkpoints=[str(checkpoint)],
         size=128,
     )
-    assert only(lines) == "--size: each network of an ensemble has its own, as its checkpoint says"
+    assert (
+        only(lines) == "--size: each network of an ensemble takes this from its own checkpoint; leave this option out"
+    )
 
 
 def test_nothing_in_the_network_of_an_ensemble_can_be_chosen(
@@ -222,7 +224,10 @@ def test_nothing_in_the_network_of_an_ensemble_can_be_chosen(
     given: dict[str, Any] = {"dataset_dir": str(drawn_dataset), "checkpoints": [str(checkpoint)]}
     for option in ("network_def#network#filters", "hand_inferer#window"):
         lines = stopped(capsys, "inference.json", "ensemble.json", **given | {option: 128})
-        assert only(lines) == f"--{option}: each network of an ensemble has its own, as its checkpoint says"
+        assert (
+            only(lines)
+            == f"--{option}: each network of an ensemble takes this from its own checkpoint; leave this option out"
+        )
 
 
 @pytest.mark.parametrize(
@@ -235,8 +240,8 @@ def test_nothing_in_the_network_of_an_ensemble_can_be_chosen(
         ),
         ("hand_inferer#scales", "1.2", "--hand_inferer, or an option in it: scales: expected a list of one or more"),
         ("hand_inferer#turns", 7, "--hand_inferer, or an option in it: turns: expected a whole number, 1 to 4, got 7"),
-        ("hand_inferer#window", 100, "window 100: network dynunet takes multiples of"),
-        ("window_inferer#roi_size", [100, 100], "roi_size 100: network dynunet takes multiples of"),
+        ("hand_inferer#window", 100, "window 100: network dynunet needs a multiple of"),
+        ("window_inferer#roi_size", [100, 100], "roi_size 100: network dynunet needs a multiple of"),
         ("hand_inferer#sclaes", [1.0], "--hand_inferer#sclaes is unknown: did you mean --hand_inferer#scales?"),
         ("window_inferer#where", "here", "--window_inferer, or an option in it: where: expected everywhere, content"),
         ("amp_dtype", "foo", "--amp_dtype 'foo': expected float16 or bfloat16"),
@@ -322,7 +327,7 @@ def test_folders_that_can_not_be_meant(
     )
     assert "without commas" in only(infer(capsys, checkpoint, drawn_dataset, output_dir=("res", "v2")))
     inside = infer(capsys, checkpoint, drawn_dataset, output_dir=str(drawn_dataset / "out"))
-    assert "is inside of --dataset_dir" in only(inside)
+    assert "is inside --dataset_dir" in only(inside)
 
 
 @pytest.mark.parametrize("option", ["dataset_dir", "output_dir", "exclude", "cache_dir", "weights", "folds_file"])
@@ -367,7 +372,7 @@ def test_a_name_that_can_not_stand_in_a_csv(
     for number, name in enumerate(["carriage\rreturn.png", "x" * 240 + ".png", "latin\udce9.png"]):
         (tmp_path / str(number)).mkdir()
         shutil.copy(source, tmp_path / str(number) / name)
-        assert "a name that can't stand in a CSV" in only(infer(capsys, checkpoint, tmp_path / str(number)))
+        assert "a CSV can't hold this name" in only(infer(capsys, checkpoint, tmp_path / str(number)))
 
 
 def test_an_image_without_the_folder_of_a_subject(
@@ -389,7 +394,7 @@ def test_labels_that_are_all_empty(capsys: pytest.CaptureFixture[str], dataset: 
 
 
 def test_more_folds_than_subjects(capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path) -> None:
-    assert "5 subjects can't be dealt into 9 folds" in only(train(capsys, drawn_dataset, tmp_path, num_folds=9))
+    assert "5 subjects can't fill 9 folds" in only(train(capsys, drawn_dataset, tmp_path, num_folds=9))
     assert "fold 5 is out of range; expected 0 to 4" in only(train(capsys, drawn_dataset, tmp_path, fold=5))
 
 

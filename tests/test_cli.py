@@ -72,7 +72,7 @@ def test_evaluate_refuses_missing_images_unless_told_what_to_do(perfect: Path, d
     assert "Traceback" not in result.stderr
     zero = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset), "--missing", "zero")
     assert "mean Dice 0.900000 of 10 images" in zero.stdout
-    assert "1 images that the CSV lacks: taken as empty" in zero.stdout
+    assert "1 images that the CSV lacks: counted as empty" in zero.stdout
     skip = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset), "--missing", "skip")
     assert "mean Dice 1.000000 of 9 images" in skip.stdout
 
@@ -178,7 +178,7 @@ def test_joints_counts_hits_and_says_why_others_are_missed(perfect: Path, drawn_
     assert result.returncode == 0, result.stderr
     # The drawn ellipses are no hand.
     assert "0 / 1 joints hit" in result.stdout
-    assert "1 of those missed are near enough, in images with implausible masks" in result.stdout
+    assert "1 missed joints are near enough, but their images have implausible masks" in result.stdout
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 2
 
 
@@ -235,4 +235,4 @@ def test_where_nothing_can_be_written_the_work_does_not_begin(arguments: list[st
 def test_a_size_without_pixels_is_refused(size: str, tmp_path: Path) -> None:
     result = handseg("vote", "a.csv", "b.csv", "--size", size, "--out", str(tmp_path / "out.csv"))
     assert result.returncode == 2
-    assert f"--size: expected HxW in pixels, as 2048x2048, got '{size}'" in result.stderr
+    assert f"--size: expected HxW in pixels, such as 2048x2048, got '{size}'" in result.stderr

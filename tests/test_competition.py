@@ -142,7 +142,7 @@ class TestPolygons:
     @pytest.mark.parametrize("point", [[-3, 5], [32, 5], [9, -3], [9, 42], [3000, 3000], [1e300, 5]])
     def test_points_further_outside_are_a_fault(self, tmp_path: Path, point: list[float]) -> None:
         path = write(tmp_path / "a.json", polygon("Ulna", [*TRIANGLE, point]))
-        with pytest.raises(LabelError, match=r"Ulna: a point lies \d+ pixels outside of the image of 30 x 40 pixels"):
+        with pytest.raises(LabelError, match=r"Ulna: a point lies \d+ pixels outside the image of 30 x 40 pixels"):
             read_polygons(path, SHAPE)
 
 
@@ -158,15 +158,15 @@ class TestBadLabels:
             ({"points": TRIANGLE}, "unknown bone None"),
             (polygon("Ulna", TRIANGLE[:2]), "Ulna: a polygon of 2 points; expected at least 3"),
             ({"label": "Ulna", "points": []}, "Ulna: "),
-            ({"label": "Ulna"}, "Ulna: 'points' is no list of [x, y] pairs"),
-            (polygon("Ulna", [[1, 2, 3]] * 3), "Ulna: 'points' is no list of [x, y] pairs"),
-            (polygon("Ulna", [[1, 2], [3], [4, 5]]), "Ulna: 'points' is no list of [x, y] pairs"),
-            (polygon("Ulna", [1, 2, 3]), "Ulna: 'points' is no list of [x, y] pairs"),
-            (polygon("Ulna", "none"), "Ulna: 'points' is no list of [x, y] pairs"),
-            (polygon("Ulna", [["a", "b"]] * 3), "Ulna: 'points' is no list of [x, y] pairs"),
-            (polygon("Ulna", {"x": 1}), "Ulna: 'points' is no list of [x, y] pairs"),
-            (polygon("Ulna", [*TRIANGLE, [float("nan"), 1]]), "Ulna: points that are not finite"),
-            (polygon("Ulna", [*TRIANGLE, [1, float("inf")]]), "Ulna: points that are not finite"),
+            ({"label": "Ulna"}, "Ulna: 'points' is not a list of [x, y] pairs"),
+            (polygon("Ulna", [[1, 2, 3]] * 3), "Ulna: 'points' is not a list of [x, y] pairs"),
+            (polygon("Ulna", [[1, 2], [3], [4, 5]]), "Ulna: 'points' is not a list of [x, y] pairs"),
+            (polygon("Ulna", [1, 2, 3]), "Ulna: 'points' is not a list of [x, y] pairs"),
+            (polygon("Ulna", "none"), "Ulna: 'points' is not a list of [x, y] pairs"),
+            (polygon("Ulna", [["a", "b"]] * 3), "Ulna: 'points' is not a list of [x, y] pairs"),
+            (polygon("Ulna", {"x": 1}), "Ulna: 'points' is not a list of [x, y] pairs"),
+            (polygon("Ulna", [*TRIANGLE, [float("nan"), 1]]), "Ulna: some points are NaN or infinite"),
+            (polygon("Ulna", [*TRIANGLE, [1, float("inf")]]), "Ulna: some points are NaN or infinite"),
             (polygon("Ulna", [*TRIANGLE, [None, 1]]), "Ulna: "),
             (polygon("Ulna", [*TRIANGLE, [10**400, 1]]), "Ulna: "),
             (["Ulna"], "expected an object, got list"),
@@ -195,7 +195,7 @@ class TestBadLabels:
         for part in (
             "annotation 1: unknown bone 'Femur'",
             "annotation 3: Hamate: a polygon of 1 points",
-            "annotation 4: Lunate: points that are not finite",
+            "annotation 4: Lunate: some points are NaN or infinite",
             "annotation 5: Radius: a point lies 61 pixels outside",
         ):
             assert part in message
@@ -243,7 +243,7 @@ class TestCheckBeforeTraining:
             (labels[1], "not JSON"),
             (labels[2], "annotation 1: unknown bone 'Femur'"),
             (labels[3], "annotation 1: Ulna: a polygon of 2 points"),
-            (labels[4], "annotation 2: Radius: points that are not finite"),
+            (labels[4], "annotation 2: Radius: some points are NaN or infinite"),
             (images[5], "not an image"),
             (labels[6], "no image"),
         ]

@@ -148,7 +148,7 @@ def test_another_configuration_or_data_is_refused(
         ({"options": [*OPTIONS, "--patience", "3"]}, "options"),
         ({"configs": [overlay]}, "configuration"),
     ):
-        with pytest.raises(ValueError, match=f"was begun with other {what}; choose another folder"):
+        with pytest.raises(ValueError, match=f"holds a run with other {what}; choose another folder"):
             cross_validate(drawn_dataset, out, **(same | other))
     assert len(cross_validate(drawn_dataset, out, **same)) == 2
     assert len(cross_validate(data, out, **same)) == 2  # moved, with its times
@@ -179,7 +179,7 @@ def test_what_can_not_be_right_is_refused_before_training(drawn_dataset: Path, t
     assert set(read_folds(out / "folds.json").values()) == {0, 1, 2}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
-    with pytest.raises(ValueError, match=r"holds thesis\.txt, which is no cross-validation"):
+    with pytest.raises(ValueError, match=r"holds thesis\.txt, which cross-validate did not write"):
         cross_validate(drawn_dataset, tmp_path / "other", k=2)
 
 

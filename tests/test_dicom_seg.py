@@ -190,7 +190,7 @@ def test_sources_that_lack_names_or_have_them_in_korean(attributes: dict[str, An
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"SOPInstanceUID": None}, r"a\.dcm: no SOPInstanceUID, by which a SEG refers to it"),
+        ({"SOPInstanceUID": None}, r"a\.dcm: no SOPInstanceUID; a SEG needs this to refer to the image"),
         ({"NumberOfFrames": 2}, r"a\.dcm: holds 2 frames"),
         ({"Rows": 40}, r"p\.csv: image a\.dcm: .*past the end"),
     ],
@@ -209,7 +209,7 @@ def test_a_date_that_breaks_the_standard_is_named_not_quoted(planes, tmp_path: P
     prediction, images = write_all(tmp_path, {"a.dcm": planes["a.dcm"]})
     content = (images / "a.dcm").read_bytes()
     (images / "a.dcm").write_bytes(content.replace(b"19800131", b"80-01-31"))
-    with pytest.raises(ValueError, match=r"a\.dcm: PatientBirthDate, which a SEG takes over") as raised:
+    with pytest.raises(ValueError, match=r"a\.dcm: PatientBirthDate, which the SEG copies") as raised:
         export(prediction, images, "dicom-seg", tmp_path / "seg", progress=False)
     assert "80-01" not in str(raised.value)
 
@@ -229,7 +229,7 @@ def test_images_that_are_not_dicom_are_refused_before_anything_is_written(planes
     write_csv(prediction, ((name, encode_planes(planes["a.dcm"])) for name in ("a.dcm", "b.png")))
     done = handseg("export", prediction, "--images", images, "--to", "dicom-seg", "--out", tmp_path / "seg")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"handseg: {images}/b.png: not a DICOM file; a DICOM SEG belongs to")
+    assert done.stderr.startswith(f"handseg: {images}/b.png: not a DICOM file; a DICOM SEG refers to")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "seg").exists()
 

@@ -130,10 +130,10 @@ def test_a_run_whose_weights_cannot_be_had_says_so_in_one_line_and_trains(
         *("--epochs", "1", *options),
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    lines = [line for line in (result.stdout + result.stderr).splitlines() if "can't be had" in line]
+    lines = [line for line in (result.stdout + result.stderr).splitlines() if "can't get the weights" in line]
     assert len(lines) == 1
-    assert "encoder: weights imagenet can't be had" in lines[0]
-    assert "begins from random ones" in lines[0]
+    assert "encoder: can't get the weights imagenet" in lines[0]
+    assert "starts from random ones" in lines[0]
     assert "Traceback" not in result.stderr
 
 

@@ -125,5 +125,5 @@ class TestMembers:
     def test_a_network_that_nothing_declares_is_refused(self, checkpoints: dict[str, Path], tmp_path: Path) -> None:
         content = torch.load(checkpoints["dynunet"], weights_only=True)
         torch.save(content | {"network_name": "mine"}, tmp_path / "mine.pt")
-        with pytest.raises(CheckpointError, match=r"holds network mine; declared are dynunet, .*--network_files"):
+        with pytest.raises(CheckpointError, match=r"holds network mine; known are dynunet, .*--network_files"):
             load_members([tmp_path / "mine.pt"], CONFIGS)

@@ -154,7 +154,7 @@ def test_bad_input_is_said_and_leaves_nothing(submission, planes, tmp_path: Path
     prediction, images = submission
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="holds something"):
+    with pytest.raises(FileExistsError, match="already holds files"):
         export(prediction, images, "png", tmp_path / "full", progress=False)
     with pytest.raises(ValueError, match="no form 'tiff'"):
         export(prediction, images, "tiff", tmp_path / "out", progress=False)
@@ -188,4 +188,4 @@ def test_command(submission, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "annotations.json").is_file()
     again = handseg(*arguments)
     assert again.returncode == 2
-    assert "holds something" in again.stderr
+    assert "already holds files" in again.stderr

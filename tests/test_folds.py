@@ -82,7 +82,7 @@ class TestAssigning:
             assign_folds(["a", "b", "c"], k)
 
     def test_fewer_subjects_than_folds_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="3 subjects can't be dealt into 4 folds; expected at least 4"):
+        with pytest.raises(ValueError, match="3 subjects can't fill 4 folds; expected at least 4"):
             assign_folds(["a", "b", "c", "a", "b", "c"], 4)
 
     @pytest.mark.parametrize("fold", [-1, 3])
@@ -141,7 +141,7 @@ class TestFoldsFile:
     def test_subjects_that_the_file_lacks_are_named(self, tmp_path: Path) -> None:
         entries = [{"subject": "a", "fold": 0}, {"subject": "b", "fold": 1}]
         (tmp_path / "folds.json").write_text(json.dumps({"training": entries}))
-        with pytest.raises(ValueError, match=r"folds\.json: no fold for subject c, d; write the folds anew"):
+        with pytest.raises(ValueError, match=r"folds\.json: no fold for subject c, d; run handseg folds again"):
             split_items(items_of(["a", "d", "b", "c"]), 0, 2, folds_file=tmp_path / "folds.json")
 
     @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ class TestFoldsFile:
     def test_what_is_no_folds_file_is_named(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "folds.json").write_text(content)
         with pytest.raises(
-            ValueError, match=r"folds\.json: no datalist with 'training' entries of 'subject' and 'fold'"
+            ValueError, match=r"folds\.json: not a datalist with 'training' entries that hold 'subject' and 'fold'"
         ):
             read_folds(tmp_path / "folds.json")
 
@@ -191,5 +191,5 @@ class TestFoldsFile:
 @pytest.mark.parametrize("text", ['{"training": [{"subject": "a", "fold": Infinity}]}', "[" * 100_000])
 def test_a_file_of_folds_that_python_chokes_on_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "folds.json").write_text(text)
-    with pytest.raises(ValueError, match="no datalist with 'training' entries"):
+    with pytest.raises(ValueError, match="not a datalist with 'training' entries"):
         read_folds(tmp_path / "folds.json")

@@ -358,5 +358,5 @@ def test_a_folder_and_a_link_to_it_side_by_side_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [b"a\nb.png", b"a\rb.png", b"caf\xe9.png"])
 def test_a_name_that_no_list_can_hold_is_refused(tmp_path: Path, name: bytes) -> None:
     (tmp_path / os.fsdecode(name)).touch()
-    with pytest.raises(ValueError, match=r"(a..b|caf.udce9)\.png': a name that can't stand in a CSV"):
+    with pytest.raises(ValueError, match=r"(a..b|caf.udce9)\.png': a CSV can't hold this name"):
         find_images(tmp_path)

@@ -172,7 +172,7 @@ class TestWrongInput:
     @pytest.mark.parametrize("value", ["", "middle", "nan", "1e999"])
     def test_coordinates_that_are_no_numbers(self, case: Path, value: str) -> None:
         write_points(case / "points.csv", [("left.png", "IP", value, 3, "finger-1", "finger-2")])
-        with pytest.raises(ValueError, match=r"line 2: x .* is no number"):
+        with pytest.raises(ValueError, match=r"line 2: x .* is not a number"):
             joints(case / "true.csv", case / "points.csv", case / "images")
 
     def test_no_points(self, case: Path) -> None:
@@ -182,7 +182,7 @@ class TestWrongInput:
 
     def test_a_point_outside_of_its_image(self, case: Path) -> None:
         write_points(case / "points.csv", [("left.png", "IP", 30, 513, "finger-1", "finger-2")])
-        with pytest.raises(ValueError, match=r"joint IP at \(30, 513\) lies outside of image left\.png, 512 x 512"):
+        with pytest.raises(ValueError, match=r"joint IP at \(30, 513\) lies outside image left\.png, 512 x 512"):
             joints(case / "true.csv", case / "points.csv", case / "images")
 
     def test_an_image_that_the_submission_lacks(self, case: Path) -> None:

@@ -365,7 +365,9 @@ class TestNames:
         (tmp_path / "here").rename(tmp_path / "there")
         require_same(tmp_path / "there" / "out", labels)
         (tmp_path / "there" / "images" / "P0" / "hand0.png").unlink()
-        with pytest.raises(ValueError, match=r"datalist\.json, entry 1: no image .*hand0\.png; convert anew"):
+        with pytest.raises(
+            ValueError, match=r"datalist\.json, entry 1: no image .*hand0\.png; run handseg convert again"
+        ):
             verified_datalist(tmp_path / "there" / "out", num_folds=3)
 
 
@@ -399,10 +401,10 @@ COCO_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "far outside": (
         _segmentation([[0, 0, 100, 0, 100, 9]]),
-        r"annotation 1, finger-1: a point lies 29 pixels outside of the image of 72 x 96",
+        r"annotation 1, finger-1: a point lies 29 pixels outside the image of 72 x 96",
     ),
     "two points": (_segmentation([[1, 1, 2, 2]]), "a polygon of 2 points; expected at least 3"),
-    "odd count": (_segmentation([[1, 1, 2, 2, 3, 3, 4]]), "a polygon that is no list of x, y, x, y"),
+    "odd count": (_segmentation([[1, 1, 2, 2, 3, 3, 4]]), "a polygon is not a list of x, y, x, y"),
     "empty": (_segmentation([]), "'segmentation' is empty"),
     "run-length of another size": (
         _segmentation({"size": [72, 96], "counts": [6912]}),
@@ -412,7 +414,7 @@ COCO_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         _segmentation({"size": [96, 72], "counts": "1"}),
         "a run-length of 1 pixels; expected 6912",
     ),
-    "run-length damaged": (_segmentation({"size": [96, 72], "counts": "PPP\x7f"}), "out of place"),
+    "run-length damaged": (_segmentation({"size": [96, 72], "counts": "PPP\x7f"}), "in the wrong place"),
     "not labelled": (
         _edit(lambda c: c.update(annotations=[a for a in c["annotations"] if a["image_id"] != 7])),
         r"no bone is labelled in .*hand0\.png; label it, or --skip-unlabelled",
@@ -505,7 +507,7 @@ class TestFaults:
         (tmp_path / "here").mkdir()
         monkeypatch.chdir(tmp_path / "here")
         for out in (".", tmp_path / "here"):
-            with pytest.raises(ValueError, match="here: you are in this folder, which is replaced as a whole"):
+            with pytest.raises(ValueError, match="here: the command replaces this folder, and you are working in it"):
                 convert("labelme", tmp_path / "source", tmp_path / "images", out)
         assert Path.cwd() == tmp_path / "here"
         convert("labelme", tmp_path / "source", tmp_path / "images", "below")
@@ -521,7 +523,9 @@ class TestFaults:
             convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
         lines = str(raised.value).splitlines()
         assert lines[0].endswith("3 faults, nothing was written:")
-        assert "hand0: Ulna.png: 256 values, 1 and 2 among them; expected 0 and one other: threshold it" in lines[1]
+        assert (
+            "hand0: Ulna.png: 256 values, 1 and 2 among them; expected 0 and one other: threshold the mask" in lines[1]
+        )
         assert "hand1: Radius.png: a label of 96 x 72 pixels for an image of 72 x 96" in lines[2]
         assert "hand10: Lunate.png: not an image" in lines[3]
         (folder / "notes.txt").write_text("x")
@@ -538,14 +542,14 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"points": [[1, 1]]}, "without the two corners"),
-            ({"points": None}, "without the two corners"),
+            ({"points": [[1, 1]]}, "needs the two corners"),
+            ({"points": None}, "needs the two corners"),
             ({"mask": None}, "no PNG in base64"),
             ({"mask": "AAAA"}, "no PNG in base64"),
             ({"mask": "nothing!"}, "no PNG in base64"),
             ({"points": [[1, 1], [9, 9]]}, "a mask of 3 x 2 pixels in a box of 9 x 9"),
-            ({"points": [[-1, 1], [1, 2]]}, "leaves the image"),
-            ({"points": [[1e308, 1], [1e309, 2]]}, "without the two corners"),
+            ({"points": [[-1, 1], [1, 2]]}, "reaches beyond the image"),
+            ({"points": [[1e308, 1], [1e309, 2]]}, "needs the two corners"),
         ],
     )
     def test_masks_of_labelme_that_do_not_fit(
@@ -588,7 +592,7 @@ class TestFaults:
         require_same(tmp_path / "out", labels)
         assert not list((tmp_path / "out").rglob(f"{first.name}*"))
         (tmp_path / "out" / "notes.txt").write_text("mine")
-        with pytest.raises(FileExistsError, match=r"out holds notes\.txt, which is no converted label"):
+        with pytest.raises(FileExistsError, match=r"out holds notes\.txt, which convert did not write"):
             convert(*arguments)
         with pytest.raises(FileExistsError, match="images holds P0"):
             convert(*arguments[:3], tmp_path / "images")
@@ -627,7 +631,7 @@ class TestLabelFiles:
         with pytest.raises(LabelError, match="bits beyond those of the 29 bones"):
             read_planes(path, (5, 7))
         np.savez(path, shape=[5, 7], values=np.array([1, 2], np.int32), lengths=np.array([34, 2], np.int32))
-        with pytest.raises(LabelError, match="runs that do not make up 7 x 5 pixels"):
+        with pytest.raises(LabelError, match="the runs do not add up to 7 x 5 pixels"):
             read_planes(path, (5, 7))
         path.unlink()
         with pytest.raises(LabelError, match=r"a\.npz: No such file"):
@@ -675,7 +679,7 @@ def test_the_command_says_what_is_known_and_stops_in_one_line(
     (out / "notes.txt").write_text("mine")
     assert handseg(*arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"handseg: {out} holds notes.txt, which is no converted label; choose another folder (--out)"
+    assert line == f"handseg: {out} holds notes.txt, which convert did not write; choose another folder (--out)"
 
 
 class TestLinksAndDamagedFiles:
@@ -734,7 +738,7 @@ class TestLinksAndDamagedFiles:
             convert(*arguments, classes=tmp_path / "c.json")
         with path.open("wb") as file:
             np.savez(file, a=np.zeros(3))
-        with pytest.raises(LabelError, match="archive of NumPy"):
+        with pytest.raises(LabelError, match="a NumPy archive"):
             convert(*arguments, classes=tmp_path / "c.json")
 
     def test_masks_in_nifti_may_be_laid_either_way(self, tmp_path: Path, labels: Labels) -> None:

@@ -187,7 +187,7 @@ def test_what_is_no_url_is_told_by_its_number(
     monkeypatch.setenv("HANDSEG_NOTIFY_URLS", "json://127.0.0.1/ hook5://secret-part slack://too-short")
     Notifications()
     assert caplog.messages == [
-        f"HANDSEG_NOTIFY_URLS: number {n} of 3 is no URL that apprise knows, or lacks a part" for n in (2, 3)
+        f"HANDSEG_NOTIFY_URLS: URL {n} of 3 is incomplete, or apprise does not know its service" for n in (2, 3)
     ]
 
 

@@ -93,7 +93,7 @@ def test_a_value_that_can_not_be_right_is_named_with_what_is_expected(
         ({"first_cycle": 0.0, "epochs": 9}, "--first_cycle 0.0: expected above 0 and at most the 9 epochs"),
         ({"first_cycle": 2.0, "cycle_warmup": 2.0, "epochs": 9}, "--cycle_warmup 2: expected from 0 and below the fi"),
         ({"checkpoints": []}, "--checkpoints []: expected a list of files"),
-        ({"window": 100, "size_divisor": 32, "network_name": "unet"}, "--window 100: network unet takes multiples"),
+        ({"window": 100, "size_divisor": 32, "network_name": "unet"}, "--window 100: network unet needs a multiple"),
     ],
 )
 def test_values_that_do_not_go_together_are_named(values: dict[str, Any], said: str) -> None:
@@ -125,7 +125,7 @@ def test_windows_of_multiples_from_twice_the_divisor_pass(window: int, divisor: 
     ("window", "divisor"), [(32, 32), (65, 32), (0, 32), (-64, 32), (64.0, 32), ("64", 32), (96, 64), (None, 8)]
 )
 def test_other_windows_are_named_with_what_the_network_takes(window: Any, divisor: int) -> None:
-    expected = rf"--window {window}: network swinunetr takes multiples of {divisor}, from {2 * divisor}"
+    expected = rf"--window {window}: network swinunetr needs a multiple of {divisor}, at least {2 * divisor}"
     with pytest.raises(ValueError, match=expected):
         check_window(window, divisor, "swinunetr")
 

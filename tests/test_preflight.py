@@ -155,7 +155,7 @@ class TestOptions:
         with pytest.raises(SystemExit) as raised:
             run_here("train.json", first, second, dataset_dir=str(tmp_path), output_dir=str(tmp_path / "out"))
         assert raised.value.code == 2
-        assert f"{second} both choose the {what}; lay over one of them" in capsys.readouterr().err
+        assert f"{second} both choose the {what}; give only one of them" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
     def test_overlays_of_different_kinds_go_together(self) -> None:

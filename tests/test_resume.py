@@ -217,7 +217,7 @@ def test_resuming_without_a_run_or_with_another_network_says_so(tmp_path: Path) 
     _training(tmp_path, [0.3]).trainer.run([0], max_epochs=1)
     other = _training(tmp_path, [])
     other.saver.network_name = "other"
-    with pytest.raises(CheckpointError, match="holds network linear, the configuration declares other"):
+    with pytest.raises(CheckpointError, match="holds network linear, but the configuration declares other"):
         other.saver.resume(True)
 
 

@@ -22,7 +22,7 @@ from tests.conftest import draw_radiograph
 
 COUNT = 100
 KEPT = re.compile(
-    rf"(\d+) of {COUNT} images are done and kept in .*\.submission\.parts; the same command goes on there$"
+    rf"(\d+) of {COUNT} images are done and kept in .*\.submission\.parts; the same command continues$"
 )
 
 

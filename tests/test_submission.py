@@ -204,7 +204,7 @@ class TestGoingOn:
     ) -> None:
         names = self.left(tmp_path)
         assert len(_started(tmp_path, names, job).records.remaining()) == 5
-        assert "3 finished images of another job (options, weights) are thrown away" in capsys.readouterr().out
+        assert "discards 3 finished images of a run with other options or weights" in capsys.readouterr().out
 
     def test_an_image_whose_file_has_changed_is_done_again(self, tmp_path: Path) -> None:
         names = self.left(tmp_path)
@@ -407,4 +407,4 @@ class TestRanks:
     def test_where_a_rank_has_ended_the_other_says_so(self, tmp_path: Path) -> None:
         (code, said), (other, _) = self.run(tmp_path, ["a", "b"], ["a", "b"])
         assert (code, other) == (1, 3)
-        assert "ConnectionError: another rank has ended before its work was done" in said
+        assert "ConnectionError: another rank ended early" in said

@@ -98,7 +98,7 @@ def test_mlflow_is_served_here_and_at_the_public_address_until_ctrl_c(runs: Path
     port, path = free_port(), program(tmp_path / "bin", FAKE)
     with tracking(str(runs), "--port", str(port), "--share", path=path) as process:
         assert f"{runs}/train/mlruns.db: http://127.0.0.1:{port} " in first_line(process)
-        assert first_line(process) == f"{PUBLIC}: anybody who has this address sees all of it, and can change it\n"
+        assert first_line(process) == f"{PUBLIC}: anyone who has this address can see and change everything\n"
         assert (path / "asked").read_text() == f"tunnel --no-autoupdate --url http://127.0.0.1:{port}"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
             assert b"MLflow" in page.read()
@@ -173,4 +173,4 @@ def test_a_port_that_is_taken_is_told(runs: Path) -> None:
         port = taken.getsockname()[1]
         done = handseg("track", runs, "--port", port)
     assert done.returncode == 2
-    assert done.stderr == f"handseg: port {port} is taken; choose another one with --port\n"
+    assert done.stderr == f"handseg: port {port} is in use; choose another one with --port\n"

@@ -178,7 +178,7 @@ class TestPretraining:
             path.unlink()
 
     def test_phantoms_of_another_seed_are_not_mixed_in(self, hands: Path) -> None:
-        with pytest.raises(FileExistsError, match="holds other phantoms"):
+        with pytest.raises(FileExistsError, match="holds phantoms of"):
             write_components(hands, subjects=3, size=160, seed=6, workers=1, progress=False)
 
     def test_a_folder_without_phantoms_is_told_in_one_line(

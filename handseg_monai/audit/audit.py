@@ -28,7 +28,7 @@ from handseg_monai.score.dice import known_bones
 FIT = 0.4
 """Agreement of outlines and edges below which a label does not lie on its image's bones: true labels of phantoms have
 0.7 to 0.9, those of another hand up to 0.3. In a dataset of rough outlines half of their median, if that is less, but
-no less than :data:`NOISE`: where most labels are wrong their median is no measure."""
+no less than :data:`NOISE`: if most labels are wrong, their median measures nothing."""
 NOISE = 0.3
 _BETTER = 2.0
 """Factor by which a label must lie better once it is scaled."""
@@ -82,7 +82,7 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
     ========== =======================================================================================================
     unreadable an image that is damaged
     constant   an image without contrast
-    pairing    an image without a label, a label without an image, an image outside of a subject's folder
+    pairing    an image without a label, a label without an image, an image outside a subject's folder
     duplicate  a radiograph that is there twice, re-encoded, resized or toned too; mirrored hands are none
     label      a file that breaks the contract
     scale      a label that lies on the bones once it is scaled
@@ -125,7 +125,7 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
         radiographs, findings = submission_radiographs(source, images)
     else:
         if images is not None:
-            raise ValueError(f"--images {images}: goes with a submission; {source} is no file")
+            raise ValueError(f"--images {images}: is for a submission; {source} is not a file")
         radiographs, findings = dataset_radiographs(source)
     seen = [_look(r) for r in tqdm(radiographs, desc="audit", unit="image", disable=None if progress else True)]
     own_ranges = _judge(seen)

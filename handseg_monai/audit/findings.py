@@ -27,7 +27,7 @@ class Fault(StrEnum):
 
 
 NOTES = frozenset({Fault.RING})
-"""Faults that are no reason to leave an image out: its label is right."""
+"""Faults that do not exclude an image, because its label is right."""
 
 _RANK = {fault: number for number, fault in enumerate(Fault)}
 

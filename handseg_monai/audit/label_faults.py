@@ -29,7 +29,7 @@ _ON_IT = INDEX["Pisiform"], INDEX["Triquetrum"]
 _SAME = 1e-9
 _HALF = 0.5
 _APART = 6.0
-"""Millimetres between a bone and another piece of its mask, from which that is none of it."""
+"""Millimetres between a bone and another piece of its mask from which the piece is not part of the bone."""
 _CRUMB = 4
 _ALIKE = 0.6
 _SAME_SHAPE = 0.8

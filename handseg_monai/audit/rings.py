@@ -30,7 +30,7 @@ def ring_brightness(radiograph: np.ndarray, planes: np.ndarray, millimetres: flo
     radiograph
         Any real dtype, (H, W).
     planes
-        Bit planes, int32 (H, W). Other bones are no flesh.
+        Bit planes, int32 (H, W). Other bones do not count as flesh.
     millimetres
         Per pixel, of a hand of median size.
 

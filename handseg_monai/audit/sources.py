@@ -21,7 +21,7 @@ from handseg_monai.files import find_files
 from handseg_monai.rle import decode_planes
 
 _ANY = 1 << 20, 1 << 20
-"""A size that every label fits, so that points outside of their image can be read."""
+"""A size that every label fits, so that points outside their image can be read."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Label:
     """The label of a radiograph."""
 
     planes: np.ndarray
-    """Bit planes, int32, of the image's shape; what lies outside of the image is cut."""
+    """Bit planes, int32, of the image's shape; parts outside the image are cut off."""
     polygons: list[tuple[int, Polygon]] | None
-    """As a JSON file has them, outside of the image too; None where the label holds masks."""
+    """As in the JSON file, also outside the image; None where the label holds masks."""
     fault: str = ""
     """Why it breaks the contract; empty where it does not."""
 
 
 def read_label(radiograph: Radiograph, shape: tuple[int, int]) -> Label | None:
-    """Read a label, leniently: points may lie outside of the image. None where there is no label.
+    """Read a label, leniently: points may lie outside the image. None if there is no label.
 
     Raises
     ------
@@ -133,9 +133,9 @@ def _converted_radiographs(root: Path) -> tuple[list[Radiograph], list[AuditFind
         if missing := [
             f"no {kind} {file}" for kind, file in (("image", image), ("label", label)) if not file.is_file()
         ]:
-            findings.append(AuditFinding(name, Fault.PAIRING, f"{'; '.join(missing)}; convert anew"))
+            findings.append(AuditFinding(name, Fault.PAIRING, f"{'; '.join(missing)}; run handseg convert again"))
     if not radiographs:
-        raise ValueError(f"{root / DATALIST}: none of its images is there; convert anew")
+        raise ValueError(f"{root / DATALIST}: none of its images exists; run handseg convert again")
     return radiographs, findings
 
 

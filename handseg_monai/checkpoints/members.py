@@ -58,8 +58,8 @@ def load_members(
         if name not in declared:
             default, *others = declared
             raise CheckpointError(
-                f"checkpoint {path} holds network {name}; declared are {', '.join([default, *sorted(others)])}: "
-                "name the file that declares it in --network_files"
+                f"checkpoint {path} holds network {name}; known are {', '.join([default, *sorted(others)])}; "
+                "give a file that declares it with --network_files"
             )
         check_packages(name, declared[name]["network_def"])
         declared[name].parse(reset=True)  # a network of its own for each checkpoint

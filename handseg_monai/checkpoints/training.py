@@ -128,8 +128,8 @@ class TrainingCheckpoint:
     def kept(self) -> str:
         """Say what is kept of a run that can't go on, and how to go on."""
         if not (self.folder / LAST).exists():
-            return "no epoch was finished, nothing is kept"
-        return f"the epochs that are finished are kept in {self.folder / LAST}; --resume true goes on there"
+            return "no epoch was finished, so there is no checkpoint"
+        return f"{self.folder / LAST} holds the finished epochs; --resume true continues from there"
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         if idist.get_rank() != 0:
@@ -155,7 +155,9 @@ class TrainingCheckpoint:
         load_weights(checkpoint, self.network, self.network_name, unseen=unseen)
         content = checkpoint.content
         if not {"states", "epoch", "best_score"} <= content.keys():
-            raise CheckpointError(f"checkpoint {path}: no state of training, only weights; it can't be resumed from")
+            raise CheckpointError(
+                f"checkpoint {path}: holds only weights; --resume true needs the state of training (last.pt)"
+            )
         self.facts["trained_on"] = sorted({*self.facts["trained_on"], *content.get("trained_on", ())})
         if self.average is not None:  # of a run that had none it begins here
             self.average.load_state_dict(self.network.state_dict())
@@ -172,10 +174,10 @@ class TrainingCheckpoint:
             self.evaluator.state.best_metric_epoch = state.epoch
         if state.epoch >= state.max_epochs:
             # An engine that is told to run on from its last epoch would begin anew.
-            print(f"{path}: all {state.max_epochs} epochs are done; raise --epochs to go on")
+            print(f"{path}: all {state.max_epochs} epochs are done; raise --epochs to continue")
             sys.exit(0)
         if any(getattr(part, "stopped", False) for part in parts.values()):
-            print(f"{path}: training stopped early after epoch {state.epoch}; raise --patience to go on")
+            print(f"{path}: training stopped early after epoch {state.epoch}; raise --patience to continue")
             sys.exit(0)
 
 
@@ -244,7 +246,7 @@ def prepare_run(folder: str | Path, resume: bool) -> None:
             for name in RUN_FILES:
                 if (folder / name).exists():
                     (folder / name).rename(aside / name)
-            print(f"{folder}: an earlier run was moved to {aside}; --resume true would have gone on with it")
+            print(f"{folder}: moved an earlier run to {aside}; --resume true would have continued it")
     idist.barrier()
 
 

@@ -108,7 +108,7 @@ def load_weights(
     """
     path, content, found = checkpoint.path, checkpoint.content, checkpoint.network_name
     if found != network_name:
-        raise CheckpointError(f"checkpoint {path} holds network {found}, the configuration declares {network_name}")
+        raise CheckpointError(f"checkpoint {path} holds network {found}, but the configuration declares {network_name}")
     expected, state = network.state_dict(), content["network"]
     wrong = [k for k in expected.keys() | state.keys() if k not in expected or k not in state]
     wrong = wrong or [k for k in expected if expected[k].shape != state[k].shape]

@@ -7,32 +7,34 @@ from typing import Annotated
 
 import typer
 
-_OPTIONS = typer.Argument(metavar="-- --OPTION VALUE …", help="Any option of the bundle.")
+_OPTIONS = typer.Argument(
+    metavar="-- --OPTION VALUE …", help="Options of the bundle, after a lone --. handseg options lists them."
+)
 
 
 def infer(
-    images: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of radiographs, or one file.")],
+    images: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of radiographs, or one radiograph.")],
     options: Annotated[list[str] | None, _OPTIONS] = None,
-    out: Annotated[Path, typer.Option(help="Folder for submission.csv and overlays.")] = Path("runs/inference"),
+    out: Annotated[Path, typer.Option(help="Folder to write submission.csv and overlays to.")] = Path("runs/inference"),
     overlay: Annotated[
-        list[str] | None, typer.Option(help="Configuration to lay over inference.json, as ensemble; may be repeated.")
+        list[str] | None, typer.Option(help="Configuration to lay over inference.json, such as ensemble; repeatable.")
     ] = None,
 ) -> None:
-    """Segment radiographs: print the monai.bundle command of inference, and run it."""
+    """Segment radiographs: print the monai.bundle command for inference, then run it."""
     from handseg_monai.run.here import run_here
 
     run_here("run", "inference", overlay or (), images, out, options or ())
 
 
 def train(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled radiographs.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of labelled radiographs.")],
     options: Annotated[list[str] | None, _OPTIONS] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, curves, log.")] = Path("runs/train"),
+    out: Annotated[Path, typer.Option(help="Folder to write checkpoints, curves and the log to.")] = Path("runs/train"),
     overlay: Annotated[
-        list[str] | None, typer.Option(help="Configuration to lay over train.json, as finetune; may be repeated.")
+        list[str] | None, typer.Option(help="Configuration to lay over train.json, such as finetune; repeatable.")
     ] = None,
 ) -> None:
-    """Train a network: print the monai.bundle command of training, and run it."""
+    """Train a network: print the monai.bundle command for training, then run it."""
     from handseg_monai.run.here import run_here
 
     run_here("training", "train", overlay or (), data, out, options or ())
@@ -40,10 +42,10 @@ def train(
 
 def options(
     configuration: Annotated[
-        str, typer.Argument(help="Configuration of the bundle, such as inference or schedule_plateau.")
+        str, typer.Argument(help="Configuration in bundle/configs, such as inference or schedule_plateau.")
     ] = "train",
 ) -> None:
-    """Show the options of a configuration of the bundle: default, what a value must be, and what it does."""
+    """List the options of a configuration of the bundle, each with its default, its effect and the accepted values."""
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
@@ -58,10 +60,10 @@ def options(
 
 
 def publish(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint that training wrote, as runs/train/model.pt.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint that training wrote, such as runs/train/model.pt.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
 ) -> None:
-    """Write the weights of a checkpoint for others: in half precision, without the names of the training images."""
+    """Write the weights of a checkpoint to pass on: in half precision, without the names of the training images."""
     from handseg_monai.checkpoints import publish_weights
     from handseg_monai.files import require_out
 

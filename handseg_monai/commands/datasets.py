@@ -29,33 +29,35 @@ class LabelForm(StrEnum):
 
 
 class MissingBone(StrEnum):
-    """What a bone is that the source labels in other images, and not in this one."""
+    """Meaning of a bone that the source labels in other images but not in this one."""
 
     ABSENT = "absent"
     UNKNOWN = "unknown"
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder of the dataset to write.")],
-    subjects: Annotated[int, typer.Option(help="Subjects to train on; each has two radiographs.")],
-    test_subjects: Annotated[int, typer.Option(help="Subjects to test on.")] = 0,
+    out: Annotated[Path, typer.Argument(help="Folder to write the dataset to.")],
+    subjects: Annotated[int, typer.Option(help="Number of subjects to train on; each has two radiographs.")],
+    test_subjects: Annotated[int, typer.Option(help="Number of subjects to test on.")] = 0,
     size: Annotated[
-        int | None, typer.Option(help="Longer side of the radiographs in pixels; 2048, drawn by the preset hard.")
+        int | None,
+        typer.Option(help="Long side of the radiographs, in pixels. Default: 2048; random with the preset hard."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same files.")] = 0,
+    workers: Annotated[int, typer.Option(help="Number of processes.")] = 2,
     preset: Annotated[Preset, typer.Option(help="How much the radiographs vary.")] = Preset.STANDARD,
-    preview: Annotated[Path | None, typer.Option(help="PNG of a contact sheet to write.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="PNG file to write a contact sheet to.")] = None,
     components: Annotated[
-        bool, typer.Option("--components", help="Write hands before exposure, for pretrain.json, not radiographs.")
+        bool,
+        typer.Option("--components", help="Write hands before exposure, for pretrain.json, instead of radiographs."),
     ] = False,
 ) -> None:
-    """Write synthetic radiographs with exact labels in the competition's layout."""
+    """Write phantoms: synthetic radiographs with exact labels, in the competition's layout."""
     from handseg_monai.phantom import write_components, write_dataset
 
     if components:
         if test_subjects or size or preview:
-            raise ValueError("--components takes neither --test-subjects, --size nor --preview")
+            raise ValueError("--components does not combine with --test-subjects, --size or --preview")
         write_components(out, subjects=subjects, seed=seed, workers=workers, preset=preset.value)
         return
     write_dataset(
@@ -71,43 +73,48 @@ def phantom(
 
 
 def convert(
-    form: Annotated[LabelForm, typer.Argument(help="Of the labels.")],
-    source: Annotated[Path, typer.Argument(help="File or folder of the labels.")],
-    images: Annotated[Path, typer.Option(help="Folder of the radiographs, which stay where they are.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; training takes it as --dataset_dir.")],
+    form: Annotated[LabelForm, typer.Argument(help="Form of the labels.")],
+    source: Annotated[Path, typer.Argument(help="File or folder that holds the labels.")],
+    images: Annotated[Path, typer.Option(help="Folder of the radiographs; they stay where they are.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; train on it with handseg train.")],
     classes: Annotated[
         Path | None,
-        typer.Option(help="JSON object of class -> bone, list of bones (labelled jointly or in part) or null."),
+        typer.Option(
+            help="JSON file that maps each class to a bone, a list of bones (labelled jointly or in part) or null."
+        ),
     ] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="A class that is no bone; may be given again.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Class that is not a bone; repeatable.")] = None,
     missing: Annotated[
         MissingBone | None,
         typer.Option(
-            help="What a bone is that other images of the source have; unknown for masks and submission, else absent."
+            help="Meaning of a bone that only other images have. Default: unknown for masks, submission; else absent."
         ),
     ] = None,
     subject: Annotated[
-        str | None, typer.Option(help="Regular expression whose first group finds the subject in an image's path.")
+        str | None, typer.Option(help="Regular expression whose first group is the subject in an image's path.")
     ] = None,
-    subjects: Annotated[Path | None, typer.Option(help="CSV with columns image and subject.")] = None,
+    subjects: Annotated[Path | None, typer.Option(help="CSV with the columns image and subject.")] = None,
     relative_names: Annotated[
-        bool, typer.Option("--relative-names", help="Name images by their path below the folder, not by base name.")
+        bool, typer.Option("--relative-names", help="Name images by their path inside --images, not by file name.")
     ] = False,
     skip_unlabelled: Annotated[
-        bool, typer.Option("--skip-unlabelled", help="Leave out images of which the source holds nothing.")
+        bool, typer.Option("--skip-unlabelled", help="Leave out images for which the source holds no label.")
     ] = False,
     rows_first: Annotated[
-        bool, typer.Option("--rows-first", help="The first axis of NIfTI counts rows, not columns.")
+        bool, typer.Option("--rows-first", help="Read the first axis of NIfTI as rows, not columns.")
     ] = False,
     confidence: Annotated[
-        Path | None, typer.Option(help="confidence.csv of a submission: bones below --least are unknown.")
+        Path | None, typer.Option(help="confidence.csv of the submission; bones below --least become unknown.")
     ] = None,
-    least: Annotated[float, typer.Option(help="Confidence, 0 to 1, from which a bone of a submission is taken.")] = 0.9,
+    least: Annotated[
+        float, typer.Option(help="Lowest confidence, 0 to 1, of a bone to keep; needs --confidence.")
+    ] = 0.9,
     plausible: Annotated[
-        bool, typer.Option("--plausible", help="Leave out images of a submission that do not look like a hand.")
+        bool,
+        typer.Option("--plausible", help="Leave out images whose masks in the submission do not look like a hand."),
     ] = False,
 ) -> None:
-    """Convert labels of another form to the one that training reads; bones nobody has labelled stay unknown."""
+    """Convert labels to the form that training reads; bones that nobody has labelled stay unknown."""
     from handseg_monai.data.labels import convert as convert_labels
     from handseg_monai.data.labels.table import print_conversion
 
@@ -142,13 +149,17 @@ def convert(
 
 
 def folds(
-    data: Annotated[Path, typer.Argument(help="Dataset in the competition's layout, or converted.")],
-    out: Annotated[Path, typer.Option(help="Datalist JSON to write.")] = Path("folds.json"),
+    data: Annotated[
+        Path, typer.Argument(help="Dataset in the competition's layout, or a folder that handseg convert wrote.")
+    ],
+    out: Annotated[Path, typer.Option(help="JSON file to write: a MONAI datalist.")] = Path("folds.json"),
     k: Annotated[int, typer.Option(help="Number of folds.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order in which subjects are dealt.")] = 0,
-    exclude: Annotated[Path | None, typer.Option(help="exclude.txt of handseg audit: images to leave out.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the order in which the command deals subjects.")] = 0,
+    exclude: Annotated[
+        Path | None, typer.Option(help="exclude.txt from handseg audit; the command leaves out these images.")
+    ] = None,
 ) -> None:
-    """Deal the subjects of a dataset into folds alike in sex, height and wrist deviation; write a MONAI datalist."""
+    """Divide the subjects of a dataset into folds that are alike in sex, height and wrist deviation."""
     from collections import Counter
 
     from handseg_monai.data.folds import dataset_traits, write_folds
@@ -164,11 +175,13 @@ def folds(
 
 
 def audit(
-    source: Annotated[Path, typer.Argument(metavar="DATA|PRED.csv", help="Dataset, or submission.")],
-    images: Annotated[Path | None, typer.Option(help="Folder of a submission's images.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for audit.csv, exclude.txt and worst.png.")] = Path("audit"),
+    source: Annotated[Path, typer.Argument(metavar="DATA|PRED.csv", help="Dataset or submission to check.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the submission's images; a dataset needs none.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write audit.csv, exclude.txt and worst.png to.")] = Path("audit"),
 ) -> None:
-    """Find what is wrong with labels and images, and list the images that training should leave out."""
+    """Find faults in labels and images, and list the images that training should leave out."""
     from handseg_monai.audit import audit as audit_data
     from handseg_monai.audit import print_audit, write_audit
     from handseg_monai.files import require_out
@@ -177,7 +190,9 @@ def audit(
     if any(part == "DCM" for part in out.parts) or (
         images is not None and out.resolve().is_relative_to(folder.resolve())
     ):
-        raise ValueError(f"--out {out} lies among the radiographs; its picture would be taken for one. Choose another")
+        raise ValueError(
+            f"--out {out} lies among the radiographs, where worst.png would count as one; choose another folder"
+        )
     require_out(out, folder=True)
     result = audit_data(source, images)
     print_audit(result)

@@ -10,7 +10,7 @@ import typer
 
 
 class MissingRows(StrEnum):
-    """What to do with images or rows that a CSV lacks."""
+    """Choices for images or rows that a CSV lacks."""
 
     ERROR = "error"
     ZERO = "zero"
@@ -18,29 +18,34 @@ class MissingRows(StrEnum):
 
 
 def evaluate(
-    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
-    truth: Annotated[Path, typer.Option(help="Dataset in the competition's layout, one of its splits, or converted.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.csv and evaluation.json.")] = None,
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission to judge.")],
+    truth: Annotated[
+        Path,
+        typer.Option(help="Labels: a dataset in the competition's layout, one of its splits, or converted labels."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to write evaluation.csv and evaluation.json to.")] = None,
     missing: Annotated[
-        MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")
+        MissingRows, typer.Option(help="If the CSV lacks images or rows: stop, count them as empty, or leave them out.")
     ] = MissingRows.ERROR,
     detail: Annotated[
-        bool, typer.Option("--detail", help="Outlines (NSD, HD95) and overlaps too, about half a second an image.")
+        bool,
+        typer.Option("--detail", help="Also measure outlines (NSD, HD95) and overlaps; takes about 0.5 s per image."),
     ] = False,
     spacing: Annotated[
-        float | None, typer.Option(help="Millimetres a pixel of all images, for NSD at 1 mm; DICOM tells its own.")
+        float | None,
+        typer.Option(help="Millimetres per pixel of all images, for NSD at 1 mm; DICOM files state their own."),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(metavar="OTHER.csv", help="Submission of the same images to compare with.")
+        Path | None, typer.Option(metavar="OTHER.csv", help="Another submission of the same images to compare with.")
     ] = None,
 ) -> None:
-    """Print the Dice of a submission by bone, at each image's own size, and compare two of them."""
+    """Print the Dice of a submission by bone, at each image's own size, or compare two submissions."""
     from handseg_monai.files import require_out
     from handseg_monai.score.evaluation import evaluate as evaluate_csv
     from handseg_monai.score.tables import compare, print_comparison, print_evaluation, write_evaluation
 
     if spacing is not None and not detail:
-        raise ValueError("--spacing goes with --detail")
+        raise ValueError("--spacing needs --detail; add it")
     if out is not None:
         require_out(out, folder=True)
     result = evaluate_csv(prediction, truth, missing.value, detail=detail, spacing=spacing)
@@ -54,15 +59,21 @@ def evaluate(
 
 
 def joints(
-    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission to judge.")],
     points: Annotated[
-        Path, typer.Option(help="CSV of marked joints: image, joint, x, y (pixels), distal_bone, proximal_bone.")
+        Path,
+        typer.Option(
+            help="CSV of marked joints with the columns image, joint, x, y (pixels), distal_bone, proximal_bone."
+        ),
     ],
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the images. Not needed where the points have columns height, width.")
+        Path | None,
+        typer.Option(help="Folder of the images; not needed if the CSV of joints has the columns height and width."),
     ] = None,
-    within: Annotated[float, typer.Option(help="Pixels within which both bones must come to the point.")] = 12.0,
-    out: Annotated[Path | None, typer.Option(help="CSV to write, a row for each joint.")] = None,
+    within: Annotated[
+        float, typer.Option(help="Largest distance, in pixels, of both bones from the point of a hit joint.")
+    ] = 12.0,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write, with a row for each joint.")] = None,
 ) -> None:
     """Count the marked joints that a submission hits, on radiographs without masks."""
     from handseg_monai.files import require_out
@@ -79,11 +90,11 @@ def joints(
 
 
 def plausibility(
-    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
-    images: Annotated[Path, typer.Option(help="Folder of the images.")],
-    out: Annotated[Path | None, typer.Option(help="CSV to write, a row for each finding.")] = None,
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission to judge.")],
+    images: Annotated[Path, typer.Option(help="Folder of the submission's images.")],
+    out: Annotated[Path | None, typer.Option(help="CSV file to write, with a row for each finding.")] = None,
 ) -> None:
-    """Judge each image's masks by what hands look like, the worst first; needs no labels."""
+    """Judge whether the masks of each image look like a hand, the worst first; needs no labels."""
     from handseg_monai.data.reading.images import find_images
     from handseg_monai.files import require_out
     from handseg_monai.plausibility.submission import judge_submission, print_judgements, write_judgements
@@ -102,24 +113,25 @@ def plausibility(
 
 
 def report(
-    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
-    images: Annotated[Path, typer.Option(help="Folder of its images.")],
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission to show.")],
+    images: Annotated[Path, typer.Option(help="Folder of the submission's images.")],
     truth: Annotated[
-        Path | None, typer.Option(help="Dataset in the competition's layout, one of its splits, or converted.")
+        Path | None,
+        typer.Option(help="Labels: a dataset in the competition's layout, one of its splits, or converted labels."),
     ] = None,
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     missing: Annotated[
-        MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")
+        MissingRows, typer.Option(help="If the CSV lacks images or rows: stop, count them as empty, or leave them out.")
     ] = MissingRows.ERROR,
-    size: Annotated[int, typer.Option(help="Longer side of the pictures in pixels, at most.")] = 1024,
+    size: Annotated[int, typer.Option(help="Longest side of the pictures, in pixels.")] = 1024,
 ) -> None:
-    """Write a page that shows each image with its bones' outlines, the worst first; it works without a network."""
+    """Write an HTML page that shows each image with the outlines of its bones, the worst first; it works offline."""
     from handseg_monai.files import require_out
     from handseg_monai.report import write_report
 
     require_out(out)
     result = write_report(prediction, images, out, truth, missing.value, long_side=size)
-    done = "taken as empty" if missing is MissingRows.ZERO else "left out"
+    done = "counted as empty" if missing is MissingRows.ZERO else "left out"
     for lacking, what in ((result.missing_images, "images"), (result.missing_rows, "rows")):
         if lacking:
             print(f"{len(lacking)} {what} that {prediction} lacks: {done}")
@@ -129,13 +141,19 @@ def report(
 
 
 def track(
-    place: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run, or of several.")] = Path("runs"),
-    port: Annotated[int, typer.Option(help="Port on this machine, which others can't reach.", min=1, max=65535)] = 5000,
+    place: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of one run or of several.")] = Path("runs"),
+    port: Annotated[
+        int, typer.Option(help="Port on this machine; other machines can't reach it.", min=1, max=65535)
+    ] = 5000,
     share: Annotated[
-        bool, typer.Option("--share", help="A public address too, by Cloudflare's cloudflared, for whoever has it.")
+        bool,
+        typer.Option(
+            "--share",
+            help="Also open a public address with cloudflared; anyone who has it can see and change everything.",
+        ),
     ] = False,
 ) -> None:
-    """Open what training has logged: MLflow's pages, or TensorBoard's where there is no MLflow store."""
+    """Show the logs of training in a browser: MLflow's pages, or TensorBoard's if there is no MLflow store."""
     from handseg_monai.follow.pages import track as serve
 
     serve(place, port, share)

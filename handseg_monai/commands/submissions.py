@@ -21,17 +21,20 @@ class ExportForm(StrEnum):
 
 
 def thresholds(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled radiographs.")],
-    out: Annotated[Path, typer.Option(help="JSON file to write, for inference's --threshold.")] = Path(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of labelled radiographs.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write; pass it to inference as --threshold.")] = Path(
         "thresholds.json"
     ),
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights; runs/train/model.pt, or else the shipped ones.")
+        Path | None,
+        typer.Option(help="Checkpoint. Default: runs/train/model.pt if it exists, else the shipped weights."),
     ] = None,
-    fold: Annotated[int, typer.Option(help="Fold to choose on: the one that the weights have not seen.")] = 0,
-    folds_file: Annotated[Path | None, typer.Option(help="Folds that handseg folds wrote.")] = None,
+    fold: Annotated[
+        int, typer.Option(help="Fold to choose thresholds on; the checkpoint must not have trained on it.")
+    ] = 0,
+    folds_file: Annotated[Path | None, typer.Option(help="File that handseg folds wrote.")] = None,
 ) -> None:
-    """Find the threshold of each bone's probability on a validation fold."""
+    """Choose a probability threshold for each bone on a validation fold."""
     from handseg_monai.run.thresholds import find_thresholds
 
     find_thresholds(data, out, checkpoint=checkpoint, fold=fold, folds_file=folds_file)
@@ -39,22 +42,26 @@ def thresholds(
 
 def vote(
     submissions: Annotated[list[Path], typer.Argument(metavar="A.csv B.csv …", help="Submissions of the same images.")],
-    out: Annotated[Path, typer.Option(help="Submission to write.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
     min_votes: Annotated[
-        int | None, typer.Option(help="Submissions that must have a pixel; by default more than half.")
+        int | None, typer.Option(help="Number of submissions that must have a pixel. Default: more than half.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Number for each submission, '2,1,1': a pixel needs more than half of the sum.")
+        str | None,
+        typer.Option(help="Weight of each submission, such as '2,1,1'; a pixel needs more than half of the sum."),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the images, to check runs against their sizes.")
+        Path | None, typer.Option(help="Folder of the images, to check that the masks fit their sizes.")
     ] = None,
-    size: Annotated[str | None, typer.Option(metavar="HxW", help="Size of all images, to check runs against.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Size of all images, to check that the masks fit it.")
+    ] = None,
     common: Annotated[
-        bool, typer.Option("--common", help="Vote on the images that all submissions have, where they differ.")
+        bool,
+        typer.Option("--common", help="If the submissions hold different images, vote on those that all of them hold."),
     ] = False,
 ) -> None:
-    """Make one submission from several by a vote on every pixel."""
+    """Combine submissions of the same images by a vote on every pixel."""
     from handseg_monai.export.vote import print_vote, vote_submissions
     from handseg_monai.files import require_out
 
@@ -63,7 +70,7 @@ def vote(
     if size is not None:
         match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", size)
         if not match:
-            raise ValueError(f"--size: expected HxW in pixels, as 2048x2048, got {size!r}")
+            raise ValueError(f"--size: expected HxW in pixels, such as 2048x2048, got {size!r}")
         shape = int(match[1]), int(match[2])
     result = vote_submissions(
         submissions,
@@ -79,12 +86,12 @@ def vote(
 
 
 def export(
-    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
-    images: Annotated[Path, typer.Option(help="Folder of its images.")],
-    to: Annotated[ExportForm, typer.Option(help="Form to write.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; it must not hold anything yet.")],
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission to export.")],
+    images: Annotated[Path, typer.Option(help="Folder of the submission's images.")],
+    to: Annotated[ExportForm, typer.Option(help="Format to write.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; it must be empty or new.")],
 ) -> None:
-    """Write a submission in the form that another tool reads; overlaps are kept."""
+    """Write the masks of a submission in another tool's format; overlaps are kept."""
     from handseg_monai.export.export import export as export_masks
     from handseg_monai.files import require_out
 

@@ -11,25 +11,34 @@ import typer
 
 
 def cross_validate(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled radiographs.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of labelled radiographs.")],
     options: Annotated[
-        list[str] | None, typer.Argument(metavar="-- --OPTION VALUE …", help="Options of each training run.")
+        list[str] | None,
+        typer.Argument(
+            metavar="-- --OPTION VALUE …", help="Options of the bundle for each training run, after a lone --."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder to write: fold0, fold1 …, and the table.")] = Path("runs/cv"),
+    out: Annotated[Path, typer.Option(help="Folder to write fold0, fold1 … and the table to.")] = Path("runs/cv"),
     k: Annotated[int, typer.Option(help="Number of folds.")] = 5,
     overlay: Annotated[
         list[str] | None,
-        typer.Option("--overlay", "--config", help="Configuration to lay over train.json; may be repeated."),
+        typer.Option(
+            "--overlay", "--config", help="Configuration to lay over train.json, such as finetune; repeatable."
+        ),
     ] = None,
-    folds_file: Annotated[Path | None, typer.Option(help="Folds that handseg folds wrote, instead of --k.")] = None,
-    exclude: Annotated[Path | None, typer.Option(help="exclude.txt of handseg audit: images to leave out.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of folds and training.")] = 0,
-    processes: Annotated[int, typer.Option(help="Ranks of each run, by torchrun: one for each GPU.")] = 1,
+    folds_file: Annotated[Path | None, typer.Option(help="File that handseg folds wrote; it replaces --k.")] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="exclude.txt from handseg audit; the command leaves out these images.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of folds and training.")] = 0,
+    processes: Annotated[
+        int, typer.Option(help="Number of processes for each run, started by torchrun: one for each GPU.")
+    ] = 1,
 ) -> None:
-    """Train and evaluate each fold, and print a table over them; the same command goes on after a kill."""
+    """Train and evaluate each fold, and print a table; after an interruption, the same command continues."""
     from handseg_monai.run.cross_validation import cross_validate as validate_folds
 
-    # As for an interrupt: the run that is under way ends too.
+    # Like an interrupt, it also ends the run that is under way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     validate_folds(
         data,

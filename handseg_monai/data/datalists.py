@@ -65,9 +65,7 @@ def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) ->
         if name in paths:
             raise DatasetError(f"two images of the name {name}: {paths[name]} and {image}; use --relative_names true")
         if len(name.encode("utf-8", "replace")) > 200 or not name.isprintable():
-            raise DatasetError(
-                f"{str(image)!a}: a name that can't stand in a CSV; expected at most 200 printable bytes"
-            )
+            raise DatasetError(f"{str(image)!a}: a CSV can't hold this name; expected at most 200 printable bytes")
         paths[name] = image
     return [Item(image=str(path), name=name) for name, path in paths.items()]
 

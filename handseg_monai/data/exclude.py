@@ -72,7 +72,7 @@ def read_exclude(path: str | Path, dataset_dir: str | Path) -> dict[Path, str]:
 
 
 def excluding(path: str | Path | None, dataset_dir: str | Path) -> frozenset[Path]:
-    """Paths of :func:`read_exclude`; none where there is no list."""
+    """Paths that :func:`read_exclude` returns; empty without a list."""
     return frozenset(read_exclude(path, dataset_dir)) if path else frozenset()
 
 

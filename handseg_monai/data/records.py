@@ -1,4 +1,4 @@
-"""Records of the images that an inference has done, from which a run that was killed goes on."""
+"""Records of the images that inference has finished; a killed run continues from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from handseg_monai.files import atomic_open, hold
 class Records:
     """One JSON file for each image that is done, whichever rank it was done on.
 
-    A run that was killed leaves its records, and the next one of the same job goes on from there, on any number of
+    A killed run leaves its records, and the next run of the same job continues from them, on any number of
     ranks: :meth:`remaining` are the images that it still has to do, those whose file has changed since among them.
 
     Parameters
@@ -90,7 +90,7 @@ class Records:
         if self.job is None:
             others.append(self._own)
         if count := sum(1 for folder in others for _ in folder.glob("*.json")):
-            print(f"{self.folder}: {count} finished images of another job (options, weights) are thrown away")
+            print(f"{self.folder}: discards {count} finished images of a run with other options or weights")
         for folder in others:
             shutil.rmtree(folder, ignore_errors=True)
         self._own.mkdir(exist_ok=True)
@@ -174,7 +174,7 @@ class Records:
         return sum(self._path(item["name"]).exists() for item in self.data)
 
     def remove(self) -> None:
-        """Remove what is no longer needed, on the first rank, once results are written; and let go of the folder."""
+        """Remove the records on the first rank, once results are written, and release the folder."""
         is_first = idist.get_rank() == 0
         if is_first:
             shutil.rmtree(self._own)
@@ -200,7 +200,7 @@ def gather(text: str) -> list[str]:
         texts = idist.all_gather(text)
     except RuntimeError as error:
         raise ConnectionError(
-            "another rank has ended before its work was done, or has not come within the time of the process group"
+            "another rank ended early, or did not answer within the time limit of the process group"
         ) from error
     return [str(one) for one in texts] if isinstance(texts, list) else []
 

@@ -42,8 +42,8 @@ class DicomSeg(Form):
         for path in paths:
             if not is_dicom(path):
                 raise ValueError(
-                    f"{path}: not a DICOM file; a DICOM SEG belongs to the patient and study of its source, and refers "
-                    "to it, so that it takes the DICOM files that were segmented"
+                    f"{path}: not a DICOM file; a DICOM SEG refers to its source image, so --images must hold the "
+                    "DICOM files that were segmented"
                 )
             _source(path)
 
@@ -56,7 +56,7 @@ class DicomSeg(Form):
             segmentation = _segmentation(source, masks)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # Its message may quote a patient.
-            raise ValueError(f"{masks.path}: a SEG can't take over its header ({type(error).__name__})") from None
+            raise ValueError(f"{masks.path}: the SEG can't copy its header ({type(error).__name__})") from None
         segmentation.save_as(path)
 
 
@@ -64,7 +64,7 @@ def _require_highdicom() -> None:
     try:
         import highdicom  # noqa: F401
     except ImportError as error:
-        raise ValueError("DICOM SEG takes more packages: pip install 'handseg-monai[dicom]'") from error
+        raise ValueError("DICOM SEG needs more packages: pip install 'handseg-monai[dicom]'") from error
 
 
 def _source(path: Path) -> Dataset:
@@ -73,14 +73,14 @@ def _source(path: Path) -> Dataset:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if lacks := [keyword for keyword in _REFERENCE if not source.get(keyword)]:
-        raise ValueError(f"{path}: no {' and '.join(lacks)}, by which a SEG refers to it")
+        raise ValueError(f"{path}: no {' and '.join(lacks)}; a SEG needs this to refer to the image")
     for keyword in _MAY_BE_EMPTY:
         if keyword not in source:
             setattr(source, keyword, None)
     # It becomes a geometry of slices without their thickness, which highdicom itself refuses to read.
     source.pop("PixelSpacing", None)
     if bad := [keyword for keyword in _MAY_BE_EMPTY if not _is_valid(source[keyword])]:
-        raise ValueError(f"{path}: {' and '.join(bad)}, which a SEG takes over, breaks the standard")
+        raise ValueError(f"{path}: {' and '.join(bad)}, which the SEG copies, breaks the DICOM standard")
     return source
 
 

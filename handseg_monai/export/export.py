@@ -59,9 +59,9 @@ def export(
     """
     out = Path(out)
     if form not in FORMS:
-        raise ValueError(f"no form {form!r}; there are: {', '.join(FORMS)}")
+        raise ValueError(f"no form {form!r}; expected one of {', '.join(FORMS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} holds something already; choose another folder, or remove it first")
+        raise FileExistsError(f"{out} already holds files; choose another folder, or remove it first")
     texts = read_csv(prediction, empty=False)
     paths = image_paths(texts, images)
     _refuse_one_stem(texts)
@@ -85,8 +85,8 @@ def _refuse_one_stem(names: Collection[str]) -> None:
     for name in names:
         parts = Path(name).parts
         if Path(name).is_absolute() or ".." in parts:
-            raise ValueError(f"image {name!r}: a name that leads out of the folder")
+            raise ValueError(f"image {name!r}: the name leads out of the output folder; rename the image")
         stem = without_suffix(name).lower()
         if stem in seen:
-            raise ValueError(f"images {seen[stem]} and {name}: their files would have one name")
+            raise ValueError(f"images {seen[stem]} and {name}: their files would have the same name; export them apart")
         seen[stem] = name

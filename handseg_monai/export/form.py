@@ -52,7 +52,7 @@ class Form(ABC):
 
     @classmethod
     def check(cls, paths: Collection[Path]) -> None:
-        """Refuse images of which this form can't be written, before any is; raises ``ValueError``."""
+        """Raise ``ValueError``, before anything is written, if this form can't hold one of the images."""
         return
 
     @abstractmethod

@@ -73,7 +73,7 @@ class Run:
 
 
 class Follower:
-    """Somebody who is told how a run goes. A method that raises costs one line in the log, except for :meth:`check`."""
+    """Receiver of a run's events. A method that raises costs one line in the log, except for :meth:`check`."""
 
     def check(self) -> None:
         """Before the run: raise ValueError where it can't be followed as it was asked for."""
@@ -110,7 +110,7 @@ class FollowRun:
     output_dir
         Where its results go.
     followers
-        Who is told. On other ranks than the first they are told of failures alone.
+        Receivers of events. On ranks other than the first they receive failures alone.
     evaluator
         The engine of validation, whose key metric is the score. None where nothing is trained.
     """
@@ -144,7 +144,7 @@ class FollowRun:
             follower.check()
 
     def run(self, engine: Workflow) -> None:
-        """Run an engine to its end. What it raises is told and raised."""
+        """Run an engine to its end; report an error to the followers and raise it again."""
         run = self.current
         if self.evaluator is None:
             engine.add_event_handler(Events.COMPLETED, self._judged)

@@ -109,7 +109,7 @@ def _services() -> list[NotifyBase]:
     for number, url in enumerate(urls, 1):
         service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
         if service is None:
-            logger.warning(f"{URLS}: number {number} of {len(urls)} is no URL that apprise knows, or lacks a part")
+            logger.warning(f"{URLS}: URL {number} of {len(urls)} is incomplete, or apprise does not know its service")
         else:
             services.append(service)
     _WARNINGS.take()

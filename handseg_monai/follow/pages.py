@@ -49,7 +49,7 @@ def track(place: str | Path = "runs", port: int = 5000, share: bool = False) -> 
     Raises
     ------
     ValueError
-        There is neither, several stores, the port is taken, or a program is missing.
+        There is neither store nor log, there are several stores, the port is in use, or a program is missing.
     ChildProcessError
         A program ended by itself.
     """
@@ -68,7 +68,7 @@ def track(place: str | Path = "runs", port: int = 5000, share: bool = False) -> 
         raise ValueError(_GET_CLOUDFLARED)
     with contextlib.closing(socket.socket()) as probe:
         if probe.connect_ex((HOST, port)) == 0:
-            raise ValueError(f"port {port} is taken; choose another one with --port")
+            raise ValueError(f"port {port} is in use; choose another one with --port")
     with _stopped_by_sigterm(), contextlib.ExitStack() as running:
         # The tunnel first: MLflow has to be told the address that it is called by.
         public = running.enter_context(_tunnel(port)) if share else None
@@ -77,7 +77,7 @@ def track(place: str | Path = "runs", port: int = 5000, share: bool = False) -> 
         _wait_for(child, port)
         print(f"{store or place}: http://{HOST}:{port} (Ctrl-C ends it)", flush=True)
         if public is not None:
-            print(f"{public}: anybody who has this address sees all of it, and can change it", flush=True)
+            print(f"{public}: anyone who has this address can see and change everything", flush=True)
         code = child.process.wait()
         raise ChildProcessError(f"{command[2]} ended with code {code}: {child.last_words()}")
 
@@ -161,7 +161,7 @@ def _wait_for(child: _Child, port: int, seconds: float = 120.0) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_sigterm() -> Iterator[None]:
-    """End as by Ctrl-C when the process is told to terminate, so that nothing is left running."""
+    """End as after Ctrl-C when the process receives SIGTERM, so that nothing keeps running."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

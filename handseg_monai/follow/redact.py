@@ -12,10 +12,10 @@ from urllib.parse import quote, unquote
 HIDDEN = "***"
 
 _NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTH|WEBHOOK|URL|URI|DSN", re.IGNORECASE)
-"""Names of environment variables whose values are taken for secrets."""
+"""Names of environment variables whose values count as secrets."""
 
 _SHORTEST = 6
-"""Values shorter than this are no secrets: ``1`` or ``true`` would be taken out of every line."""
+"""Shorter values do not count as secrets: else ``1`` or ``true`` would vanish from every line."""
 
 _SHAPES = [
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
@@ -85,5 +85,5 @@ _HIDE = _Hide()
 
 
 def hide_in_log_of(name: str) -> None:
-    """Take secrets out of what a logger of this name is given."""
+    """Remove secrets from the messages of a logger of this name."""
     logging.getLogger(name).addFilter(_HIDE)

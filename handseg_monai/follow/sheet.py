@@ -59,16 +59,16 @@ class ResultSheet(Follower):
         self._seen = time.monotonic()
 
     def started(self, run: Run) -> None:
-        """The machine is taken."""
+        """Write that the machine is running."""
         self._machine("running", run, run.begun)
 
     def epoch(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """The machine is alive."""
+        """Write that the machine is alive."""
         if time.monotonic() - self._seen >= 60 * self.minutes:
             self._machine("running", run, run.begun)
 
     def ended(self, run: Run) -> None:
-        """A row of results; the machine is free."""
+        """Write a row of results, and that the machine is idle."""
         self._result("done", run)
         self._machine("idle", None, _now())
 

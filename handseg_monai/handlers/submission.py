@@ -100,7 +100,7 @@ class SubmissionWriter:
         if not folder.exists():
             return f"{self.path} is whole"
         count = len(self.records.data)
-        return f"{done} of {count} images are done and kept in {folder}; the same command goes on there"
+        return f"{done} of {count} images are done and kept in {folder}; the same command continues"
 
     def finish(self) -> None:
         """Write what all ranks have done, on rank 0, and print where it is; every rank calls it after the run.

@@ -71,6 +71,6 @@ class ThresholdSearch:
         Console().print(table)
         print(
             f"{len(values)} images; mean over bones {np.mean(before):.4f} at {self.sweep[usual]:g} and "
-            f"{np.mean(after):.4f} at these thresholds, which were chosen on these images: others gain less"
+            f"{np.mean(after):.4f} at the chosen thresholds; expect less gain on other images"
         )
         print(f"{self.path}: infer with --threshold {self.path}")

@@ -62,14 +62,14 @@ def begin_encoder(network: nn.Module, weights: str | None, make: Callable[[str],
             raise ValueError(f"--encoder_weights {weights}: does not fit ({_first_line(error)})") from error
         if idist.get_rank() == 0:
             logger.warning(
-                "encoder: weights %s can't be had (%s); it begins from random ones; --encoder_weights takes a file too",
+                "encoder: can't get the weights %s (%s); it starts from random ones; --encoder_weights takes files too",
                 weights,
                 _first_line(error),
             )
         return
     _copy(encoder, published, weights)
     if idist.get_rank() == 0:
-        logger.info("encoder: begins from weights %s", weights)
+        logger.info("encoder: starts from the weights %s", weights)
 
 
 def is_file(weights: str) -> bool:
@@ -167,8 +167,8 @@ def _copy(encoder: nn.Module, published: dict[str, torch.Tensor], weights: str) 
             state[name] = found
         elif name in dict(encoder.named_parameters()):
             raise ValueError(
-                f"--encoder_weights {weights}: do not fit this encoder; {name}, {tuple(value.shape)}, is "
-                f"{'absent' if found is None else tuple(found.shape)} there"
+                f"--encoder_weights {weights}: do not fit this encoder; it expects {name} of shape "
+                f"{tuple(value.shape)}, got {'none' if found is None else tuple(found.shape)}"
             )
     nn.Module.load_state_dict(encoder, state)  # some encoders have one of their own, for files
 

@@ -14,25 +14,27 @@ _SCALES = "a list of one or more numbers, at least 1 each, as [1.0,1.2]"
 class HandView(Declared):
     """Arguments of :class:`~handseg_monai.inferers.HandInferer` as options give them: ``--hand_inferer#flip false``."""
 
-    window: int = option("side of each look, in pixels", derived="`--window`", ge=1)
-    turns: int = option("quarter turns of the first look", ge=1, le=4)
-    closer: int = option("looks at the hand after the first, each from what the one before it found", ge=0)
+    window: int = option("side of each look (a square view of the image), in pixels", derived="`--window`", ge=1)
+    turns: int = option(
+        "number of quarter turns that the first look tries; 1 tries the image only as it is", ge=1, le=4
+    )
+    closer: int = option("number of closer looks at the hand; each starts from what the look before found", ge=0)
     margin: Number = option("side of a closer look, as a multiple of the extent of the hand's bones", ge=1)
-    flip: Flag = option("use mirror images of the closer looks too")
-    scales: Scales = option("take the closer looks at several sizes and average them", _SCALES)
+    flip: Flag = option("average each closer look with its mirror image")
+    scales: Scales = option("average each closer look over views whose side is `margin` times each of these", _SCALES)
     wrist: Number = option(
         "side of the look at the wrist, as a multiple of the extent of the carpal bones; 0 skips this look",
         "a number, at least 1, or 0",
         ge=0,
     )
     wrist_share: Number = option(
-        "least side of the look at the wrist, as a share of that of the look at the hand", ge=0, le=1
+        "smallest side of the look at the wrist, as a share of the side of the look at the hand", ge=0, le=1
     )
     negative: Flag = option(
-        "where the first look is uncertain, look at the negative too, in case bones are dark in the image"
+        "if the first look is uncertain, also look at the negative, because bones may be dark in the image"
     )
     percentiles: Numbers = option(
-        "grey values between which a closer look is stretched, in percent of its pixels",
+        "percentiles of grey values that become black and white in a closer look",
         "a lower and a higher percentage, as [0.5,99.5]",
     )
 
@@ -53,14 +55,19 @@ class WindowView(Declared):
     roi_size: Whole = option(
         "height and width of the window, in pixels", "height and width, as [512,512]", derived="`--window`"
     )
-    sw_batch_size: int = option("windows that the network sees at once", derived="`--sw_batch_size`", ge=1)
-    overlap: Number = option("share of a window that neighbouring ones cover too", derived="`--overlap`", ge=0, lt=1)
-    mode: Literal["gaussian", "constant"] = option("whether a window counts less towards its border")
+    sw_batch_size: int = option("number of windows that the network sees at once", derived="`--sw_batch_size`", ge=1)
+    overlap: Number = option("share of a window that the next window also covers", derived="`--overlap`", ge=0, lt=1)
+    mode: Literal["gaussian", "constant"] = option(
+        "`gaussian`: a window counts less towards its border; `constant`: it counts the same everywhere"
+    )
     flip: Flag = option("average each window with its mirror image")
-    scales: Scales = option("average each window over larger views of its place", _SCALES)
+    scales: Scales = option(
+        "average each window over views of the same place whose side is each of these times the window's", _SCALES
+    )
     where: Literal["everywhere", "content", "hand"] = option(
-        "windows to look at: `content` skips those of even grey; `hand` also skips those apart from the bones that a "
-        "look at the whole, shrunk image shows, if that look shows nearly all of them; `everywhere` skips none"
+        "`everywhere`: look at all windows; `content`: skip windows of even grey; `hand`: also skip windows "
+        "away from the bones that a look at the whole, shrunk image finds, if that look finds nearly all "
+        "bones"
     )
 
     @model_validator(mode="after")

@@ -60,7 +60,7 @@ def write_components(
     note = out / "phantoms.json"
     held = json.loads(note.read_text()) if note.exists() else facts if not list(out.glob("*.npz")) else None
     if held != facts:
-        raise FileExistsError(f"{out} holds other phantoms ({held}) than asked for ({facts}); choose another folder")
+        raise FileExistsError(f"{out} holds phantoms of {held}, but this run makes {facts}; choose another folder")
     with atomic_open(note) as file:
         json.dump(facts, file)
     # Compiled code and meshes are made here once, not by each worker.

@@ -64,7 +64,9 @@ def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator
                     number, future = done.get()
                     yield number, future.result()
             except BrokenProcessPool as error:
-                raise ChildProcessError("a worker was killed, for want of memory perhaps; try fewer workers") from error
+                raise ChildProcessError(
+                    "a worker was killed, perhaps because memory ran out; try fewer workers"
+                ) from error
             except BaseException:
                 # What is under way is finished, what waits in the queue is dropped; then the workers end.
                 pool.shutdown(wait=True, cancel_futures=True)

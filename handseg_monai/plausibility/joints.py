@@ -108,7 +108,7 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
     Raises
     ------
     ValueError
-        A column is missing, a bone is unknown, a number is none, one joint comes twice, or there is no row. The
+        A column is missing, a bone is unknown, a value is not a number, a joint comes twice, or there is no row. The
         message names the file and the line.
     """
     path = Path(path)
@@ -136,7 +136,9 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
         if {"height", "width"} <= row.keys():
             size = int(_number(row, "height", where)), int(_number(row, "width", where))
             if sizes.setdefault(point.image, size) != size or min(size) < 1:
-                raise ValueError(f"{where}: image {point.image!r} is {size[0]} x {size[1]}, not a size or not the same")
+                raise ValueError(
+                    f"{where}: image {point.image!r} is {size[0]} x {size[1]}, not a size, or not that of earlier rows"
+                )
     if not points:
         raise ValueError(f"{path}: no joints")
     return points, sizes
@@ -156,7 +158,7 @@ def _number(row: Mapping[str, str], column: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{where}: {column} {row[column]!r} is no number")
+        raise ValueError(f"{where}: {column} {row[column]!r} is not a number")
     return value
 
 
@@ -191,7 +193,7 @@ def joints(
     ------
     ValueError
         A file breaks its contract, the submission or the folder lacks an image of the points, no size is given, or a
-        point lies outside of its image.
+        point lies outside its image.
     OSError
         A file can't be read.
     """
@@ -218,7 +220,7 @@ def joints(
         for point in here:
             if not (0 <= point.x <= width and 0 <= point.y <= height):
                 raise ValueError(
-                    f"{points_file}: joint {point.joint} at ({point.x:g}, {point.y:g}) lies outside of image {name}, "
+                    f"{points_file}: joint {point.joint} at ({point.x:g}, {point.y:g}) lies outside image {name}, "
                     f"{height} x {width}"
                 )
         planes = decode_image(prediction, name, texts[name], sizes[name])
@@ -277,5 +279,5 @@ def print_joints(result: Joints) -> None:
             table.add_row(escape(r.point.image), escape(r.point.joint), "; ".join(reasons))
         console.print(table)
     if near := sum(r.near and not r.hit for r in result.results):
-        print(f"{near} of those missed are near enough, in images with implausible masks")
+        print(f"{near} missed joints are near enough, but their images have implausible masks")
     print(f"{result.hits} / {len(result.results)} joints hit")

@@ -1,4 +1,4 @@
-"""The page of a report: template, style, scripts and data in one HTML file that asks for nothing outside of itself."""
+"""The page of a report: template, style, scripts and data in one HTML file that loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Document:
         file.write(head)
 
     def add(self, image: object) -> None:
-        """Write what one image needs once it is looked at."""
+        """Write the data of one image that the page needs only when somebody opens the image."""
         self._write_data(f"image-{self._count}", image)
         self._count += 1
 

@@ -78,7 +78,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """One image: what the page shows of it at once, and what only when it is looked at."""
+    """Data of one image: what the page shows at once, and what it shows when somebody opens the image."""
 
     overview: dict[str, object]
     drawing: dict[str, object]

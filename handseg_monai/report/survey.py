@@ -74,7 +74,7 @@ def survey(items: Sequence[Item], progress: bool = True) -> Survey:
     Raises
     ------
     ValueError
-        There is no item, or none that can be read.
+        There is no item, or no item can be read.
     """
     import pandas as pd
 

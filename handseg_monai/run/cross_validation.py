@@ -158,11 +158,11 @@ def _begin(
         begun = json.loads(note.read_text(encoding="utf-8"))
         trained = any(out.glob(f"fold*/{LAST}"))  # else an option was refused, and the next one may be right
         if trained and (other := [name for name, value in plan.items() if begun.get(name) != value]):
-            raise ValueError(f"--out {out} was begun with other {' and '.join(other)}; choose another folder")
+            raise ValueError(f"--out {out} holds a run with other {' and '.join(other)}; choose another folder")
         if trained or begun == plan:
             return max(read_folds(folds).values()) + 1
     elif strange := sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path != folds):
-        raise ValueError(f"--out {out} holds {strange[0]}, which is no cross-validation; choose another folder")
+        raise ValueError(f"--out {out} holds {strange[0]}, which cross-validate did not write; choose another folder")
     if folds_file:
         read_folds(folds_file)
         with atomic_open(folds) as file:

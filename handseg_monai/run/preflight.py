@@ -113,7 +113,7 @@ def _check_overlays(config_file: str | list[str]) -> None:
     for file in files[1:]:
         for name in _CHOSEN.keys() & ConfigParser.load_config_file(file).keys():
             if name in choosing:
-                raise ValueError(f"{choosing[name]} and {file} both choose the {_CHOSEN[name]}; lay over one of them")
+                raise ValueError(f"{choosing[name]} and {file} both choose the {_CHOSEN[name]}; give only one of them")
             choosing[name] = file
 
 
@@ -154,7 +154,7 @@ def _check_paths(options: Options) -> None:
         Path(options.dataset_dir).absolute()
     ):
         raise ValueError(
-            f"--output_dir {options.output_dir} is inside of --dataset_dir {options.dataset_dir}; choose one beside it"
+            f"--output_dir {options.output_dir} is inside --dataset_dir {options.dataset_dir}; choose one beside it"
         )
 
 
@@ -212,7 +212,7 @@ def _check_tracking(command: Command) -> None:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or uri
     if uri and not uri.startswith("$") and ("://" not in uri or uri.startswith("file:")):
         raise ValueError(
-            "--tracking_uri: expected sqlite:///FILE.db or the address of a server, MLflow takes no folders"
+            "--tracking_uri: expected sqlite:///FILE.db or the address of a server; MLflow does not accept folders"
         )
 
 
@@ -221,6 +221,6 @@ def _warn_of_patience(options: Options, asked: bool) -> None:
     if (options.patience + 1) * options.val_interval >= options.epochs:
         logger.log(
             logging.WARNING if asked else logging.INFO,
-            "no early stopping: --patience %s validations, one in %s epochs, do not run out in --epochs %s",
+            "no early stopping: --patience %s validations, one every %s epochs, take longer than --epochs %s",
             *(options.patience, options.val_interval, options.epochs),
         )

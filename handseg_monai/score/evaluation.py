@@ -149,7 +149,7 @@ def evaluate(
         The CSV or a label breaks the contract, no image of the CSV has a label, or something is missing.
     """
     if spacing is not None and not 0 < spacing < 10:
-        raise ValueError(f"--spacing: expected millimetres a pixel, above 0 and below 10, got {spacing}")
+        raise ValueError(f"--spacing: expected millimetres per pixel, above 0 and below 10, got {spacing}")
     texts = read_csv(prediction)
     items = expected_items(texts.keys(), truth_dir)
     missing_images = sorted(items.keys() - texts.keys())
@@ -157,7 +157,7 @@ def evaluate(
     missing_rows = rows_lacking({name: of_image for name, of_image in texts.items() if name in items})
     if without_truth and missing != "skip":
         raise ValueError(
-            f"{prediction}: no label in {truth_dir} for {_some(without_truth)}; --missing skip passes over"
+            f"{prediction}: no label in {truth_dir} for {_some(without_truth)}; --missing skip leaves them out"
         )
     if missing == "error":
         refuse_missing(prediction, missing_images, missing_rows)
@@ -234,7 +234,7 @@ def refuse_missing(prediction: str | Path, images: list[str], rows: list[tuple[s
     lacks += [_some([f"{name} {bone}" for name, bone in rows], "row")] if rows else []
     if lacks:
         raise ValueError(
-            f"{prediction}: lacks {' and '.join(lacks)}; --missing zero takes empty masks, skip leaves out"
+            f"{prediction}: lacks {' and '.join(lacks)}; --missing zero counts them as empty, skip leaves them out"
         )
 
 

@@ -183,7 +183,7 @@ def _number(value: float, digits: str = ".3f") -> str:
 
 
 def _print_missing(result: Evaluation) -> None:
-    what_was_done = {"zero": "taken as empty", "skip": "left out"}.get(result.missing, "")
+    what_was_done = {"zero": "counted as empty", "skip": "left out"}.get(result.missing, "")
     for number, what in (
         (len(result.missing_images), "images that the CSV lacks"),
         (len(result.missing_rows), "rows that the CSV lacks"),
@@ -205,7 +205,9 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, Difference]:
     """
     if first.names != second.names:
         apart = sorted(set(first.names) ^ set(second.names))
-        raise ValueError(f"evaluations of different images: {len(apart)} are in one alone ({', '.join(apart[:3])})")
+        raise ValueError(
+            f"the evaluations cover different images: {len(apart)} are only in one of them ({', '.join(apart[:3])})"
+        )
     of = {"all": difference(first.dice, second.dice, first.subjects)}
     return of | {
         bone.name: difference(first.dice[:, [bone.index]], second.dice[:, [bone.index]], first.subjects)

@@ -49,7 +49,7 @@ def assign_folds(
     if num_folds < 2:
         raise ValueError(f"expected at least 2 folds, got {num_folds}")
     if len(names) < num_folds:
-        raise ValueError(f"{len(names)} subjects can't be dealt into {num_folds} folds; expected at least {num_folds}")
+        raise ValueError(f"{len(names)} subjects can't fill {num_folds} folds; expected at least {num_folds}")
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-counts[order], kind="stable")]
     images_in = np.zeros(num_folds, np.int64)
@@ -76,7 +76,7 @@ def split_items(
     num_folds, seed
         See :func:`assign_folds`. Not used with ``folds_file``.
     folds_file
-        A file of :func:`write_folds`, whose folds are taken as they are.
+        A file that :func:`write_folds` wrote; its folds are used unchanged.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def split_items(
     if not 0 <= fold < num_folds:
         raise ValueError(f"fold {fold} is out of range; expected 0 to {num_folds - 1}")
     if missing := sorted({item["subject"] for item in items} - fold_of.keys()):
-        raise ValueError(f"{folds_file}: no fold for subject {', '.join(missing[:5])}; write the folds anew")
+        raise ValueError(f"{folds_file}: no fold for subject {', '.join(missing[:5])}; run handseg folds again")
     training = [item for item in items if fold_of[item["subject"]] != fold]
     validation = [item for item in items if fold_of[item["subject"]] == fold]
     return training, validation
@@ -189,7 +189,7 @@ def read_folds(path: str | Path) -> dict[str, int]:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{path}: no datalist with 'training' entries of 'subject' and 'fold'") from error
+        raise ValueError(f"{path}: not a datalist with 'training' entries that hold 'subject' and 'fold'") from error
     if not pairs:
         raise ValueError(f"{path}: the list 'training' is empty")
     fold_of: dict[str, int] = {}

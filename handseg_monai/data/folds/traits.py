@@ -46,7 +46,7 @@ class SubjectTraits:
 def read_traits(items: Sequence[Item], metadata: str | Path, progress: bool = True) -> SubjectTraits:
     """Read sex and height from the metadata, and measure the wrist's deviation on the labels.
 
-    Nothing here is an error: what is missing or can't be read is noted, and folds are not balanced by it.
+    Nothing here raises: a trait that is missing or can't be read is noted, and does not balance the folds.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def _off_mean(values: np.ndarray, alike: float) -> np.ndarray:
 
 
 def print_balance(fold_of: Mapping[str, int], traits: SubjectTraits) -> None:
-    """Print a table of what is in each fold, and what is not known."""
+    """Print a table of the traits in each fold, and of the unknown ones."""
     table = Table()
     for heading in ("fold", "images", "subjects", "women", "men", "height, cm", "deviation, °", "bent wrists"):
         table.add_column(heading, justify="right")

@@ -123,7 +123,7 @@ def _rings(segmentation: object) -> list[list[list[float]]]:
         raise ValueError("'segmentation' is empty; expected polygons or a run-length")
     for ring in segmentation:
         if not isinstance(ring, list) or len(ring) % 2:
-            raise ValueError("a polygon that is no list of x, y, x, y, …")
+            raise ValueError("a polygon is not a list of x, y, x, y, …")
     return [[ring[i : i + 2] for i in range(0, len(ring), 2)] for ring in segmentation]
 
 
@@ -156,7 +156,7 @@ def decode_rle(segmentation: Mapping[str, object], shape: tuple[int, int]) -> np
     if isinstance(counts, str):
         counts = _counts(counts)
     if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts):
-        raise ValueError("'counts' of a run-length hold no whole numbers from 0")
+        raise ValueError("'counts' of a run-length: expected whole numbers, at least 0")
     if sum(counts) != shape[0] * shape[1]:
         raise ValueError(f"a run-length of {sum(counts)} pixels; expected {shape[0] * shape[1]}")
     turns = np.arange(len(counts)) % 2 == 1
@@ -173,7 +173,7 @@ def _counts(text: str) -> list[int]:
     for character in text:
         code = ord(character) - 48
         if not 0 <= code < 64 or shift > 35:
-            raise ValueError(f"a compressed run-length that holds {character!r} out of place")
+            raise ValueError(f"a compressed run-length holds {character!r} in the wrong place")
         value |= (code & 31) << shift
         shift += 5
         if code & 32:
@@ -183,5 +183,5 @@ def _counts(text: str) -> list[int]:
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
         value, shift = 0, 0
     if shift:
-        raise ValueError("a compressed run-length that is cut short")
+        raise ValueError("a compressed run-length is cut short")
     return counts

@@ -51,7 +51,7 @@ class Conversion:
     areas
         Of each image and bone in pixels, int64 (N, 29).
     unlabelled
-        Images of which the source holds nothing, and that were left out.
+        Images that the conversion left out because the source holds no label for them.
     unmentioned
         Images of the folder that the source does not name.
     """
@@ -96,7 +96,7 @@ def convert(
     classes
         Class map; see :func:`~handseg_monai.data.labels.classes.read_classes`.
     ignore
-        Further classes that are no bones.
+        Further classes that are not bones.
     missing
         What a bone is that the source labels in other images, and not in this one: ``absent``, which teaches that it
         is not there, or ``unknown``. None takes that of the form (:data:`ADAPTERS`).
@@ -105,7 +105,7 @@ def convert(
     relative_names
         Name images by their path below ``images`` rather than by base name.
     skip_unlabelled
-        Leave out images of which the source holds nothing, rather than stop.
+        Leave out images for which the source holds no label, instead of stopping.
     rows_first
         Of NIfTI, label maps or masks: the first axis counts rows.
     confidence, least
@@ -128,7 +128,7 @@ def convert(
     out = Path(out)
     _require_own(out)
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
-        raise ValueError(f"--out {out} lies in {source}, whose files are taken for labels; choose another folder")
+        raise ValueError(f"--out {out} lies in {source}, where convert reads labels; choose another folder")
     if rows_first and form not in ("labelmap", "masks"):
         raise ValueError(f"--rows-first is for NIfTI, label maps or masks, not for {form}")
     if (confidence is not None or leave_out) and form != "submission":
@@ -234,4 +234,4 @@ def _require_own(out: Path) -> None:
     held = {path.name for path in out.iterdir()} if out.exists() else set()
     if held and (DATALIST not in held or held - {DATALIST, "labels"}):
         strange = min(held - {DATALIST, "labels"} or held)
-        raise FileExistsError(f"{out} holds {strange}, which is no converted label; choose another folder (--out)")
+        raise FileExistsError(f"{out} holds {strange}, which convert did not write; choose another folder (--out)")

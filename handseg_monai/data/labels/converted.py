@@ -69,17 +69,19 @@ def read_planes(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
     except OSError as error:
         raise LabelError(f"{path}: {error.strerror or 'not a label file of handseg convert'}") from error
     except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise LabelError(f"{path}: not a label file of handseg convert, or damaged ({error}); convert anew") from error
+        raise LabelError(
+            f"{path}: not a label file of handseg convert, or damaged ({error}); run handseg convert again"
+        ) from error
     if stored != tuple(shape):
         raise LabelError(
             f"{path}: a label of {' x '.join(map(str, stored[::-1]))} pixels for an image of {shape[1]} x {shape[0]}; "
-            "convert anew"
+            "run handseg convert again"
         )
     whole = values.dtype == np.int32 and values.ndim == 1 and values.shape == lengths.shape
     if not whole or (lengths < 1).any() or lengths.sum(dtype=np.int64) != shape[0] * shape[1]:
-        raise LabelError(f"{path}: runs that do not make up {shape[1]} x {shape[0]} pixels; convert anew")
+        raise LabelError(f"{path}: the runs do not add up to {shape[1]} x {shape[0]} pixels; run handseg convert again")
     if len(values) and not (values.min() >= 0 and values.max() <= ALL_KNOWN):
-        raise LabelError(f"{path}: bits beyond those of the 29 bones; convert anew")
+        raise LabelError(f"{path}: bits beyond those of the 29 bones; run handseg convert again")
     return np.repeat(values, lengths).reshape(shape)
 
 
@@ -128,14 +130,14 @@ def converted_items(folder: str | Path) -> tuple[list[Item], list[str]]:
     content = read_json(path)
     entries = content.get("training") if isinstance(content, dict) and content.get("form") == FORM else None
     if not isinstance(entries, list):
-        raise LabelError(f"{path}: no datalist of handseg convert; expected 'form': {FORM!r} and a list 'training'")
+        raise LabelError(f"{path}: not a datalist of handseg convert; expected 'form': {FORM!r} and a list 'training'")
     items: list[Item] = []
     faults = []
     for number, entry in enumerate(entries, 1):
         items.append(_item(path, number, entry))
         for kind, file in (("image", items[-1]["image"]), ("label", items[-1]["label"])):
             if not Path(file).is_file():
-                faults.append(f"{path}, entry {number}: no {kind} {file}; convert anew")
+                faults.append(f"{path}, entry {number}: no {kind} {file}; run handseg convert again")
     return items, faults
 
 

@@ -58,7 +58,7 @@ def require_stated_size(stated: tuple[object, object], shape: tuple[int, int]) -
     Raises
     ------
     ValueError
-        They differ, or what is stated is no whole number.
+        They differ, or a stated size is not a whole number.
     """
     if stated == (None, None):
         return

@@ -28,7 +28,7 @@ def read_label_maps(
     Raises
     ------
     LabelError
-        No class map, a key of it that is no number, or files that belong to no image. All of them are listed.
+        No class map, a key of it that is not a number, or files without an image. The message lists all of them.
     """
     if not given:
         raise LabelError(f'{source}: label maps need --classes, for example {{"1": "Radius", "2": "Ulna"}}')

@@ -71,7 +71,9 @@ def _require_one_image(content: dict[str, Any], image: Path, images: Images) -> 
     except ValueError:
         return
     if stated != image:
-        raise ValueError(f"named after {image}, but its 'imagePath' is {stated}; rename the file or mend it")
+        raise ValueError(
+            f"named after {image}, but its 'imagePath' is {stated}; rename the file or correct 'imagePath'"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def _paste(planes: np.ndarray, bone: int, entry: dict[str, Any]) -> None:
     try:
         (left, top), (right, bottom) = ((round(float(n)) for n in corner) for corner in points or ())
     except (TypeError, ValueError, OverflowError):
-        raise ValueError("a mask without the two corners of its box in 'points'") from None
+        raise ValueError("a mask needs the two corners of its box in 'points'") from None
     try:
         data = base64.b64decode(text if isinstance(text, str) else "", validate=True)
         mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
@@ -123,5 +125,5 @@ def _paste(planes: np.ndarray, bone: int, entry: dict[str, Any]) -> None:
     if (bottom - top + 1, right - left + 1) != (height, width):
         raise ValueError(f"a mask of {width} x {height} pixels in a box of {right - left + 1} x {bottom - top + 1}")
     if not (0 <= left <= right < planes.shape[1] and 0 <= top <= bottom < planes.shape[0]):
-        raise ValueError(f"a mask whose box ({left}, {top}) to ({right}, {bottom}) leaves the image")
+        raise ValueError(f"the box of a mask, ({left}, {top}) to ({right}, {bottom}), reaches beyond the image")
     planes[top : bottom + 1, left : right + 1] |= (mask != 0).astype(np.int32) << np.int32(bone)

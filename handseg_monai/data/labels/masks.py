@@ -89,9 +89,9 @@ def _channels(path: Path) -> int:
     try:
         stack = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, BadZipFile, TokenError) as error:
-        raise ValueError(f"not an array of NumPy, or damaged ({error})") from error
+        raise ValueError(f"not a NumPy array, or damaged ({error})") from error
     if not isinstance(stack, np.ndarray):
-        raise ValueError("an archive of NumPy; expected one array, .npy")
+        raise ValueError("a NumPy archive; expected one array, .npy")
     shape = stack.shape
     if len(shape) != 3 or not shape[0]:
         raise ValueError(f"an array of shape {shape}; expected a stack (C, H, W)")
@@ -110,13 +110,13 @@ def _draw(masks: list[tuple[str, Mask]], classes: Classes, rows_first: bool, sha
             if pixels.dtype.kind not in "biuf":
                 raise ValueError(f"pixels of type {pixels.dtype}; expected numbers")
             if not np.isfinite(pixels).all():
-                raise ValueError("pixels that are no finite numbers")
+                raise ValueError("some pixels are NaN or infinite; expected finite numbers")
             mask = pixels != 0
             values = np.unique(pixels[mask])
             if len(values) > 1:
                 raise ValueError(
                     f"{len(values) + (not mask.all())} values, {values[0]} and {values[1]} among them; "
-                    "expected 0 and one other: threshold it"
+                    "expected 0 and one other: threshold the mask"
                 )
         except (OSError, ValueError) as error:
             raise ValueError(f"{path.name}: {error}") from error

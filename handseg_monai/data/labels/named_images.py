@@ -96,7 +96,7 @@ class Subjects:
     Raises
     ------
     ValueError
-        Both are given, the expression is none, or the table has no such columns or an image twice.
+        Both are given, the expression is invalid, or the table lacks the columns or holds an image twice.
     """
 
     def __init__(self, images: Images, pattern: str | None = None, table: str | Path | None = None) -> None:

@@ -38,7 +38,7 @@ def read_pixels(path: Path, rows_first: bool = False) -> np.ndarray:
     Raises
     ------
     ValueError
-        No such image, several different channels or slices, or values that are no whole numbers.
+        No such image, several different channels or slices, or values that are not whole numbers.
     """
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _nifti(path, rows_first)
@@ -52,7 +52,7 @@ def read_pixels(path: Path, rows_first: bool = False) -> np.ndarray:
     if pixels.ndim == 3:
         colours = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]
         if (colours != colours[..., :1]).any():
-            raise ValueError("a picture in colours; expected one channel of class numbers, or a palette")
+            raise ValueError("a colour image; expected one channel of class numbers, or a palette")
         pixels = colours[..., 0]
     return _whole(pixels)
 
@@ -96,5 +96,5 @@ def _whole(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind in "iu":
         return pixels
     if pixels.dtype.kind != "f" or not np.isfinite(pixels).all() or (pixels != np.rint(pixels)).any():
-        raise ValueError("values that are no whole numbers; expected class numbers")
+        raise ValueError("values are not whole numbers; expected class numbers")
     return pixels.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Radiographs in DICOM files: which are taken, and their size and spacing from the header.
+"""Radiographs in DICOM files: the kinds that the project reads, and their size and spacing from the header.
 
 A message never quotes what a file says of its patient.
 """
@@ -25,7 +25,7 @@ RADIOGRAPHS = {
     "1.2.840.10008.5.1.4.1.1.7.3": "SC of words",
     "1.2.840.10008.5.1.4.1.1.7.4": "SC of colours",
 }
-"""Storage classes that are taken, by UID."""
+"""Storage classes that the project reads, by UID."""
 MISSING = "a DICOM file; reading it takes more packages: pip install 'handseg-monai[dicom]'"
 
 _NO_SUFFIX = re.compile(r"(\.\d*)?")

@@ -56,7 +56,7 @@ def read_dicom(path: str | Path, any_body_part: bool = True) -> np.ndarray:
     if "PixelData" not in dataset:
         raise ValueError("holds no pixel data, or is cut short before it")
     if RADIOGRAPHS.get(str(value_of(dataset, "SOPClassUID"))) == "DX for processing":
-        logger.warning("%s: for processing, values of the detector that are not meant to be looked at", path)
+        logger.warning("%s: a DX image for processing; its raw detector values may not look like a radiograph", path)
     try:
         return _shown(_stored(path, dataset), dataset)
     except (KeyboardInterrupt, SystemExit):
@@ -70,8 +70,8 @@ def _check_body_part(path: str | Path, header: Dataset, any_body_part: bool) -> 
     if is_hand(part):
         return
     if not any_body_part:
-        raise ValueError(f"shows {part[:40]!r}, by its header; expected a hand or wrist (or --any_body_part true)")
-    logger.warning("%s: shows %r, by its header, not a hand; taken all the same", path, part[:40])
+        raise ValueError(f"its header says {part[:40]!r}; expected a hand or wrist; --any_body_part true accepts it")
+    logger.warning("%s: its header says %r, not a hand; accepted by --any_body_part true", path, part[:40])
 
 
 def _stored(path: str | Path, dataset: Dataset) -> np.ndarray:

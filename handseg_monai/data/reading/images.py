@@ -52,7 +52,7 @@ def _is_image(path: Path) -> bool:
 
 
 def without_suffix(name: str) -> str:
-    """Drop the suffix of an image from its name; one that is none, as the last number of a UID, stays."""
+    """Drop an image's suffix from its name; anything else after a dot, such as the last number of a UID, stays."""
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
 
@@ -105,7 +105,7 @@ def read_radiograph(path: str | Path, any_body_part: bool = True) -> np.ndarray:
         PNG, JPEG, BMP or TIFF; grey, RGB or RGBA, with 8 or 16 bits a channel. Or DICOM, see
         :func:`~handseg_monai.data.reading.dicom_pixels.read_dicom`.
     any_body_part
-        Whether DICOM that says to show another part of the body than the hand is taken.
+        Whether to accept DICOM whose header names a part of the body other than the hand.
 
     Returns
     -------
