@@ -21,9 +21,7 @@ from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
 from tests.conftest import draw_radiograph
 
 COUNT = 100
-KEPT = re.compile(
-    rf"(\d+) of {COUNT} images are done and kept in .*\.submission\.parts; the same command continues$"
-)
+KEPT = re.compile(rf"(\d+) of {COUNT} images are done and kept in .*\.submission\.parts; the same command continues$")
 
 
 @pytest.fixture(scope="module")
