@@ -50,8 +50,7 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
                 for n, m in zip(input.shape[-2:], planes.shape[-2:], strict=True)
             )
             planes = planes[..., down[:, None], across]
-        loss: torch.Tensor = self.loss(input, (planes, known))
-        return loss
+        return self.loss(input, (planes, known))
 
 
 def presence_loss(logits: torch.Tensor, target: Target) -> torch.Tensor:

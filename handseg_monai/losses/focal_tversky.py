@@ -46,5 +46,4 @@ class FocalTverskyLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Mean over items and channels, a scalar, of logits and masks of 0 and 1, both (N, C, H, W)."""
-        loss: torch.Tensor = self.tversky(logits, target)
-        return loss.clamp_min(_LEAST).pow(1 / self.gamma).mean()
+        return self.tversky(logits, target).clamp_min(_LEAST).pow(1 / self.gamma).mean()

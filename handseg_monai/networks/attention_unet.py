@@ -92,8 +92,7 @@ class DilatedAttentionUNet(nn.Module):
         for narrow, block in zip(self.narrow, self.decoder, strict=True):
             up = interpolate(narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
             x = block(torch.cat([skips.pop(), up], 1))
-        logits: torch.Tensor = self.head(x)
-        return logits
+        return self.head(x)
 
 
 def _block(in_channels: int, out_channels: int, dilations: Sequence[int]) -> nn.Sequential:

@@ -58,8 +58,7 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (B, out_channels, H, W) of ``x`` (B, in_channels, H, W)."""
-        summed: torch.Tensor = self.norm(self.deep(x) + self.beside(x))
-        return summed
+        return self.norm(self.deep(x) + self.beside(x))
 
 
 def residuals(in_channels: int, out_channels: int, count: int) -> nn.Sequential:
@@ -86,8 +85,7 @@ class NormedSum(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (B, out_channels, H, W) of ``x`` (B, in_channels, H, W)."""
         x = self.before(x)
-        summed: torch.Tensor = self.after(torch.stack([branch(x) for branch in self.branches]).sum(0))
-        return summed
+        return self.after(torch.stack([branch(x) for branch in self.branches]).sum(0))
 
 
 class DUCK(NormedSum):
@@ -147,5 +145,4 @@ class DUCKNet(nn.Module):
         x = self.bottom(x)
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             x = block(interpolate(x, scale_factor=2.0, mode="nearest") + skip)
-        logits: torch.Tensor = self.head(x)
-        return logits
+        return self.head(x)
