@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-
-class MissingRows(StrEnum):
-    """What to do with images or rows that a CSV lacks."""
-
-    ERROR = "error"
-    ZERO = "zero"
-    SKIP = "skip"
+MissingRows = Annotated[
+    Literal["error", "zero", "skip"],
+    typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out."),
+]
 
 
 def evaluate(
     prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission.")],
     truth: Annotated[Path, typer.Option(help="Dataset in the competition's layout, one of its splits, or converted.")],
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.csv and evaluation.json.")] = None,
-    missing: Annotated[
-        MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")
-    ] = MissingRows.ERROR,
+    missing: MissingRows = "error",
     detail: Annotated[
         bool, typer.Option("--detail", help="Outlines (NSD, HD95) and overlaps too, about half a second an image.")
     ] = False,
@@ -43,8 +37,8 @@ def evaluate(
         raise ValueError("--spacing goes with --detail")
     if out is not None:
         require_out(out, folder=True)
-    result = evaluate_csv(prediction, truth, missing.value, detail=detail, spacing=spacing)
-    other = evaluate_csv(against, truth, missing.value) if against is not None else None
+    result = evaluate_csv(prediction, truth, missing, detail=detail, spacing=spacing)
+    other = evaluate_csv(against, truth, missing) if against is not None else None
     print_evaluation(result)
     if other is not None:
         print_comparison(str(against), str(prediction), compare(other, result))
@@ -108,9 +102,7 @@ def report(
         Path | None, typer.Option(help="Dataset in the competition's layout, one of its splits, or converted.")
     ] = None,
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
-    missing: Annotated[
-        MissingRows, typer.Option(help="Images or rows that the CSV lacks: stop, take as empty, or leave out.")
-    ] = MissingRows.ERROR,
+    missing: MissingRows = "error",
     size: Annotated[int, typer.Option(help="Longer side of the pictures in pixels, at most.")] = 1024,
 ) -> None:
     """Write a page that shows each image with its bones' outlines, the worst first; it works without a network."""
@@ -118,8 +110,8 @@ def report(
     from handseg_monai.report import write_report
 
     require_out(out)
-    result = write_report(prediction, images, out, truth, missing.value, long_side=size)
-    done = "taken as empty" if missing is MissingRows.ZERO else "left out"
+    result = write_report(prediction, images, out, truth, missing, long_side=size)
+    done = "taken as empty" if missing == "zero" else "left out"
     for lacking, what in ((result.missing_images, "images"), (result.missing_rows, "rows")):
         if lacking:
             print(f"{len(lacking)} {what} that {prediction} lacks: {done}")
