@@ -101,32 +101,24 @@ class HandInferer(LookingInferer):
                 image, first = 1 - image, other
         looks = [first]
         for _ in range(self.closer):
-            look = self._closer_look(image, looks[-1], network)
-            if look is None:
+            if (look := self._closer_look(image, looks[-1], network)) is None:
                 break
             looks.append(look)
-        if self.wrist and len(looks) > 1:
-            wrist = self._wrist_look(image, looks[-1], network)
-            if wrist is not None:
-                looks.append(wrist)
+        if self.wrist and len(looks) > 1 and (wrist := self._wrist_look(image, looks[-1], network)) is not None:
+            looks.append(wrist)
         return looks
 
     def _closer_look(self, image: torch.Tensor, last: Look, network: Network) -> Look | None:
         assert isinstance(last.logits, torch.Tensor)
         shape, window = (image.shape[-2], image.shape[-1]), (self.window, self.window)
-        frame: torch.Tensor | None = None
-        seen = []
-        for scale in self.scales:
-            matrix = closer_view(last.logits, last.matrix, shape, self.window, self.margin * scale)
-            if matrix is None:
-                return None
-            logits = self._seen(image, matrix, network)
-            if frame is None:
-                frame = matrix
-            else:
-                logits = sample(logits, between(frame, matrix), window, "border")
-            seen.append(logits)
-        assert frame is not None
+        margins = [self.margin * scale for scale in self.scales]
+        views = [closer_view(last.logits, last.matrix, shape, self.window, margin) for margin in margins]
+        found = [matrix for matrix in views if matrix is not None]
+        if not found:
+            return None
+        frame, *wider = found
+        seen = [self._seen(image, frame, network)]
+        seen += [sample(self._seen(image, m, network), between(frame, m), window, "border") for m in wider]
         return Look(frame, torch.stack(seen).mean(dim=0), _ramp(self.window, image.device))
 
     def _wrist_look(self, image: torch.Tensor, hand: Look, network: Network) -> Look | None:
@@ -274,12 +266,7 @@ def within(shape: tuple[int, int], extent: float, x: float, y: float) -> tuple[f
 def wrist_view(logits: torch.Tensor, margin: float, share: float) -> torch.Tensor | None:
     """Return the view (2, 3) of the wrist, its pixels to those of an upright view of the hand; None of too few bones.
 
-    Parameters
-    ----------
-    logits
-        float (29, h, h) of the view of the hand.
-    margin, share
-        ``wrist`` and ``wrist_share`` of :class:`HandInferer`.
+    For ``margin`` and ``share`` see ``wrist`` and ``wrist_share`` of :class:`HandInferer`.
     """
     window = logits.shape[-1]
     rows, columns = (avg_pool2d(logits[None], 4)[0, _CARPUS] > 0).any(dim=0).nonzero(as_tuple=True)

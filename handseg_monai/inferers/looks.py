@@ -26,22 +26,13 @@ _AT_ONCE = 256
 """Rows of a bone that are drawn at once: places of its pixels take 32 bytes each."""
 _MOST = 60000.0
 """Logits are cut to what float16 can hold."""
-
-
 Network = Callable[[torch.Tensor], torch.Tensor]
 
 
 class NearBones:
-    """Logits of a view of which only those near bones are kept, in pieces, each bone's in its own.
+    """Logits of a view (h, w) of which only those near bones are kept, in pieces, each bone's in its own.
 
-    Parameters
-    ----------
-    shape
-        (h, w) of the view.
-    below
-        What stands where nothing was kept.
-    device
-        Where they lie.
+    Elsewhere stands ``below``.
     """
 
     def __init__(self, shape: tuple[int, int], below: float, device: torch.device) -> None:
@@ -235,7 +226,9 @@ def merged(looks: Sequence[Look], shape: tuple[int, int]) -> torch.Tensor:
 def planes_of_looks(
     members: Sequence[Sequence[Look]], shape: tuple[int, int], size: tuple[int, int], thresholds: Sequence[float]
 ) -> torch.Tensor:
-    """Draw the masks of an image from what networks saw in it, bone by bone.
+    """Draw the masks of an image from what networks saw in it, bone by bone: int32 ``size``.
+
+    Equal to whole logits of that size, sigmoid, mean and threshold, but for rounding.
 
     Parameters
     ----------
@@ -247,11 +240,6 @@ def planes_of_looks(
         (height, width) to draw at.
     thresholds
         29 probabilities: a pixel belongs to a bone where its probability is above.
-
-    Returns
-    -------
-    planes
-        int32 ``size``. Equal to whole logits of that size, sigmoid, mean and threshold, but for rounding.
     """
     device = members[0][0].logits.device
     limits = torch.tensor([math.log(t / (1 - t)) for t in thresholds], dtype=torch.float32, device=device)

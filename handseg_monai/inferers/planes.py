@@ -36,11 +36,7 @@ class PlanesInferer(Inferer):
     """
 
     def __init__(
-        self,
-        inferer: Inferer,
-        threshold: Threshold = 0.5,
-        enabled: bool = True,
-        dtype: str = "bfloat16",
+        self, inferer: Inferer, threshold: Threshold = 0.5, enabled: bool = True, dtype: str = "bfloat16"
     ) -> None:
         super().__init__()
         if dtype not in ("bfloat16", "float16"):

@@ -54,15 +54,7 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
 
 
 def presence_loss(logits: torch.Tensor, target: Target) -> torch.Tensor:
-    """Binary cross-entropy with whether each bone is there, over the known ones; a scalar, 0 where none is known.
-
-    Parameters
-    ----------
-    logits
-        float32 (B, 29, 1, 1).
-    target
-        See :class:`DeepSupervisionLoss`.
-    """
+    """Binary cross-entropy of logits (B, 29, 1, 1) with whether each bone is there; of known ones alone, 0 of none."""
     planes, images_known = target
     there = unpack(planes[:, 0]).flatten(2).any(2).to(logits.dtype)
     known = bits_of(images_known)

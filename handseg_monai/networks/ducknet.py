@@ -10,17 +10,7 @@ from torch.nn.functional import interpolate
 
 
 class ConvReluNorm(nn.Sequential):
-    """Convolution that keeps the size, ReLU, batch normalisation, in this order.
-
-    Parameters
-    ----------
-    in_channels, out_channels
-        Channels.
-    kernel
-        Height and width.
-    dilation
-        Distance of the kernel's elements.
-    """
+    """Convolution that keeps the size, ReLU, batch normalisation, in this order."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: tuple[int, int] = (3, 3), dilation: int = 1
@@ -67,15 +57,7 @@ def residuals(in_channels: int, out_channels: int, count: int) -> nn.Sequential:
 
 
 class NormedSum(nn.Module):
-    """The sum of parallel branches, normalised before and after.
-
-    Parameters
-    ----------
-    in_channels, out_channels
-        Channels.
-    branches
-        Modules of features (B, in_channels, H, W) to (B, out_channels, H, W).
-    """
+    """The sum of parallel branches, (B, in_channels, H, W) to (B, out_channels, H, W), normalised before and after."""
 
     def __init__(self, in_channels: int, out_channels: int, *branches: nn.Module) -> None:
         super().__init__()

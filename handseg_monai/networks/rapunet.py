@@ -38,17 +38,11 @@ class SelectiveAggregation(nn.Module):
     """*Selective boundary aggregation*: features of two resolutions; each lets the other in where it is unsure.
 
     Source: Tang et al., DuAT: Dual-aggregation transformer network for medical image segmentation, PRCV 2023.
-
-    Parameters
-    ----------
-    channels, out_channels
-        Channels of both inputs, and of the output.
-    width
-        Channels that it works with.
     """
 
-    def __init__(self, channels: int, out_channels: int, width: int = 16) -> None:
+    def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
+        width = 16
         self.fine_gate, self.coarse_gate = (nn.Conv2d(channels, width, 1, bias=False) for _ in range(2))
         self.fine, self.coarse = (_conv_norm_relu(width, width, 1) for _ in range(2))
         self.fuse = nn.Sequential(
