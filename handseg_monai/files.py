@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import secrets
@@ -149,6 +150,13 @@ def atomic_open(path: str | Path) -> Iterator[IO[str]]:
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         yield file
         file.flush()
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Write a JSON file that appears when it is complete, indented, for people to read too."""
+    with atomic_open(path) as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+        file.write("\n")
 
 
 _HELD: list[IO[str]] = []

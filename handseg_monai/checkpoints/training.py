@@ -251,13 +251,7 @@ def prepare_run(folder: str | Path, resume: bool) -> None:
 
 
 class EarlyStopState:
-    """State of MONAI's ``EarlyStopHandler``, which has none of its own to save.
-
-    Parameters
-    ----------
-    handler
-        The handler, after ``set_trainer``.
-    """
+    """State of MONAI's ``EarlyStopHandler``, which has none of its own to save, once it knows its trainer."""
 
     def __init__(self, handler: Any) -> None:
         self.handler = handler._handler

@@ -25,21 +25,14 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of weights, read once.
-
-    Attributes
-    ----------
-    path
-        The file.
-    content
-        What training has saved in it: ``network``, a state dict, ``network_name``, ``trained_on`` and more.
-    digest
-        SHA-256 of the file: two of one digest hold the same weights.
-    """
+    """A file of weights, read once."""
 
     path: str
+    """The file."""
     content: dict[str, Any]
+    """What training has saved in it: ``network``, a state dict, ``network_name``, ``trained_on`` and more."""
     digest: str
+    """SHA-256 of the file: two of one digest hold the same weights."""
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
@@ -136,17 +129,14 @@ def begin_from(
 ) -> list[str]:
     """Load the weights that training begins from, if any, and name the images that they have seen.
 
+    Raises as :meth:`Checkpoint.read` and :func:`load_weights`.
+
     Parameters
     ----------
     path
         A checkpoint, or None or ``"none"`` to begin from nothing.
     network, network_name, unseen
         See :func:`load_weights`.
-
-    Raises
-    ------
-    CheckpointError
-        See :meth:`Checkpoint.read` and :func:`load_weights`.
     """
     if path is None or str(path).lower() == "none":
         return []
@@ -158,17 +148,7 @@ def begin_from(
 def publish_weights(source: str | Path, target: str | Path) -> Path:
     """Write the weights of a checkpoint for others: float16, without the names of what they were trained on.
 
-    Parameters
-    ----------
-    source
-        A checkpoint that training wrote.
-    target
-        The file to write, for example ``bundle/models/model.pt``.
-
-    Raises
-    ------
-    CheckpointError
-        See :meth:`Checkpoint.read`.
+    Raises as :meth:`Checkpoint.read`.
     """
     content = Checkpoint.read(source).content
     kept = {
@@ -186,13 +166,7 @@ def publish_weights(source: str | Path, target: str | Path) -> Path:
 
 
 def first_checkpoint(*paths: str | Path) -> str:
-    """Give the first of several checkpoints that is there.
-
-    Raises
-    ------
-    CheckpointError
-        None is; the message names all places.
-    """
+    """Give the first of several checkpoints that is there; :class:`CheckpointError`, which names all, where none is."""
     for path in paths:
         if Path(path).is_file():
             return str(path)

@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-
-class Preset(StrEnum):
-    """Presets of the phantom."""
-
-    EASY = "easy"
-    STANDARD = "standard"
-    HARD = "hard"
-    CHILDREN = "children"
-
-
-class LabelForm(StrEnum):
-    """Forms of labels that can be converted."""
-
-    COCO = "coco"
-    LABELME = "labelme"
-    MASKS = "masks"
-    LABELMAP = "labelmap"
-    SUBMISSION = "submission"
-
-
-class MissingBone(StrEnum):
-    """Meaning of a bone that the source labels in other images but not in this one."""
-
-    ABSENT = "absent"
-    UNKNOWN = "unknown"
+Preset = Literal["easy", "standard", "hard", "children"]
+LabelForm = Literal["coco", "labelme", "masks", "labelmap", "submission"]
+MissingBone = Literal["absent", "unknown"]
 
 
 def phantom(
@@ -45,7 +22,7 @@ def phantom(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same files.")] = 0,
     workers: Annotated[int, typer.Option(help="Number of processes.")] = 2,
-    preset: Annotated[Preset, typer.Option(help="How much the radiographs vary.")] = Preset.STANDARD,
+    preset: Annotated[Preset, typer.Option(help="How much the radiographs vary.")] = "standard",
     preview: Annotated[Path | None, typer.Option(help="PNG file to write a contact sheet to.")] = None,
     components: Annotated[
         bool,
@@ -58,7 +35,7 @@ def phantom(
     if components:
         if test_subjects or size or preview:
             raise ValueError("--components does not combine with --test-subjects, --size or --preview")
-        write_components(out, subjects=subjects, seed=seed, workers=workers, preset=preset.value)
+        write_components(out, subjects=subjects, seed=seed, workers=workers, preset=preset)
         return
     write_dataset(
         out,
@@ -67,7 +44,7 @@ def phantom(
         size=size,
         seed=seed,
         workers=workers,
-        preset=preset.value,
+        preset=preset,
         preview=preview,
     )
 
@@ -119,22 +96,22 @@ def convert(
     from handseg_monai.data.labels.table import print_conversion
 
     leave_out: list[str] = []
-    if plausible and form is LabelForm.SUBMISSION:
+    if plausible and form == "submission":
         from handseg_monai.plausibility.submission import judge_submission
 
         judged = judge_submission(source, images)
         leave_out = [name for name, judgement in judged.items() if not judgement.plausible]
         print(f"{len(leave_out)} of {len(judged)} images are not plausible, left out (handseg plausibility says why)")
     elif plausible:
-        raise ValueError(f"--plausible is for submissions, not for {form.value}")
+        raise ValueError(f"--plausible is for submissions, not for {form}")
     result = convert_labels(
-        form.value,
+        form,
         source,
         images,
         out,
         classes=classes,
         ignore=ignore or (),
-        missing=missing.value if missing else None,
+        missing=missing,
         subject=subject,
         subjects=subjects,
         relative_names=relative_names,

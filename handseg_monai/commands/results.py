@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-
-class MissingRows(StrEnum):
-    """Choices for images or rows that a CSV lacks."""
-
-    ERROR = "error"
-    ZERO = "zero"
-    SKIP = "skip"
+MissingRows = Annotated[
+    Literal["error", "zero", "skip"],
+    typer.Option(help="If the CSV lacks images or rows: stop, count them as empty, or leave them out."),
+]
 
 
 def evaluate(
@@ -24,9 +20,7 @@ def evaluate(
         typer.Option(help="Labels: a dataset in the competition's layout, one of its splits, or converted labels."),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write evaluation.csv and evaluation.json to.")] = None,
-    missing: Annotated[
-        MissingRows, typer.Option(help="If the CSV lacks images or rows: stop, count them as empty, or leave them out.")
-    ] = MissingRows.ERROR,
+    missing: MissingRows = "error",
     detail: Annotated[
         bool,
         typer.Option("--detail", help="Also measure outlines (NSD, HD95) and overlaps; takes about 0.5 s per image."),
@@ -48,8 +42,8 @@ def evaluate(
         raise ValueError("--spacing needs --detail; add it")
     if out is not None:
         require_out(out, folder=True)
-    result = evaluate_csv(prediction, truth, missing.value, detail=detail, spacing=spacing)
-    other = evaluate_csv(against, truth, missing.value) if against is not None else None
+    result = evaluate_csv(prediction, truth, missing, detail=detail, spacing=spacing)
+    other = evaluate_csv(against, truth, missing) if against is not None else None
     print_evaluation(result)
     if other is not None:
         print_comparison(str(against), str(prediction), compare(other, result))
@@ -120,9 +114,7 @@ def report(
         typer.Option(help="Labels: a dataset in the competition's layout, one of its splits, or converted labels."),
     ] = None,
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
-    missing: Annotated[
-        MissingRows, typer.Option(help="If the CSV lacks images or rows: stop, count them as empty, or leave them out.")
-    ] = MissingRows.ERROR,
+    missing: MissingRows = "error",
     size: Annotated[int, typer.Option(help="Longest side of the pictures, in pixels.")] = 1024,
 ) -> None:
     """Write an HTML page that shows each image with the outlines of its bones, the worst first; it works offline."""
@@ -130,8 +122,8 @@ def report(
     from handseg_monai.report import write_report
 
     require_out(out)
-    result = write_report(prediction, images, out, truth, missing.value, long_side=size)
-    done = "counted as empty" if missing is MissingRows.ZERO else "left out"
+    result = write_report(prediction, images, out, truth, missing, long_side=size)
+    done = "counted as empty" if missing == "zero" else "left out"
     for lacking, what in ((result.missing_images, "images"), (result.missing_rows, "rows")):
         if lacking:
             print(f"{len(lacking)} {what} that {prediction} lacks: {done}")

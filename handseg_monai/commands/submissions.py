@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-
-class ExportForm(StrEnum):
-    """Forms that a submission can be exported to."""
-
-    PNG = "png"
-    LABELME = "labelme"
-    COCO = "coco"
-    NIFTI = "nifti"
-    DICOM_SEG = "dicom-seg"
+ExportForm = Literal["png", "labelme", "coco", "nifti", "dicom-seg"]
 
 
 def thresholds(
@@ -96,8 +87,8 @@ def export(
     from handseg_monai.files import require_out
 
     require_out(out, folder=True)
-    missing = export_masks(prediction, images, to.value, out)
+    missing = export_masks(prediction, images, to, out)
     if missing:
-        done = "have no file" if to is ExportForm.PNG else "are written as absent"
+        done = "have no file" if to == "png" else "are written as absent"
         print(f"{sum(missing.values())} rows that {prediction} lacks, of {len(missing)} images, {done}")
     print(out)

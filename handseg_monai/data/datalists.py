@@ -37,12 +37,7 @@ class DatasetError(ValueError):
 def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) -> list[Item]:
     """List the radiographs below a folder, or one file.
 
-    Parameters
-    ----------
-    dataset_dir
-        Folder, searched with its subfolders, or a file.
-    relative_names
-        Name images by their path relative to ``dataset_dir`` rather than by base name.
+    With ``relative_names`` they are named by their path relative to ``dataset_dir`` rather than by base name.
 
     Raises
     ------
@@ -78,12 +73,14 @@ def training_datalist(
     folds_file: str | Path | None = None,
     exclude: str | Path | None = None,
     pseudo_labels: str | Path | None = None,
+    *,
+    verify: bool = False,
 ) -> dict[str, list[Item]]:
     """List a dataset's labelled radiographs as ``training`` and ``validation``; for the rest see :func:`split_items`.
 
     Images that ``exclude`` lists (:func:`~handseg_monai.data.exclude.read_exclude`) are left out of both; their number
     is logged. Those of ``pseudo_labels``, a converted data set, are added to ``training``
-    (:func:`~handseg_monai.data.pseudo_labels.with_pseudo_labels`).
+    (:func:`~handseg_monai.data.pseudo_labels.with_pseudo_labels`). ``verify`` is for :func:`verified_datalist`.
 
     Raises
     ------
@@ -91,11 +88,28 @@ def training_datalist(
         No such folder, no labelled images in it, a list of images to leave out that does not fit it, folds that can't
         be made, or pseudo-labels that don't fit.
     """
-    items, faults = _labelled(dataset_dir, exclude)
-    pseudo, more_faults = _labelled(pseudo_labels) if pseudo_labels else ([], [])
-    if faults + more_faults:
-        raise DatasetError("\n".join(faults + more_faults))
-    return _dealt(dataset_dir, items, pseudo, fold, num_folds, seed, folds_file, exclude)
+    faults: list[str] = []
+
+    def labelled(folder: str | Path, left_out: str | Path | None = None) -> list[Item]:
+        items, found = _labelled(folder, left_out)
+        faults.extend(found + (check_items(items) if verify else []))
+        return items
+
+    items = labelled(dataset_dir, exclude)
+    pseudo = labelled(pseudo_labels) if pseudo_labels else []
+    if faults:
+        summary = [f"{dataset_dir}: {len(faults)} faults, training does not begin:"] if verify else []
+        raise DatasetError("\n".join(summary + faults))
+    try:
+        training, validation = split_items(items, fold, num_folds, seed, folds_file)
+        if pseudo:
+            training = with_pseudo_labels(training, validation, pseudo)
+    except ValueError as error:
+        raise DatasetError(f"{dataset_dir}: {error}") from error
+    if exclude:
+        named, used = len(excluding(exclude, dataset_dir)), len(training) + len(validation)
+        logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
+    return {"training": training, "validation": validation}
 
 
 def verified_datalist(
@@ -115,41 +129,11 @@ def verified_datalist(
     DatasetError
         With all faults of all files, a line each; or there are fewer images than ranks.
     """
-    items, faults = _labelled(dataset_dir, exclude)
-    faults += check_items(items)
-    pseudo: list[Item] = []
-    if pseudo_labels:
-        pseudo, more_faults = _labelled(pseudo_labels)
-        faults += more_faults + check_items(pseudo)
-    if faults:
-        raise DatasetError("\n".join([f"{dataset_dir}: {len(faults)} faults, training does not begin:", *faults]))
-    lists = _dealt(dataset_dir, items, pseudo, fold, num_folds, seed, folds_file, exclude)
+    lists = training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude, pseudo_labels, verify=True)
     for name, data in lists.items():
         if len(data) < world_size:
             raise DatasetError(f"{dataset_dir}: {len(data)} {name} images for {world_size} ranks; expected one each")
     return lists
-
-
-def _dealt(
-    dataset_dir: str | Path,
-    items: list[Item],
-    pseudo: list[Item],
-    fold: int,
-    num_folds: int,
-    seed: int,
-    folds_file: str | Path | None,
-    exclude: str | Path | None,
-) -> dict[str, list[Item]]:
-    try:
-        training, validation = split_items(items, fold, num_folds, seed, folds_file)
-        if pseudo:
-            training = with_pseudo_labels(training, validation, pseudo)
-    except ValueError as error:
-        raise DatasetError(f"{dataset_dir}: {error}") from error
-    if exclude:
-        named, used = len(excluding(exclude, dataset_dir)), len(training) + len(validation)
-        logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
-    return {"training": training, "validation": validation}
 
 
 def phantom_datalist(dataset_dir: str | Path, held_out: float = 0.03) -> dict[str, list[Item]]:

@@ -144,11 +144,7 @@ class EpochSampler(DistributedSampler):
         self, dataset: Any, shuffle: bool = False, seed: int = 0, even: bool = False, fixed: bool = False
     ) -> None:
         super().__init__(
-            dataset,
-            num_replicas=idist.get_world_size(),
-            rank=idist.get_rank(),
-            shuffle=shuffle,
-            seed=seed,
+            dataset, num_replicas=idist.get_world_size(), rank=idist.get_rank(), shuffle=shuffle, seed=seed
         )
         self.length = len(dataset)
         self.even = even
@@ -198,20 +194,10 @@ def prepare_planes(
 def prepare_sized(
     batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
 ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[()], dict[str, torch.Tensor]]:
-    """Bring a batch to the device for :class:`~handseg_monai.inferers.PlanesInferer`.
+    """Bring a batch to the device for :class:`~handseg_monai.inferers.PlanesInferer`, whose ``image_size`` comes last.
 
-    Parameters
-    ----------
-    batch
-        ``image`` float32 (1, 1, h, w); ``image_size`` int64 (1, 2), of images that could be read; ``label``, bit planes
-        int32 (1, 1, H, W), where there is a truth.
-    device, non_blocking, kwargs
-        As for ``Tensor.to``.
-
-    Returns
-    -------
-    image, label, (), size
-        The size as a keyword argument of the inferer: height and width of the radiograph, int64 (1, 2).
+    ``image`` is float32 (1, 1, h, w); ``image_size``, of images that could be read, height and width of the radiograph,
+    int64 (1, 2); ``label``, where there is a truth, bit planes int32 (1, 1, H, W). The rest is as for ``Tensor.to``.
     """
     image = batch["image"].to(device, non_blocking=non_blocking, **kwargs)
     label = batch["label"].to(device, non_blocking=non_blocking) if "label" in batch else None

@@ -30,15 +30,7 @@ _CHECKSUM = 4
 
 
 class DiskCache:
-    """Keep items of tensors and plain values in a folder.
-
-    Parameters
-    ----------
-    folder
-        Where to keep them; made when the first one is written.
-    transforms
-        What prepares an item, without random ones.
-    """
+    """Keep items of tensors and plain values, as ``transforms`` without random ones prepare them, in a folder."""
 
     def __init__(self, folder: str | Path, transforms: Sequence[Callable[..., Any]]) -> None:
         self.folder = Path(folder)

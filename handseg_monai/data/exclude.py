@@ -24,7 +24,7 @@ def write_exclude(path: str | Path, reasons: Iterable[tuple[str, str]]) -> None:
 
 
 def read_exclude(path: str | Path, dataset_dir: str | Path) -> dict[Path, str]:
-    """Read a list of images to leave out.
+    """Read a list of images to leave out: the reason of each path, which begins with ``dataset_dir``.
 
     Parameters
     ----------
@@ -33,11 +33,6 @@ def read_exclude(path: str | Path, dataset_dir: str | Path) -> dict[Path, str]:
         Empty lines and those that begin with ``#`` are passed over. A label without an image may stand there too.
     dataset_dir
         The dataset, or one split of it.
-
-    Returns
-    -------
-    reasons
-        By path, which begins with ``dataset_dir``.
 
     Raises
     ------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypedDict
 
 
@@ -20,3 +22,20 @@ class Item(TypedDict, total=False):
 
 class LabelError(ValueError):
     """A label file that breaks the contract. The message names the file and every fault in it."""
+
+
+class Faults(list[str]):
+    """Faults of many files, a sentence each, all of which are found before the first stops anything."""
+
+    @contextmanager
+    def of(self, place: object = None) -> Iterator[None]:
+        """Take down a ``ValueError`` of the block, after the place that it is about, and go on."""
+        try:
+            yield
+        except ValueError as error:
+            self.append(str(error) if place is None else f"{place}: {error}")
+
+    def stop(self) -> None:
+        """Raise :class:`LabelError` with all faults, a line each, if there are any."""
+        if self:
+            raise LabelError("\n".join(self))

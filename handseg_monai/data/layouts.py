@@ -35,10 +35,7 @@ def training_split(dataset_dir: str | Path) -> Path | None:
 def items_of_split(split: str | Path, excluded: Collection[Path] = ()) -> tuple[list[Item], list[str]]:
     """List the labelled images of a split but those of `excluded`, and faults of its files, of either layout.
 
-    Raises
-    ------
-    LabelError
-        See :func:`handseg_monai.data.labels.converted.converted_items`.
+    Raises as :func:`~handseg_monai.data.labels.converted.converted_items`.
     """
     if not is_converted(split):
         return labelled_items(split, excluded)
@@ -47,20 +44,14 @@ def items_of_split(split: str | Path, excluded: Collection[Path] = ()) -> tuple[
 
 
 def check_label(label: str | Path, shape: tuple[int, int]) -> bool:
-    """Check a label as :func:`read_truth` does, without filling polygons; whether it holds any bone.
-
-    Raises
-    ------
-    LabelError
-        See :func:`read_truth`.
-    """
+    """Whether a label holds any bone; checked, and refused, as by :func:`read_truth`, without filling polygons."""
     if Path(label).suffix != ".npz":
         return bool(read_polygons(label, shape))
     return bool(read_planes(label, shape).any())
 
 
 def read_truth(label: str | Path, shape: tuple[int, int], size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a label of either layout into bit planes.
+    """Read a label of either layout into bit planes, int32 (H, W).
 
     Parameters
     ----------
@@ -71,11 +62,6 @@ def read_truth(label: str | Path, shape: tuple[int, int], size: tuple[int, int] 
     size
         (height, width) of the result, ``shape`` if None; for what belongs to a pixel there see
         :func:`handseg_monai.bitplanes.rasterise`.
-
-    Returns
-    -------
-    planes
-        int32, ``size``.
 
     Raises
     ------

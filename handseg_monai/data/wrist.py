@@ -12,7 +12,6 @@ BENT = 15.0
 """Degrees of deviation, to either side, from which a wrist counts as bent."""
 _SLENDER = 1.6
 """Standard deviation along a bone over that across it, from which its mask has an axis."""
-
 _FOREARM = INDEX["Radius"], INDEX["Ulna"]
 _THIRD = INDEX["finger-11"]
 _BELOW = (*_FOREARM, *(bone.index for bone in BONES if bone.group is Group.CARPAL))
@@ -20,21 +19,13 @@ _INDEX_SIDE, _LITTLE_SIDE = INDEX["finger-7"], INDEX["finger-19"]
 
 
 def wrist_deviation(planes: np.ndarray) -> float:
-    """Angle between the forearm and the third metacarpal, positive towards the thumb.
+    """Angle between the forearm and the third metacarpal in bit planes, int32 (H, W): degrees, positive to the thumb.
 
     The axes are the principal ones of the masks: that of the third metacarpal, and the mean of those of radius and
     ulna, weighted by the masks' areas, of which each must be long enough to have one. The thumb's side is that of the
-    second metacarpal, seen from the fifth.
+    second metacarpal, seen from the fifth. Some hundred pixels to a side are enough.
 
-    Parameters
-    ----------
-    planes
-        Bit planes, int32 (H, W); some hundred pixels to a side are enough.
-
-    Returns
-    -------
-    degrees
-        -90 to 90; NaN where a bone that it needs is missing, or so little of the forearm is seen that it has no axis.
+    NaN where a bone that it needs is missing, or so little of the forearm is seen that it has no axis.
     """
     pixels = {}
     for bone in (*_FOREARM, _THIRD, _INDEX_SIDE, _LITTLE_SIDE):
@@ -61,17 +52,8 @@ def hand_side(planes: np.ndarray) -> Literal["left", "right"] | None:
     """Tell which hand a PA radiograph shows, seen from its back: a right one has the thumb on the left of the fingers.
 
     The fingers' direction is that from the forearm or the carpal bones to the metacarpals, the thumb's side that of
-    the second metacarpal, seen from the fifth.
-
-    Parameters
-    ----------
-    planes
-        Bit planes, int32 (H, W), at any turn; of an image that is not mirrored.
-
-    Returns
-    -------
-    side
-        None where bones that tell it are missing.
+    the second metacarpal, seen from the fifth. None where bones that tell it are missing. The bit
+    planes, int32 (H, W), may be turned, but not mirrored.
     """
     middles = []
     for bones in ((_THIRD,), _BELOW, (_INDEX_SIDE,), (_LITTLE_SIDE,)):

@@ -50,14 +50,12 @@ class DicomSeg(Form):
     def add(self, masks: Masks) -> None:
         """Write the segments of an image."""
         source = _source(masks.path)
-        path = self._out / f"{masks.stem}.dcm"
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             segmentation = _segmentation(source, masks)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # Its message may quote a patient.
             raise ValueError(f"{masks.path}: the SEG can't copy its header ({type(error).__name__})") from None
-        segmentation.save_as(path)
+        segmentation.save_as(self._path(masks, ".dcm"))
 
 
 def _require_highdicom() -> None:

@@ -14,24 +14,16 @@ from handseg_monai.data.reading.images import without_suffix
 
 @dataclass(frozen=True)
 class Masks:
-    """The masks of one image.
-
-    Attributes
-    ----------
-    name
-        Of the image in the submission.
-    path
-        Of the image.
-    planes
-        Bit planes, int32 (H, W).
-    given
-        Bool (29,): the submission has a row of the bone.
-    """
+    """The masks of one image."""
 
     name: str
+    """Of the image in the submission."""
     path: Path
+    """Of the image."""
     planes: np.ndarray
+    """Bit planes, int32 (H, W)."""
     given: np.ndarray
+    """Bool (29,): the submission has a row of the bone."""
 
     @property
     def stem(self) -> PurePosixPath:
@@ -49,6 +41,12 @@ class Form(ABC):
 
     def __init__(self, out: Path) -> None:
         self._out = out
+
+    def _path(self, masks: Masks, suffix: str) -> Path:
+        """Return the file of an image, whose folder is made; the image's name may hold folders."""
+        path = self._out / f"{masks.stem}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     @classmethod
     def check(cls, paths: Collection[Path]) -> None:

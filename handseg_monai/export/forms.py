@@ -47,9 +47,7 @@ class LabelMe(Form):
             "imageHeight": height,
             "imageWidth": width,
         }
-        path = self._out / f"{masks.stem}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content), encoding="utf-8")
+        self._path(masks, ".json").write_text(json.dumps(content), encoding="utf-8")
 
 
 class Coco(Form):
@@ -99,9 +97,7 @@ class Nifti(Form):
         stack = np.stack([mask_of(masks.planes, bone).T for bone in range(NUM_BONES)], axis=-1)[:, :, None]
         image = nibabel.nifti1.Nifti1Image(stack, np.eye(4))
         image.header.set_xyzt_units("unknown")
-        path = self._out / f"{masks.stem}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nibabel.save(image, path)
+        nibabel.save(image, self._path(masks, ".nii.gz"))
 
     def finish(self) -> None:
         """Say what the channels are."""

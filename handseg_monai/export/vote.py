@@ -24,27 +24,18 @@ Texts = Mapping[str, Sequence[str | None]]
 
 @dataclass(frozen=True)
 class Vote:
-    """What was done.
-
-    Attributes
-    ----------
-    images
-        Names of the images voted on.
-    least
-        Votes that a pixel needed, in words.
-    left_out
-        Images that not all of the submissions have.
-    empty
-        For each submission how many of its rows were missing, and counted as empty.
-    checked
-        Whether runs were checked against the sizes of the images.
-    """
+    """What was done."""
 
     images: tuple[str, ...]
+    """Names of the images voted on."""
     least: str
+    """Votes that a pixel needed, in words."""
     left_out: tuple[str, ...]
+    """Images that not all of the submissions have."""
     empty: dict[str, int]
+    """For each submission how many of its rows were missing, and counted as empty."""
     checked: bool
+    """Whether runs were checked against the sizes of the images."""
 
 
 def vote_submissions(

@@ -29,31 +29,22 @@ _LOST = 10
 
 @dataclass
 class Run:
-    """A run and how far it is.
-
-    Attributes
-    ----------
-    name, folder
-        What it is called, and where its results go.
-    parameters
-        Options of the run, plain values.
-    epoch, epochs
-        Epochs that are done, and how many there are to be. None for inference.
-    loss, learning_rate
-        Mean loss of the last epoch, and the rate at its end.
-    best, best_epoch
-        Best score and its epoch. None where there is none yet; the epoch is None where a resumed run brought the score.
-    """
+    """A run and how far it is."""
 
     name: str
     folder: Path
+    """Where its results go."""
     parameters: Mapping[str, object] = field(default_factory=dict)
+    """Options of the run, plain values."""
     epoch: int = 0
     epochs: int | None = None
+    """Epochs that are done, and how many there are to be; None for inference."""
     loss: float | None = None
     learning_rate: float | None = None
+    """Mean loss of the last epoch, and the rate at its end."""
     best: float | None = None
     best_epoch: int | None = None
+    """Best score and its epoch; the epoch is None where a resumed run brought the score."""
     rank: int = 0
     host: str = field(default_factory=socket.gethostname)
     begun: datetime = field(default_factory=lambda: datetime.now().astimezone())
@@ -134,10 +125,7 @@ class FollowRun:
     def begin(self, parameters: Mapping[str, object]) -> None:
         """Take the options of the run, which followers are told; secrets in them are hidden.
 
-        Raises
-        ------
-        ValueError
-            See :meth:`Follower.check`.
+        Raises as :meth:`Follower.check`.
         """
         self.current.parameters = {k: hide(v) if isinstance(v, str) else v for k, v in parameters.items()}
         for follower in self.followers:

@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 URLS = "HANDSEG_NOTIFY_URLS"
 STORE = "HANDSEG_NOTIFY_STORE"
-
 _LONGEST = 3000
 """Characters of a message, where the service would take more."""
 

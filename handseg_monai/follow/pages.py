@@ -21,11 +21,9 @@ from typing import IO
 
 HOST = "127.0.0.1"
 STORE = "mlruns.db"
-
 _PUBLIC = re.compile(r"https://[\w-]+\.trycloudflare\.com")
 _ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 """MLflow without the eight processes that judge language models, and without reports to its makers."""
-
 _GET_CLOUDFLARED = (
     "--share needs cloudflared, which is not on the PATH: a package of Cloudflare's, see "
     "https://developers.cloudflare.com/cloudflare-one/networks/connectors/cloudflare-tunnel/downloads/ "

@@ -10,13 +10,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 HIDDEN = "***"
-
 _NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTH|WEBHOOK|URL|URI|DSN", re.IGNORECASE)
 """Names of environment variables whose values count as secrets."""
-
 _SHORTEST = 6
 """Shorter values do not count as secrets: else ``1`` or ``true`` would vanish from every line."""
-
 _SHAPES = [
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
     (re.compile(r"(?<=://)[^/\s@'\"]+(?=@)"), HIDDEN),

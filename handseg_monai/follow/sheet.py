@@ -22,9 +22,12 @@ logger = logging.getLogger(__name__)
 
 SHEET = "HANDSEG_SHEET"
 ACCOUNT = "GOOGLE_APPLICATION_CREDENTIALS"
-
 _SCOPES = ["https://www.googleapis.com/auth/spreadsheets"]
 _TIMEOUT = (5.0, 15.0)
+_SIGN_OF_LIFE = 600.0
+"""Seconds at least between two signs of life, the column ``seen``."""
+_PATIENCE = 30.0
+"""Seconds to wait at the end of the run until the rows are written."""
 
 
 class ResultSheet(Follower):
@@ -36,20 +39,12 @@ class ResultSheet(Follower):
 
     Parameters
     ----------
-    minutes
-        Least time between two signs of life, the column ``seen``.
     waits
         Seconds to wait before each further try, where Google says that it is busy or can't be reached.
-    patience
-        Seconds to wait at the end of the run until the rows are written.
     """
 
-    def __init__(
-        self, minutes: float = 10.0, waits: Sequence[float] = (1, 2, 4, 8, 16, 32), patience: float = 30.0
-    ) -> None:
-        self.minutes = minutes
+    def __init__(self, waits: Sequence[float] = (1, 2, 4, 8, 16, 32)) -> None:
         self.waits = tuple(waits)
-        self.patience = patience
         self.sheet = os.environ.get(SHEET, "").strip()
         if self.sheet and importlib.util.find_spec("gspread") is None:
             logger.warning(f"{SHEET} is set, but gspread is missing: pip install 'handseg-monai[sheets]'")
@@ -64,7 +59,7 @@ class ResultSheet(Follower):
 
     def epoch(self, run: Run, metrics: Mapping[str, float]) -> None:
         """Write that the machine is alive."""
-        if time.monotonic() - self._seen >= 60 * self.minutes:
+        if time.monotonic() - self._seen >= _SIGN_OF_LIFE:
             self._machine("running", run, run.begun)
 
     def ended(self, run: Run) -> None:
@@ -79,7 +74,7 @@ class ResultSheet(Follower):
 
     def close(self) -> None:
         """Wait for the last rows, some seconds at most."""
-        self._mailbox.wait(time.monotonic() + self.patience)
+        self._mailbox.wait(time.monotonic() + _PATIENCE)
 
     def _result(self, state: str, run: Run) -> None:
         known = run.parameters

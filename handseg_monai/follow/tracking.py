@@ -17,7 +17,8 @@ from handseg_monai.follow.mailbox import Mailbox, one_line
 from handseg_monai.follow.redact import hide
 
 _LONGEST_PARAMETER = 500
-
+_PATIENCE = 300.0
+"""Seconds to wait at the end for what is under way."""
 _ENVIRONMENT = {
     # By default a server that is down is asked for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
@@ -42,8 +43,6 @@ class MLflowTracking(Follower):
         The engines that these are attached to.
     artefacts
         Names of files in the run's folder that are kept with the run when it ends, and when it fails.
-    patience
-        Seconds to wait at the end for what is under way.
     """
 
     def __init__(
@@ -51,10 +50,8 @@ class MLflowTracking(Follower):
         handlers: Sequence[object],
         engines: Sequence[Workflow],
         artefacts: Sequence[str] = (),
-        patience: float = 300.0,
     ) -> None:
         self.artefacts = tuple(artefacts)
-        self.patience = patience
         self._mailbox = Mailbox("MLflow", most=10_000)
         self._run_id: str | None = None
         found = [handler for handler in handlers if isinstance(handler, MLFlowHandler)]
@@ -63,13 +60,7 @@ class MLflowTracking(Follower):
         self._settings = found[0] if found else None
 
     def check(self) -> None:
-        """Make the experiment if there is none yet.
-
-        Raises
-        ------
-        ValueError
-            The store can't be reached.
-        """
+        """Make the experiment if there is none yet; ``ValueError`` where the store can't be reached."""
         if self._settings is None:
             return
         for name, value in _ENVIRONMENT.items():
@@ -102,7 +93,7 @@ class MLflowTracking(Follower):
 
     def close(self) -> None:
         """Wait until all is written."""
-        self._mailbox.wait(time.monotonic() + self.patience)
+        self._mailbox.wait(time.monotonic() + _PATIENCE)
 
     def _experiment(self) -> str:
         settings = self._settings

@@ -15,19 +15,10 @@ from handseg_monai.inferers.coarse import coarse_masks
 
 
 class TensorBoardBones:
-    """Write the mean Dice of each bone over the validation images as ``val_dice/<bone>``.
+    """Write the mean Dice of each bone over the validation images as ``val_dice/<bone>``."""
 
-    Parameters
-    ----------
-    summary_writer
-        A ``SummaryWriter``.
-    metric
-        Name of the evaluator's metric, whose details are (N, 29), NaN where a bone is not known.
-    """
-
-    def __init__(self, summary_writer: Any, metric: str = "val_mean_dice") -> None:
+    def __init__(self, summary_writer: Any) -> None:
         self.summary_writer = summary_writer
-        self.metric = metric
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator, after its metrics."""
@@ -35,7 +26,8 @@ class TensorBoardBones:
 
     def write(self, engine: Workflow) -> None:
         """Write a scalar for each bone that is known in some image."""
-        for bone, value in zip(BONES, engine.state.metric_details[self.metric].nanmean(dim=0).tolist(), strict=True):
+        dice = engine.state.metric_details["val_mean_dice"]  # (N, 29), NaN where a bone is not known
+        for bone, value in zip(BONES, dice.nanmean(dim=0).tolist(), strict=True):
             if value == value:  # else in no image
                 self.summary_writer.add_scalar(f"val_dice/{bone.english}", value, engine.state.epoch)
 
@@ -58,13 +50,7 @@ class TensorBoardPrecisionRecall:
         Number of thresholds, 0 to 1.
     """
 
-    def __init__(
-        self,
-        summary_writer: Any,
-        interval: int = 1,
-        long_side: int = 256,
-        thresholds: int = 101,
-    ) -> None:
+    def __init__(self, summary_writer: Any, interval: int = 1, long_side: int = 256, thresholds: int = 101) -> None:
         self.summary_writer = summary_writer
         self.interval = interval
         self.probabilities = Probabilities(long_side)

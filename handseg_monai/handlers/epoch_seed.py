@@ -10,13 +10,7 @@ from monai.engines import Workflow
 
 
 class EpochSeed:
-    """Seed torch, NumPy and Python with (seed, epoch, rank) as an epoch starts: dropout, the grid of a strided loss.
-
-    Parameters
-    ----------
-    seed
-        Of the run.
-    """
+    """Seed torch, NumPy and Python with (seed, epoch, rank) as an epoch starts: dropout, the grid of a strided loss."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

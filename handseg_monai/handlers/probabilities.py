@@ -12,19 +12,13 @@ KEY = "probabilities"
 class Probabilities:
     """Ask :class:`~handseg_monai.inferers.PlanesInferer` for probabilities; each output has them as ``probabilities``.
 
-    float32 (29, h, w), before a threshold, of :func:`~handseg_monai.inferers.coarse.coarse_probabilities`.
-
-    Parameters
-    ----------
-    long_side
-        Of their grid, in pixels.
-    wanted
-        Whether images from now on have them.
+    They are float32 (29, h, w), the longer side ``long_side``, before a threshold: those of
+    :func:`~handseg_monai.inferers.coarse.coarse_probabilities`.
     """
 
-    def __init__(self, long_side: int, wanted: bool = True) -> None:
+    def __init__(self, long_side: int) -> None:
         self.long_side = long_side
-        self.wanted = wanted
+        self.wanted = True  # of images from now on
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator whose batches :func:`~handseg_monai.data.dataset.prepare_sized` prepares."""

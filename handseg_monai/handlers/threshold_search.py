@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from handseg_monai.bones import ALL_KNOWN, BONES, NAMES
-from handseg_monai.files import atomic_open
+from handseg_monai.files import write_json
 from handseg_monai.score.dice import dice, known_bones
 from handseg_monai.score.thresholds import USUAL, best_thresholds
 
@@ -21,12 +20,7 @@ from handseg_monai.score.thresholds import USUAL, best_thresholds
 class ThresholdSearch:
     """Compare the masks of :class:`~handseg_monai.inferers.SweepInferer` with the truth, and write the best thresholds.
 
-    Parameters
-    ----------
-    sweep
-        The thresholds, T of them.
-    path
-        JSON file to write: the threshold of each bone by name, as ``--threshold`` takes it.
+    The JSON file holds the threshold of each bone by name, as ``--threshold`` takes it.
     """
 
     def __init__(self, sweep: Sequence[float], path: str | Path) -> None:
@@ -50,9 +44,7 @@ class ThresholdSearch:
         """Choose, write, and print what each bone gains."""
         values = np.stack(self._dice)
         index = best_thresholds(values, self.sweep)
-        with atomic_open(self.path) as file:
-            json.dump({name: self.sweep[i] for name, i in zip(NAMES, index, strict=True)}, file, indent=4)
-            file.write("\n")
+        write_json(self.path, {name: self.sweep[i] for name, i in zip(NAMES, index, strict=True)})
         usual = int(np.argmin(np.abs(np.asarray(self.sweep) - USUAL)))
         table = Table("bone", "threshold", f"Dice at {self.sweep[usual]:g}", "Dice", "gain")
         for column in table.columns[1:]:

@@ -12,7 +12,7 @@ from handseg_monai.transforms import fitted_shape
 
 
 def coarse_probabilities(members: Sequence[Sequence[Look]], shape: tuple[int, int], long_side: int) -> torch.Tensor:
-    """Return the mean probability of each bone over the networks of an ensemble, or of the only one.
+    """Return each bone's mean probability over the networks of an ensemble, or the only one: float32 (29, h, w).
 
     Parameters
     ----------
@@ -20,11 +20,6 @@ def coarse_probabilities(members: Sequence[Sequence[Look]], shape: tuple[int, in
         See :func:`~handseg_monai.inferers.looks.planes_of_looks`.
     long_side
         Of the grid.
-
-    Returns
-    -------
-    probabilities
-        float32 (29, h, w).
     """
     size = fitted_shape(shape, long_side)
     seen = [merged([moved(look, shape, size) for look in looks], size).sigmoid() for looks in members]
@@ -42,22 +37,11 @@ def coarse_masks(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def confidences(probabilities: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
-    """Say how sure the networks were of the masks that were made of what they saw.
+    """Say how sure the networks were of the masks that were made of what they saw: float32 (29,), 0 to 1.
 
     Of a bone with a mask m and probabilities p it is the Dice that is to be expected if p are right,
-    ``2 sum(p m) / (sum(p) + sum(m))``; of one without a mask ``1 - max(p)``.
-
-    Parameters
-    ----------
-    probabilities
-        Of :func:`coarse_probabilities`.
-    planes
-        The masks, int32 (H, W), at any size.
-
-    Returns
-    -------
-    confidence
-        float32 (29,), 0 to 1.
+    ``2 sum(p m) / (sum(p) + sum(m))``; of one without a mask ``1 - max(p)``. The probabilities are those of
+    :func:`coarse_probabilities`, the masks bit planes, int32 (H, W), at any size.
     """
     masks = coarse_masks(planes, (probabilities.shape[-2], probabilities.shape[-1]))
     inside, mass, area = (probabilities * masks).sum((1, 2)), probabilities.sum((1, 2)), masks.sum((1, 2))

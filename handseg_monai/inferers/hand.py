@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from monai.inferers import Inferer
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from handseg_monai.bones import BONES, Group
-from handseg_monai.inferers.looks import Look, between, composed, merged, sample
+from handseg_monai.inferers.looks import Look, LookingInferer, Network, between, composed, sample
 from handseg_monai.options import HandView, arguments_of
-
-Network = Callable[[torch.Tensor], torch.Tensor]
 
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
 _CARPUS = [bone.index for bone in BONES if bone.group is Group.CARPAL]
@@ -34,7 +31,7 @@ _AROUND = 25
 """Side of the square whose middle counts as around a bone where the square touches it, pixels of the first look."""
 
 
-class HandInferer(Inferer):
+class HandInferer(LookingInferer):
     """Infer in views of the hand alone: find it in the whole image, then lay upright what was found and look again.
 
     The first look is at the whole image, in each of `turns` quarter turns, of which the one with the most certain
@@ -91,28 +88,10 @@ class HandInferer(Inferer):
         self.percentiles, self.flip, self.scales = tuple(percentiles), flip, tuple(scales)
         self.wrist, self.wrist_share, self.negative = wrist, wrist_share, negative
 
-    def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
-        """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1], whole.
-
-        :class:`~handseg_monai.inferers.PlanesInferer` needs no more than the looks.
-        """
-        shape = (inputs.shape[-2], inputs.shape[-1])
-        return torch.stack([merged(looks, shape) for looks in self.looks(inputs, network)])
-
     def looks(self, inputs: torch.Tensor, network: Network) -> list[list[Look]]:
-        """Looks at each of ``inputs``, (B, 1, H, W), float32: what the network saw in them, and where.
-
-        The network runs under the autocast that is in force; places and resampling never do.
-        """
-        kind = inputs.device.type
-        enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-
-        def see(view: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(kind, dtype=dtype, enabled=enabled):
-                return network(view).float()
-
-        with torch.autocast(kind, enabled=False):
-            return [self._look(image, see) for image in inputs.float()]
+        """Looks at each of ``inputs``, (B, 1, H, W), float32: what the network saw in them, and where."""
+        with self.seeing(network, inputs.device) as see:
+            return [self._look(image, lambda view: see(view).float()) for image in inputs.float()]
 
     def _look(self, image: torch.Tensor, network: Network) -> list[Look]:
         first, certainty, brighter = self._first_look(image, network)
@@ -122,32 +101,24 @@ class HandInferer(Inferer):
                 image, first = 1 - image, other
         looks = [first]
         for _ in range(self.closer):
-            look = self._closer_look(image, looks[-1], network)
-            if look is None:
+            if (look := self._closer_look(image, looks[-1], network)) is None:
                 break
             looks.append(look)
-        if self.wrist and len(looks) > 1:
-            wrist = self._wrist_look(image, looks[-1], network)
-            if wrist is not None:
-                looks.append(wrist)
+        if self.wrist and len(looks) > 1 and (wrist := self._wrist_look(image, looks[-1], network)) is not None:
+            looks.append(wrist)
         return looks
 
     def _closer_look(self, image: torch.Tensor, last: Look, network: Network) -> Look | None:
         assert isinstance(last.logits, torch.Tensor)
         shape, window = (image.shape[-2], image.shape[-1]), (self.window, self.window)
-        frame: torch.Tensor | None = None
-        seen = []
-        for scale in self.scales:
-            matrix = closer_view(last.logits, last.matrix, shape, self.window, self.margin * scale)
-            if matrix is None:
-                return None
-            logits = self._seen(image, matrix, network)
-            if frame is None:
-                frame = matrix
-            else:
-                logits = sample(logits, between(frame, matrix), window, "border")
-            seen.append(logits)
-        assert frame is not None
+        margins = [self.margin * scale for scale in self.scales]
+        views = [closer_view(last.logits, last.matrix, shape, self.window, margin) for margin in margins]
+        found = [matrix for matrix in views if matrix is not None]
+        if not found:
+            return None
+        frame, *wider = found
+        seen = [self._seen(image, frame, network)]
+        seen += [sample(self._seen(image, m, network), between(frame, m), window, "border") for m in wider]
         return Look(frame, torch.stack(seen).mean(dim=0), _ramp(self.window, image.device))
 
     def _wrist_look(self, image: torch.Tensor, hand: Look, network: Network) -> Look | None:
@@ -295,12 +266,7 @@ def within(shape: tuple[int, int], extent: float, x: float, y: float) -> tuple[f
 def wrist_view(logits: torch.Tensor, margin: float, share: float) -> torch.Tensor | None:
     """Return the view (2, 3) of the wrist, its pixels to those of an upright view of the hand; None of too few bones.
 
-    Parameters
-    ----------
-    logits
-        float (29, h, h) of the view of the hand.
-    margin, share
-        ``wrist`` and ``wrist_share`` of :class:`HandInferer`.
+    For ``margin`` and ``share`` see ``wrist`` and ``wrist_share`` of :class:`HandInferer`.
     """
     window = logits.shape[-1]
     rows, columns = (avg_pool2d(logits[None], 4)[0, _CARPUS] > 0).any(dim=0).nonzero(as_tuple=True)

@@ -8,10 +8,13 @@ size, inside of its own box.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from monai.inferers import Inferer
 from torch.nn.functional import grid_sample, interpolate
 
 from handseg_monai.bones import NUM_BONES
@@ -23,19 +26,13 @@ _AT_ONCE = 256
 """Rows of a bone that are drawn at once: places of its pixels take 32 bytes each."""
 _MOST = 60000.0
 """Logits are cut to what float16 can hold."""
+Network = Callable[[torch.Tensor], torch.Tensor]
 
 
 class NearBones:
-    """Logits of a view of which only those near bones are kept, in pieces, each bone's in its own.
+    """Logits of a view (h, w) of which only those near bones are kept, in pieces, each bone's in its own.
 
-    Parameters
-    ----------
-    shape
-        (h, w) of the view.
-    below
-        What stands where nothing was kept.
-    device
-        Where they lie.
+    Elsewhere stands ``below``.
     """
 
     def __init__(self, shape: tuple[int, int], below: float, device: torch.device) -> None:
@@ -62,22 +59,44 @@ class NearBones:
 
 @dataclass(frozen=True)
 class Look:
-    """A view of an image.
-
-    Attributes
-    ----------
-    matrix
-        float (2, 3): pixel (x, y) of the view to pixel of the image; the centre of the first pixel is (0, 0).
-    logits
-        float (29, h, w), or those near bones: what the network saw in the view.
-    weight
-        float32 (h, w), 0 to 1: how far the view counts over those before it; beyond it they count alone. None: all
-        over, as of the first one, which shows the whole image.
-    """
+    """A view of an image."""
 
     matrix: torch.Tensor
+    """float (2, 3): pixel (x, y) of the view to pixel of the image; the centre of the first pixel is (0, 0)."""
     logits: torch.Tensor | NearBones
+    """float (29, h, w), or those near bones: what the network saw in the view."""
     weight: torch.Tensor | None = None
+    """float32 (h, w), 0 to 1: how far the view counts over those before it; beyond it they count alone. None: all over,
+    as of the first one, which shows the whole image."""
+
+
+class LookingInferer(Inferer, ABC):
+    """An inferer that tells what the network saw, and where; :class:`PlanesInferer` needs no more."""
+
+    def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
+        """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1], whole."""
+        shape = (inputs.shape[-2], inputs.shape[-1])
+        return torch.stack([merged(looks, shape) for looks in self.looks(inputs, network)])
+
+    @abstractmethod
+    def looks(self, inputs: torch.Tensor, network: Network) -> list[list[Look]]:
+        """Looks at each of ``inputs``, (B, 1, H, W), float32.
+
+        The network runs under the autocast that is in force; nothing else does.
+        """
+
+    @staticmethod
+    @contextmanager
+    def seeing(network: Network, device: torch.device) -> Iterator[Network]:
+        """Give the network under the autocast that is in force, and turn that off for all else."""
+        enabled, dtype = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+
+        def see(views: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(device.type, dtype=dtype, enabled=enabled):
+                return network(views)
+
+        with torch.autocast(device.type, enabled=False):
+            yield see
 
 
 def sample(
@@ -207,7 +226,9 @@ def merged(looks: Sequence[Look], shape: tuple[int, int]) -> torch.Tensor:
 def planes_of_looks(
     members: Sequence[Sequence[Look]], shape: tuple[int, int], size: tuple[int, int], thresholds: Sequence[float]
 ) -> torch.Tensor:
-    """Draw the masks of an image from what networks saw in it, bone by bone.
+    """Draw the masks of an image from what networks saw in it, bone by bone: int32 ``size``.
+
+    Equal to whole logits of that size, sigmoid, mean and threshold, but for rounding.
 
     Parameters
     ----------
@@ -219,11 +240,6 @@ def planes_of_looks(
         (height, width) to draw at.
     thresholds
         29 probabilities: a pixel belongs to a bone where its probability is above.
-
-    Returns
-    -------
-    planes
-        int32 ``size``. Equal to whole logits of that size, sigmoid, mean and threshold, but for rounding.
     """
     device = members[0][0].logits.device
     limits = torch.tensor([math.log(t / (1 - t)) for t in thresholds], dtype=torch.float32, device=device)

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from monai.inferers import Inferer
 
 from handseg_monai.inferers.coarse import coarse_probabilities
-from handseg_monai.inferers.looks import Look, planes_of_looks, whole_view
+from handseg_monai.inferers.looks import Look, LookingInferer, planes_of_looks, whole_view
 from handseg_monai.inferers.thresholds import Threshold, thresholds_of
 from handseg_monai.inferers.windows import WindowsInferer
 
 FAINT = 1e-4
 """Probability below which what a network saw may count as nothing in the mean of several."""
-
-
-class Looking(Protocol):
-    """An inferer that tells what the network saw, and where: :class:`~handseg_monai.inferers.HandInferer`."""
-
-    def looks(self, inputs: torch.Tensor, network: Any) -> list[list[Look]]:
-        """Looks at each of ``inputs``."""
-        ...
 
 
 class PlanesInferer(Inferer):
@@ -44,11 +36,7 @@ class PlanesInferer(Inferer):
     """
 
     def __init__(
-        self,
-        inferer: Inferer | Looking,
-        threshold: Threshold = 0.5,
-        enabled: bool = True,
-        dtype: str = "bfloat16",
+        self, inferer: Inferer, threshold: Threshold = 0.5, enabled: bool = True, dtype: str = "bfloat16"
     ) -> None:
         super().__init__()
         if dtype not in ("bfloat16", "float16"):
@@ -113,7 +101,7 @@ class PlanesInferer(Inferer):
                 # What an interpolated value may depend on, and one that is averaged first where the image is smaller.
                 reach = 2 + math.ceil(2 * max(inputs.shape[-2] / size[0], inputs.shape[-1] / size[1]))
                 return self.inferer.looks(inputs, network, math.log(least / (1 - least)), reach)[0]
-            if not isinstance(self.inferer, Inferer) or hasattr(self.inferer, "looks"):
+            if isinstance(self.inferer, LookingInferer):
                 return self.inferer.looks(inputs, network)[0]
             logits = self.inferer(inputs, network)[0].float()
         view, shape = (logits.shape[-2], logits.shape[-1]), (inputs.shape[-2], inputs.shape[-1])
@@ -131,9 +119,7 @@ class SweepInferer(PlanesInferer):
         Probabilities, T of them, each the threshold of all bones. Calls give int32 (1, T, H, W).
     """
 
-    def __init__(
-        self, inferer: Inferer | Looking, sweep: Sequence[float], enabled: bool = True, dtype: str = "bfloat16"
-    ) -> None:
+    def __init__(self, inferer: Inferer, sweep: Sequence[float], enabled: bool = True, dtype: str = "bfloat16") -> None:
         super().__init__(inferer, 0.5, enabled, dtype)
         self.sweep = [thresholds_of(threshold) for threshold in sweep]
 

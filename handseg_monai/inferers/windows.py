@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
-from monai.inferers import Inferer
 from torch.nn.functional import adaptive_avg_pool2d, max_pool2d, pad
 
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.inferers.looks import Look, NearBones, between, merged, sample, whole_view
+from handseg_monai.inferers.looks import Look, LookingInferer, NearBones, Network, between, sample, whole_view
 from handseg_monai.options import WindowView, arguments_of
-
-Network = Callable[[torch.Tensor], torch.Tensor]
 
 WHERE = ("everywhere", "content", "hand")
 _CELLS = 16
@@ -29,7 +26,7 @@ _LEAST = -60000.0
 """A logit that stands for minus infinity in sums that must stay finite."""
 
 
-class WindowsInferer(Inferer):
+class WindowsInferer(LookingInferer):
     """Slide a window over the image and blend the logits of windows where they overlap.
 
     Gives what MONAI's ``SlidingWindowInferer`` gives, but for the rounding of sums in float16: each of the windows that
@@ -80,20 +77,10 @@ class WindowsInferer(Inferer):
         self.flip, self.scales = flip, tuple(scales)
         self.shown = self.passed_over = 0
 
-    def __call__(self, inputs: torch.Tensor, network: Network, *args: object, **kwargs: object) -> torch.Tensor:
-        """Logits (B, 29, H, W), float32, of ``inputs`` (B, 1, H, W), grey values in [0, 1], whole.
-
-        :class:`~handseg_monai.inferers.PlanesInferer` needs no more than the looks.
-        """
-        shape = (inputs.shape[-2], inputs.shape[-1])
-        return torch.stack([merged(looks, shape) for looks in self.looks(inputs, network)])
-
     def looks(
         self, inputs: torch.Tensor, network: Network, floor: float = -math.inf, reach: int = 0
     ) -> list[list[Look]]:
         """One look at each of ``inputs``, (B, 1, H, W), float32: the logits of all of it, blended.
-
-        The network runs under the autocast that is in force; nothing else does.
 
         Parameters
         ----------
@@ -103,14 +90,7 @@ class WindowsInferer(Inferer):
             Logits are kept where they are above ``floor``, and within ``reach`` pixels of such places. Elsewhere they
             are taken to be just below.
         """
-        kind = inputs.device.type
-        enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-
-        def see(views: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(kind, dtype=dtype, enabled=enabled):
-                return network(views)
-
-        with torch.autocast(kind, enabled=False):
+        with self.seeing(network, inputs.device) as see:
             return [[self._look(image, see, floor, reach)] for image in inputs.float()]
 
     def _look(self, image: torch.Tensor, see: Network, floor: float, reach: int) -> Look:

@@ -40,12 +40,6 @@ def weights_of_bones(weights: Mapping[str, float] | None) -> tuple[float, ...] |
 
 
 def check_weight(option: str, name: str, weight: object) -> None:
-    """Refuse a weight that is no finite number from 0.
-
-    Raises
-    ------
-    ValueError
-        With the option, the name that it gives the weight to, and the weight.
-    """
+    """Raise ``ValueError`` for an option's weight of ``name`` that is no finite number from 0."""
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
         raise ValueError(f"--{option}: expected a number from 0 for {name}, got {weight!r}")

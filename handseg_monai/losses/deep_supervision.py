@@ -50,20 +50,11 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
                 for n, m in zip(input.shape[-2:], planes.shape[-2:], strict=True)
             )
             planes = planes[..., down[:, None], across]
-        loss: torch.Tensor = self.loss(input, (planes, known))
-        return loss
+        return self.loss(input, (planes, known))
 
 
 def presence_loss(logits: torch.Tensor, target: Target) -> torch.Tensor:
-    """Binary cross-entropy with whether each bone is there, over the known ones; a scalar, 0 where none is known.
-
-    Parameters
-    ----------
-    logits
-        float32 (B, 29, 1, 1).
-    target
-        See :class:`DeepSupervisionLoss`.
-    """
+    """Binary cross-entropy of logits (B, 29, 1, 1) with whether each bone is there; of known ones alone, 0 of none."""
     planes, images_known = target
     there = unpack(planes[:, 0]).flatten(2).any(2).to(logits.dtype)
     known = bits_of(images_known)

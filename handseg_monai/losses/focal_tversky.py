@@ -24,15 +24,10 @@ class FocalTverskyLoss(nn.Module):
         Weights of false positives and false negatives, as MONAI has them. (The paper has them the other way round:
         its alpha, 0.7, is that of false negatives.)
     gamma
-        1 to 3 in the paper, which found 4/3 best.
+        Above 0; 1 to 3 in the paper, which found 4/3 best.
     smooth
         Added to the index' numerator and denominator, in pixels. With less than a pixel, bones that are absent have
         hardly any gradient.
-
-    Raises
-    ------
-    ValueError
-        A ``gamma`` that is not positive.
     """
 
     def __init__(self, alpha: float = 0.3, beta: float = 0.7, gamma: float = 4 / 3, smooth: float = 1.0) -> None:
@@ -46,5 +41,4 @@ class FocalTverskyLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Mean over items and channels, a scalar, of logits and masks of 0 and 1, both (N, C, H, W)."""
-        loss: torch.Tensor = self.tversky(logits, target)
-        return loss.clamp_min(_LEAST).pow(1 / self.gamma).mean()
+        return self.tversky(logits, target).clamp_min(_LEAST).pow(1 / self.gamma).mean()

@@ -18,12 +18,7 @@ class WeightedLoss(nn.Module):
     losses
         Losses of logits and target by name, each a mean over the items.
     weights
-        The weight of each, by the same names.
-
-    Raises
-    ------
-    ValueError
-        See :func:`check_loss_weights`.
+        The weight of each, by the same names; raises as :func:`check_loss_weights`.
     """
 
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:

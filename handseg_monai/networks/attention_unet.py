@@ -12,19 +12,11 @@ from torch.nn.functional import interpolate, max_pool2d
 
 
 class ChannelAttention(nn.Module):
-    """Weigh each channel by its mean and its maximum (Woo et al., CBAM, ECCV 2018).
+    """Weigh each channel by its mean and its maximum (Woo et al., CBAM, ECCV 2018)."""
 
-    Parameters
-    ----------
-    channels
-        Channels.
-    reduction
-        How many times fewer the hidden layer has.
-    """
-
-    def __init__(self, channels: int, reduction: int = 8) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = max(channels // reduction, 4)
+        hidden = max(channels // 8, 4)
         self.layers = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.GELU(), nn.Conv2d(hidden, channels, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -34,17 +26,11 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Weigh each pixel by the mean and the maximum of its channels (Woo et al., CBAM).
+    """Weigh each pixel by the mean and the maximum of its channels (Woo et al., CBAM)."""
 
-    Parameters
-    ----------
-    kernel
-        Side of the convolution, odd.
-    """
-
-    def __init__(self, kernel: int = 7) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
+        self.layer = nn.Conv2d(2, 1, 7, padding=3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features of the shape of ``x`` (B, C, H, W)."""
@@ -92,8 +78,7 @@ class DilatedAttentionUNet(nn.Module):
         for narrow, block in zip(self.narrow, self.decoder, strict=True):
             up = interpolate(narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
             x = block(torch.cat([skips.pop(), up], 1))
-        logits: torch.Tensor = self.head(x)
-        return logits
+        return self.head(x)
 
 
 def _block(in_channels: int, out_channels: int, dilations: Sequence[int]) -> nn.Sequential:

@@ -10,17 +10,7 @@ from torch.nn.functional import interpolate
 
 
 class ConvReluNorm(nn.Sequential):
-    """Convolution that keeps the size, ReLU, batch normalisation, in this order.
-
-    Parameters
-    ----------
-    in_channels, out_channels
-        Channels.
-    kernel
-        Height and width.
-    dilation
-        Distance of the kernel's elements.
-    """
+    """Convolution that keeps the size, ReLU, batch normalisation, in this order."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: tuple[int, int] = (3, 3), dilation: int = 1
@@ -58,8 +48,7 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (B, out_channels, H, W) of ``x`` (B, in_channels, H, W)."""
-        summed: torch.Tensor = self.norm(self.deep(x) + self.beside(x))
-        return summed
+        return self.norm(self.deep(x) + self.beside(x))
 
 
 def residuals(in_channels: int, out_channels: int, count: int) -> nn.Sequential:
@@ -68,15 +57,7 @@ def residuals(in_channels: int, out_channels: int, count: int) -> nn.Sequential:
 
 
 class NormedSum(nn.Module):
-    """The sum of parallel branches, normalised before and after.
-
-    Parameters
-    ----------
-    in_channels, out_channels
-        Channels.
-    branches
-        Modules of features (B, in_channels, H, W) to (B, out_channels, H, W).
-    """
+    """The sum of parallel branches, (B, in_channels, H, W) to (B, out_channels, H, W), normalised before and after."""
 
     def __init__(self, in_channels: int, out_channels: int, *branches: nn.Module) -> None:
         super().__init__()
@@ -86,8 +67,7 @@ class NormedSum(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (B, out_channels, H, W) of ``x`` (B, in_channels, H, W)."""
         x = self.before(x)
-        summed: torch.Tensor = self.after(torch.stack([branch(x) for branch in self.branches]).sum(0))
-        return summed
+        return self.after(torch.stack([branch(x) for branch in self.branches]).sum(0))
 
 
 class DUCK(NormedSum):
@@ -147,5 +127,4 @@ class DUCKNet(nn.Module):
         x = self.bottom(x)
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             x = block(interpolate(x, scale_factor=2.0, mode="nearest") + skip)
-        logits: torch.Tensor = self.head(x)
-        return logits
+        return self.head(x)

@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE = 5.0
 """Seconds after which a hub that doesn't answer counts as out of reach."""
-
 _FILES = (".pt", ".pth", ".bin", ".safetensors")
 
 
@@ -78,14 +77,10 @@ def is_file(weights: str) -> bool:
 
 
 def smp_encoder(weights: str, name: str, depth: int = 5) -> nn.Module:
-    """Encoder of segmentation_models_pytorch with published weights.
+    """Encoder of segmentation_models_pytorch, of so many levels, with published weights.
 
-    Parameters
-    ----------
-    weights
-        A name that the encoder has (``imagenet``), or a file; see :func:`timm_encoder` for encoders ``tu-…``.
-    name, depth
-        The encoder, and how many levels of it are used.
+    ``weights`` is a name that the encoder has (``imagenet``), or a file; of encoders ``tu-…`` as :func:`timm_encoder`
+    has it.
     """
     from segmentation_models_pytorch.encoders import get_encoder
 
@@ -117,14 +112,9 @@ def timm_encoder(weights: str, name: str, features_only: bool = True) -> nn.Modu
 
 
 def efficientnet_encoder(weights: str, name: str) -> nn.Module:
-    """EfficientNet of MONAI's FlexibleUNet with the weights that MONAI downloads, or a file of these.
+    """EfficientNet of MONAI's FlexibleUNet, ``efficientnet-b0`` to ``-b8``.
 
-    Parameters
-    ----------
-    weights
-        A file, or any name.
-    name
-        The model, ``efficientnet-b0`` to ``-b8``.
+    ``weights`` is a file, or any name, for those that MONAI downloads.
     """
     from monai.networks.nets import EfficientNetBN
 

@@ -32,17 +32,10 @@ def take_lone_values(network: nn.Module) -> nn.Module:
 
 
 def with_momentum(network: nn.Module, momentum: float) -> nn.Module:
-    """Set how fast the running statistics of a network's batch normalisations follow, and return the network.
+    """Set the share of a batch in the running statistics of batch normalisations, 0 to 1, and return the network.
 
     EfficientNet's 0.01 is for long training on large batches: after a few hundred steps of small ones its statistics
     are still those of the weights that it began with, and validation, which takes them, finds nothing.
-
-    Parameters
-    ----------
-    network
-        The network.
-    momentum
-        Share of a batch in the running statistics, 0 to 1.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -51,16 +44,9 @@ def with_momentum(network: nn.Module, momentum: float) -> nn.Module:
 
 
 def without(network: nn.Module, layers: Sequence[str]) -> nn.Module:
-    """Take layers out of a network that it never runs, and return the network.
+    """Take layers that a network never runs, such as ``encoder._fc``, out of it, and return the network.
 
     Several ranks wait for a gradient of every parameter; one that is never used stops them.
-
-    Parameters
-    ----------
-    network
-        The network.
-    layers
-        Names of its modules, such as ``encoder._fc``.
     """
     for name in layers:
         network.set_submodule(name, nn.Identity(), strict=True)

@@ -14,12 +14,7 @@ def set_output_bias(network: nn.Module, bias: float) -> nn.Module:
 
     A bone covers about one pixel in a hundred. With a bias of -4 an untrained network says 2 % everywhere, near that
     share, and the first hundred steps are not spent on learning it (Lin et al., Focal Loss for Dense Object
-    Detection, ICCV 2017, section 4.1).
-
-    Raises
-    ------
-    ValueError
-        The network has no such convolution with a bias.
+    Detection, ICCV 2017, section 4.1). ``ValueError`` where there is no such convolution with a bias.
     """
     blocks = network.factor**2 if isinstance(network, SpaceToDepth) else 1
     channels = NUM_BONES * blocks

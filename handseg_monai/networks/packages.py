@@ -7,17 +7,9 @@ from typing import Any
 
 
 def check_packages(network_name: str, network_def: Any) -> None:
-    """Refuse a network of a library that is not installed.
+    """Raise ``ValueError`` for a network with a component of a package that is not installed.
 
-    Parameters
-    ----------
-    network_name, network_def
-        As the configuration has them, ``_target_`` and all.
-
-    Raises
-    ------
-    ValueError
-        A component of it is of a package that can't be found.
+    Both arguments are as the configuration has them, ``_target_`` and all.
     """
     for target in _targets(network_def):
         package = target.partition(".")[0]

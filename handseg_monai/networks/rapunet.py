@@ -38,17 +38,11 @@ class SelectiveAggregation(nn.Module):
     """*Selective boundary aggregation*: features of two resolutions; each lets the other in where it is unsure.
 
     Source: Tang et al., DuAT: Dual-aggregation transformer network for medical image segmentation, PRCV 2023.
-
-    Parameters
-    ----------
-    channels, out_channels
-        Channels of both inputs, and of the output.
-    width
-        Channels that it works with.
     """
 
-    def __init__(self, channels: int, out_channels: int, width: int = 16) -> None:
+    def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
+        width = 16
         self.fine_gate, self.coarse_gate = (nn.Conv2d(channels, width, 1, bias=False) for _ in range(2))
         self.fine, self.coarse = (_conv_norm_relu(width, width, 1) for _ in range(2))
         self.fuse = nn.Sequential(
@@ -63,8 +57,7 @@ class SelectiveAggregation(nn.Module):
         let_in = interpolate(sure_fine * fine, coarse.shape[-2:], mode="bilinear", align_corners=False)
         merged_fine = fine + fine * sure_fine + (1 - sure_fine) * _up(sure_coarse * coarse, 2)
         merged_coarse = coarse + coarse * sure_coarse + (1 - sure_coarse) * let_in
-        maps: torch.Tensor = self.fuse(torch.cat([merged_fine, _up(merged_coarse, 2)], 1))
-        return maps
+        return self.fuse(torch.cat([merged_fine, _up(merged_coarse, 2)], 1))
 
 
 class RAPUNet(nn.Module):
@@ -129,5 +122,4 @@ class RAPUNet(nn.Module):
         low = torch.cat([_up(bottom, 2), units[4]], 1)
         deep = self.deep(torch.cat([_up(low, 2), units[3]], 1))
         fused = self.aggregation(self.fine(units[2]), _up(self.coarse(low), 2))
-        logits: torch.Tensor = self.head(_up(deep, 8, "bilinear") + _up(fused, 4, "bilinear"))
-        return logits
+        return self.head(_up(deep, 8, "bilinear") + _up(fused, 4, "bilinear"))

@@ -34,10 +34,7 @@ class SpaceToDepth(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Logits (B, C, H, W) of ``image`` (B, c, H, W); heads, stacked (B, heads, C, H, W) or listed, stay so.
 
-        Raises
-        ------
-        ValueError
-            Height or width doesn't divide by ``factor``.
+        H and W must divide by ``factor``.
         """
         if image.shape[-2] % self.factor or image.shape[-1] % self.factor:
             raise ValueError(f"expected sides that divide by {self.factor}, got {tuple(image.shape[-2:])}")

@@ -17,11 +17,6 @@ class Document:
 
     Every text of others goes into the page as data, never as markup: JSON in which no ``<`` is left. The page's policy
     forbids every script and style but its own, and every request.
-
-    Parameters
-    ----------
-    file
-        Opened for writing text.
     """
 
     def __init__(self, file: IO[str]) -> None:

@@ -27,14 +27,7 @@ from handseg_monai.report.document import Document
 from handseg_monai.report.outlines import outlines
 from handseg_monai.rle import decode_image, read_csv
 from handseg_monai.score.dice import known_bones
-from handseg_monai.score.evaluation import (
-    Evaluation,
-    Missing,
-    evaluate,
-    expected_items,
-    refuse_missing,
-    rows_lacking,
-)
+from handseg_monai.score.evaluation import Evaluation, Missing, evaluate, expected_items, refuse_missing, rows_lacking
 
 _QUALITY = 80
 """Of WebP: 10 to 40 kB for a radiograph of 1024 pixels."""
@@ -42,25 +35,18 @@ _QUALITY = 80
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
-
-    Attributes
-    ----------
-    names
-        Of the images shown.
-    evaluation
-        As ``handseg evaluate`` has it, where a truth was given.
-    missing_images, missing_rows
-        Images of the folder, and (image, bone), that the submission lacks.
-    size
-        Of the page in bytes.
-    """
+    """What was written."""
 
     names: list[str]
+    """Of the images shown."""
     evaluation: Evaluation | None
+    """As ``handseg evaluate`` has it, where a truth was given."""
     missing_images: list[str]
+    """Images of the folder that the submission lacks."""
     missing_rows: list[tuple[str, str]]
+    """(image, bone) that it lacks."""
     size: int
+    """Of the page in bytes."""
 
 
 @dataclass(frozen=True)

@@ -30,46 +30,26 @@ _RIM = 0.012
 
 @dataclass(frozen=True)
 class Survey:
-    """What a dataset holds.
-
-    Attributes
-    ----------
-    images
-        A row for each image: ``image``, its path, and ``subject``; ``height`` and ``width`` in pixels; ``bones``, how
-        many are there; ``side``, ``"left"`` or ``"right"``, and ``age``, by the masks, empty where there are too few;
-        ``deviation`` of the wrist, degrees, positive towards the thumb; grey values as shares of the range of the
-        file's type: ``darkest``, ``median`` and ``brightest`` (percentiles 1, 50 and 99) and ``contrast``, bones over
-        the soft tissue around them (negative where bones are dark).
-    bones
-        A row for each bone of each image: ``image``, ``bone``, ``group``, ``area`` in pixels, ``share`` of the bones'
-        summed area, ``x`` and ``y`` of its centre as shares of width and height.
-    overlaps
-        float64 (29, 29): share of the smaller bone of a pair that the other covers, mean over the images that have
-        both; NaN where none has, and on the diagonal.
-    problems
-        Of each image that was left out, as it or its label can't be read: why.
-    """
+    """What a dataset holds."""
 
     images: pd.DataFrame
+    """A row for each image: ``image``, its path, and ``subject``; ``height`` and ``width`` in pixels; ``bones``, how
+    many are there; ``side``, ``"left"`` or ``"right"``, and ``age``, by the masks, empty where there are too few;
+    ``deviation`` of the wrist, degrees, positive towards the thumb; grey values as shares of the range of the file's
+    type: ``darkest``, ``median`` and ``brightest`` (percentiles 1, 50 and 99) and ``contrast``, bones over the soft
+    tissue around them (negative where bones are dark)."""
     bones: pd.DataFrame
+    """A row for each bone of each image: ``image``, ``bone``, ``group``, ``area`` in pixels, ``share`` of the bones'
+    summed area, ``x`` and ``y`` of its centre as shares of width and height."""
     overlaps: np.ndarray
+    """float64 (29, 29): share of the smaller bone of a pair that the other covers, mean over the images that have both;
+    NaN where none has, and on the diagonal."""
     problems: tuple[str, ...]
+    """Of each image that was left out, as it or its label can't be read: why."""
 
 
 def survey(items: Sequence[Item], progress: bool = True) -> Survey:
-    """Measure all images of a datalist and their labels.
-
-    Parameters
-    ----------
-    items
-        Labelled items, as :func:`~handseg_monai.data.labelled_items` returns them.
-    progress
-        Show a progress bar on a terminal.
-
-    Returns
-    -------
-    survey
-        The tables, in the order of the items.
+    """Measure all images of a datalist and their labels, in its order.
 
     Raises
     ------

@@ -17,48 +17,60 @@ from rich.table import Table
 
 from handseg_monai import bundle_root
 from handseg_monai.bones import BONES, Bone
-from handseg_monai.checkpoints.training import LAST
+from handseg_monai.checkpoints.training import BEST, LAST
 from handseg_monai.checkpoints.weights import Checkpoint
 from handseg_monai.data.datalists import training_datalist
 from handseg_monai.data.folds import read_folds, write_folds
-from handseg_monai.files import atomic_open, exclusive, require_out
+from handseg_monai.files import atomic_open, exclusive, require_out, write_json
 from handseg_monai.run.process import bundle_command, named_options, overlay_file, run_bundle, shown
 
 _OWN = frozenset({"fold", "num_folds", "folds_file", "dataset_dir", "output_dir", "exclude", "resume", "config_file"})
 """Options of training that the command sets itself."""
-
-PLAN, FOLDS, TABLE, SUMMARY, RESULT = (
-    "plan.json",
-    "folds.json",
-    "cross_validation.csv",
-    "cross_validation.json",
-    "result.json",
-)
+PLAN, FOLDS, RESULT = "plan.json", "folds.json", "result.json"
+TABLE, SUMMARY = "cross_validation.csv", "cross_validation.json"
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """Dice of the best checkpoint of one fold on the fold that it has not seen.
-
-    Attributes
-    ----------
-    fold
-        Its number.
-    dice
-        Mean over images and bones that are known, as ``evaluate.json`` gives it.
-    epoch
-        Of the best checkpoint.
-    images
-        Names of the N images of the fold.
-    of_bones
-        (N, 29): Dice of each image and bone, four digits; None where the bone is not known.
-    """
+    """Dice of the best checkpoint of one fold on the fold that it has not seen."""
 
     fold: int
+    """Its number."""
     dice: float
+    """Mean over images and bones that are known, as ``evaluate.json`` gives it."""
     epoch: int
+    """Of the best checkpoint."""
     images: list[str]
+    """Names of the N images of the fold."""
     of_bones: list[list[float | None]]
+    """(N, 29): Dice of each image and bone, four digits; None where the bone is not known."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What :func:`cross_validate` was called with."""
+
+    data: Path
+    out: Path
+    k: int
+    overlays: Sequence[Path]
+    options: Sequence[str]
+    folds_file: str | Path | None
+    exclude: str | Path | None
+    seed: int
+    processes: int
+
+    def described(self) -> dict[str, object]:
+        """All that results depend on, files by their content."""
+        words = [_digest(text) if Path(text).is_file() else text for text in self.options]
+        files = (bundle_root() / "configs" / "train.json", *self.overlays)
+        return {
+            "folds": _digest(self.folds_file) if self.folds_file else f"{self.k} folds, seed {self.seed}",
+            "configuration": [_digest(path) for path in files],
+            "options": [*words, f"seed {self.seed}", f"{self.processes} processes"],
+            "images left out": _digest(self.exclude) if self.exclude else None,
+            "data": _data_digest(self.data, self.exclude),
+        }
 
 
 def cross_validate(
@@ -114,16 +126,16 @@ def cross_validate(
     if own := sorted(_OWN & {name.partition("#")[0] for name in given}):
         raise ValueError(f"--{own[0]}: cross-validate sets it itself; leave it out after --")
     overlays = [overlay_file(config) for config in configs]
+    plan = _Plan(Path(data), out, k, overlays, options, folds_file, exclude, seed, processes)
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out / ".lock", f"--out {out}") as lock:
-        folds = _begin(Path(data), out, k, overlays, options, folds_file, exclude, seed, processes)
+        folds = _begin(plan)
         results = []
         for fold in range(folds):
             result = _finished(out / f"fold{fold}")
             if result is None:
                 print(f"fold {fold} of {folds}", flush=True)
-                run = _Run(Path(data), out, fold, overlays, options, exclude, seed, processes, lock)
-                result = run.to_the_end()
+                result = _Run(plan, fold, lock).to_the_end()
             else:
                 print(f"fold {fold} of {folds}: finished, Dice {result.dice:.4f}", flush=True)
             results.append(result)
@@ -132,34 +144,16 @@ def cross_validate(
     return results
 
 
-def _begin(
-    data: Path,
-    out: Path,
-    k: int,
-    overlays: Sequence[Path],
-    options: Sequence[str],
-    folds_file: str | Path | None,
-    exclude: str | Path | None,
-    seed: int,
-    processes: int,
-) -> int:
+def _begin(plan: _Plan) -> int:
     """Make the folds, or make sure that the plan is the one that ``out`` was begun with. Number of folds."""
-    folds = out / FOLDS
-    words = [_digest(text) if Path(text).is_file() else text for text in options]
-    plan = {
-        "folds": _digest(folds_file) if folds_file else f"{k} folds, seed {seed}",
-        "configuration": [_digest(path) for path in (bundle_root() / "configs" / "train.json", *overlays)],
-        "options": [*words, f"seed {seed}", f"{processes} processes"],
-        "images left out": _digest(exclude) if exclude else None,
-        "data": _data_digest(data, exclude),
-    }
-    note = out / PLAN
+    out, folds_file = plan.out, plan.folds_file
+    folds, note, described = out / FOLDS, out / PLAN, plan.described()
     if note.exists():
         begun = json.loads(note.read_text(encoding="utf-8"))
         trained = any(out.glob(f"fold*/{LAST}"))  # else an option was refused, and the next one may be right
-        if trained and (other := [name for name, value in plan.items() if begun.get(name) != value]):
+        if trained and (other := [name for name, value in described.items() if begun.get(name) != value]):
             raise ValueError(f"--out {out} holds a run with other {' and '.join(other)}; choose another folder")
-        if trained or begun == plan:
+        if trained or begun == described:
             return max(read_folds(folds).values()) + 1
     elif strange := sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path != folds):
         raise ValueError(f"--out {out} holds {strange[0]}, which cross-validate did not write; choose another folder")
@@ -168,9 +162,8 @@ def _begin(
         with atomic_open(folds) as file:
             file.write(Path(folds_file).read_text(encoding="utf-8"))
     else:
-        write_folds(folds, data, k, seed, exclude)
-    with atomic_open(note) as file:
-        json.dump(plan, file, indent=1)
+        write_folds(folds, plan.data, plan.k, plan.seed, plan.exclude)
+    write_json(note, described)
     return max(read_folds(folds).values()) + 1
 
 
@@ -189,28 +182,17 @@ def _data_digest(data: Path, exclude: str | Path | None) -> str:
 class _Run:
     """Training and evaluation of one fold."""
 
-    def __init__(
-        self,
-        data: Path,
-        out: Path,
-        fold: int,
-        overlays: Sequence[Path],
-        options: Sequence[str],
-        exclude: str | Path | None,
-        seed: int,
-        processes: int,
-        lock: int,
-    ) -> None:
-        self.folder, self.overlays, self.processes, self.lock = out / f"fold{fold}", overlays, processes, lock
-        self.fold = fold
-        named: dict[str, object] = {"dataset_dir": data.absolute(), "output_dir": self.folder.absolute()}
-        named |= {"fold": fold, "folds_file": (out / FOLDS).absolute(), "seed": seed}
-        named |= {"exclude": Path(exclude).absolute()} if exclude else {}
-        self.arguments = [text for name, value in named.items() for text in (f"--{name}", str(value))] + [*options]
+    def __init__(self, plan: _Plan, fold: int, lock: int) -> None:
+        self.plan, self.fold, self.lock = plan, fold, lock
+        self.folder = plan.out / f"fold{fold}"
+        named: dict[str, object] = {"dataset_dir": plan.data.absolute(), "output_dir": self.folder.absolute()}
+        named |= {"fold": fold, "folds_file": (plan.out / FOLDS).absolute(), "seed": plan.seed}
+        named |= {"exclude": Path(plan.exclude).absolute()} if plan.exclude else {}
+        self.arguments = [text for name, value in named.items() for text in (f"--{name}", str(value))]
 
     def to_the_end(self) -> FoldResult:
         self.folder.mkdir(exist_ok=True)
-        resume = (self.folder / "last.pt").exists()
+        resume = (self.folder / LAST).exists()
         self._bundle("training", [], ["--resume", str(resume).lower()], ("train_loss", "best score"))
         self._bundle("evaluation", ["evaluate.json"], [], ())
         result = self._read()
@@ -220,11 +202,11 @@ class _Run:
 
     def _bundle(self, what: str, last: Sequence[str], more: Sequence[str], echo: tuple[str, ...]) -> None:
         configs = bundle_root() / "configs"
-        files = [configs / "train.json", *self.overlays, *(configs / name for name in last)]
-        if self.processes > 1:
+        files = [configs / "train.json", *self.plan.overlays, *(configs / name for name in last)]
+        if self.plan.processes > 1:
             files.append(configs / f"multi_gpu_{'train' if what == 'training' else 'evaluate'}.json")
         run_id = "training" if what == "training" else "run"
-        command = bundle_command(run_id, files, [*self.arguments, *more], processes=self.processes)
+        command = bundle_command(run_id, files, [*self.arguments, *self.plan.options, *more], self.plan.processes)
         run_bundle(command, self.folder / f"{what}.log", echo=echo, keep_open=(self.lock,))
 
     def _read(self) -> FoldResult:
@@ -235,7 +217,7 @@ class _Run:
         # MONAI writes a name as it is, with its commas: the values, and their mean, are the last ones.
         values = slice(-1 - len(BONES), -1)
         of_bones = [[None if value == "nan" else float(value) for value in row[values]] for row in rows]
-        epoch = int(Checkpoint.read(self.folder / "model.pt").content["epoch"])
+        epoch = int(Checkpoint.read(self.folder / BEST).content["epoch"])
         return FoldResult(
             self.fold, float(line.split(",")[-1]), epoch, [",".join(row[: -1 - len(BONES)]) for row in rows], of_bones
         )
@@ -272,9 +254,7 @@ def _write(results: Sequence[FoldResult], out: Path) -> None:
         "out_of_fold": float(np.nanmean(values)),
         "bones": {bone.name: float(np.nanmean(values[:, bone.index])) for bone in _known(values)},
     }
-    with atomic_open(out / SUMMARY) as file:
-        json.dump(summary, file, indent=1)
-        file.write("\n")
+    write_json(out / SUMMARY, summary)
 
 
 def _network_file(out: Path, overlays: Sequence[Path], given: Mapping[str, str]) -> Path | None:
@@ -291,8 +271,7 @@ def _network_file(out: Path, overlays: Sequence[Path], given: Mapping[str, str])
         return None if base.parent == bundled else base
     parser = ConfigParser(content)
     parser.update(chosen)
-    with atomic_open(out / "network.json") as file:
-        json.dump({name: parser[name] for name in content}, file, indent=4)
+    write_json(out / "network.json", {name: parser[name] for name in content})
     return out / "network.json"
 
 
@@ -315,7 +294,7 @@ def _print(results: Sequence[FoldResult], out: Path, network_file: Path | None) 
     console.print(bones)
     print(f"{out / TABLE}, {out / SUMMARY}")
     configs = bundle_root() / "configs"
-    arguments = ["--checkpoints", str([str(out / f"fold{result.fold}" / "model.pt") for result in results])]
+    arguments = ["--checkpoints", str([str(out / f"fold{result.fold}" / BEST) for result in results])]
     arguments += ["--network_files", str([str(network_file)])] if network_file else []
     arguments += ["--dataset_dir", "DIR_OF_IMAGES", "--output_dir", "OUT"]
     command = bundle_command("run", [configs / "inference.json", configs / "ensemble.json"], arguments)

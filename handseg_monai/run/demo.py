@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -13,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from handseg_monai import bundle_root, drawing
-from handseg_monai.files import atomic_open
+from handseg_monai.files import write_json
 from handseg_monai.run.process import bundle_command, run_bundle
 
 SUBJECTS, TEST_SUBJECTS, SIZE, PRESET = 32, 8, 512, "easy"
@@ -28,17 +27,7 @@ MADE = (
 def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
     """Make phantoms, infer with the shipped weights, fine-tune them, infer again and evaluate, all below one folder.
 
-    Parameters
-    ----------
-    out
-        Folder for everything; what an earlier demo left there is replaced.
-    seed
-        Of phantoms and training.
-
-    Returns
-    -------
-    summary
-        What ``summary.json`` holds: Dice, times, machine and paths.
+    What an earlier demo left there is replaced. Returns what ``summary.json`` holds: Dice, times, machine and paths.
 
     Raises
     ------
@@ -118,9 +107,7 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
         "phantoms": str(out / "phantoms.png"),
         "checkpoint": str(run / "model.pt"),
     }
-    with atomic_open(out / "summary.json") as file:
-        json.dump(summary, file, indent=1)
-        file.write("\n")
+    write_json(out / "summary.json", summary)
     print_evaluation(evaluation)
     _say(f"done in {time.perf_counter() - start:.0f} s; everything is in {out}")
     for name in ("overlays", "phantoms", "submission", "evaluation", "checkpoint"):

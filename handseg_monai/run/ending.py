@@ -8,16 +8,14 @@ from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
 P = ParamSpec("P")
-
-
 T = TypeVar("T")
 
 
-def stop(message: str) -> NoReturn:
-    """Print a message to standard error, with the rank where it is not the first, and exit with code 2."""
+def stop(message: str, code: int = 2) -> NoReturn:
+    """Print a message to standard error, with the rank where it is not the first, and exit."""
     rank = os.environ.get("RANK", "0")
     print(message if rank == "0" else f"rank {rank}: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def checked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -45,11 +43,6 @@ def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> No
     try:
         function()
     except KeyboardInterrupt:
-        said, code = f"interrupted: {kept()}", 130
+        stop(f"interrupted: {kept()}", 130)
     except (OSError, FloatingPointError) as error:
-        said, code = f"{error}: {kept()}", 1
-    else:
-        return
-    rank = os.environ.get("RANK", "0")
-    print(said if rank == "0" else f"rank {rank}: {said}", file=sys.stderr)
-    sys.exit(code)
+        stop(f"{error}: {kept()}", 1)

@@ -39,13 +39,7 @@ def bundle_command(run_id: str, files: Sequence[Path], arguments: Sequence[str],
 
 
 def named_options(options: Sequence[str]) -> dict[str, str]:
-    """Read pairs ``--name value`` of the bundle's options; parts of a name are parted by ``#``.
-
-    Raises
-    ------
-    ValueError
-        They are no such pairs.
-    """
+    """Read the bundle's options, pairs ``--name value``, else ``ValueError``; parts of a name are parted by ``#``."""
     named = {}
     for name, value in zip(options[::2], [*options[1::2], None], strict=False):
         if not name.startswith("--") or "=" in name or value is None:
@@ -57,10 +51,7 @@ def named_options(options: Sequence[str]) -> dict[str, str]:
 def overlay_file(name: str | Path) -> Path:
     """Return a configuration to lay over another: a file, or one of the bundle by its name, with ``.json`` or without.
 
-    Raises
-    ------
-    ValueError
-        There is none; the message names the closest one.
+    Where there is none, ``ValueError`` names the closest one.
     """
     configs = bundle_root() / "configs"
     stem = str(name).removesuffix(".json")
@@ -88,7 +79,7 @@ def run_bundle(
 ) -> float:
     """Run a command of :func:`bundle_command`, its output in a log; progress bars and chosen lines are shown.
 
-    When this process is interrupted or terminated, the run is too.
+    When this process is interrupted or terminated, the run is too. Returns the seconds that it took.
 
     Parameters
     ----------
@@ -104,11 +95,6 @@ def run_bundle(
         To run in; None is the one that we are in.
     keep_open
         File descriptors, of locks, that the run keeps open too.
-
-    Returns
-    -------
-    seconds
-        That it took.
 
     Raises
     ------

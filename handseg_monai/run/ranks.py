@@ -11,13 +11,10 @@ import torch.distributed as dist
 def join_ranks(device: torch.device | None = None) -> None:
     """Join the process group that ``torchrun`` describes, and leave it when the interpreter ends.
 
+    ``nccl`` joins GPUs, ``gloo`` everything else.
+
     A rank that ends with an exception and leaves the group open aborts now and then (SIGABRT), because threads of
     gloo still run: its exit status would not be that of the exception.
-
-    Parameters
-    ----------
-    device
-        This rank's GPU; ``nccl`` joins GPUs, ``gloo`` everything else.
     """
     cuda = device is not None and device.type == "cuda"
     dist.init_process_group("nccl" if cuda else "gloo")

@@ -18,6 +18,8 @@ from handseg_monai.transforms.fill_holes import fill_holes
 class CleanPlanesd(MapTransform):
     """Drop covered pieces, stray pieces and small bones, then fill holes, with one copy to the CPU and back.
 
+    All shares are from 0 to 1.
+
     Parameters
     ----------
     keys
@@ -30,11 +32,6 @@ class CleanPlanesd(MapTransform):
         Of :func:`drop_small`; 0 keeps everything.
     most_hole
         Of :func:`fill_holes`; 0 fills none.
-
-    Raises
-    ------
-    ValueError
-        One of them is not between 0 and 1.
     """
 
     def __init__(

@@ -29,15 +29,10 @@ def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
     Parameters
     ----------
     planes
-        int32 (H, W) bit planes; they are left as they are.
+        int32 (H, W) bit planes; they are left as they are, and returned where nothing goes.
     least
         Area below which a phalanx or metacarpal goes, share of the usual one, 0 to 1. Carpal bones are small when they
         begin to ossify: they, the forearm, and bones that the border cuts go below 8 % of that.
-
-    Returns
-    -------
-    kept
-        int32 (H, W); ``planes`` itself where nothing goes.
     """
     found = dict(boxes(planes))
     height, width = planes.shape

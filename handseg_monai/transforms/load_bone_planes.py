@@ -19,6 +19,7 @@ class LoadBonePlanesd(MapTransform):
 
     Comes after :class:`~handseg_monai.transforms.LoadRadiographd`, whose ``image_size`` says which pixels the
     label refers to. ``known`` becomes an int32 scalar: the item's own, or all 29 bones where it has none.
+    Raises as :func:`~handseg_monai.data.layouts.read_truth`.
 
     Parameters
     ----------
@@ -26,11 +27,6 @@ class LoadBonePlanesd(MapTransform):
         Keys of paths of label files, of the competition or converted. The result is int32 (1, H, W), bit k = bone k.
     size
         Long side in pixels, the same as the image's; None keeps the stored size.
-
-    Raises
-    ------
-    LabelError
-        See :func:`handseg_monai.data.layouts.read_truth`.
     """
 
     def __init__(self, keys: KeysCollection, size: int | None = None) -> None:

@@ -31,7 +31,7 @@ class LoadRadiographd(MapTransform):
 
     A smaller image is averaged over areas, a larger one interpolated linearly; pixel centres are aligned. Beside the
     image the transform sets ``image_size``, int64 (2,): height and width as stored, which labels and results refer
-    to.
+    to. Raises as :func:`~handseg_monai.data.reading.images.read_radiograph`.
 
     Parameters
     ----------
@@ -44,19 +44,10 @@ class LoadRadiographd(MapTransform):
     picture_side
         Long side, at most, of a ``picture`` to show, uint8 (h, w), that the transform sets too, so that whoever draws
         on the radiograph need not read it again; None sets none.
-
-    Raises
-    ------
-    UnreadableImageError
-        See :func:`handseg_monai.data.reading.images.read_radiograph`.
     """
 
     def __init__(
-        self,
-        keys: KeysCollection,
-        size: int | None = None,
-        any_body_part: bool = True,
-        picture_side: int | None = None,
+        self, keys: KeysCollection, size: int | None = None, any_body_part: bool = True, picture_side: int | None = None
     ) -> None:
         super().__init__(keys)
         self.size = size

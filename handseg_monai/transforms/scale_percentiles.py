@@ -25,11 +25,6 @@ class ScalePercentilesd(MapTransform):
         Keys of images, float32 (..., H, W), finite. The result has the same shape and dtype.
     lower, upper
         Percentiles, 0 <= lower < upper <= 100.
-
-    Raises
-    ------
-    ValueError
-        The percentiles are not in order.
     """
 
     def __init__(self, keys: KeysCollection, lower: float, upper: float) -> None:

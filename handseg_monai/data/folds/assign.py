@@ -15,13 +15,13 @@ from handseg_monai.data.folds.traits import SubjectTraits, Traits, as_columns, r
 from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import dataset_splits, items_of_split, training_split
 from handseg_monai.data.reading.images import find_images
-from handseg_monai.files import atomic_open
+from handseg_monai.files import write_json
 
 
 def assign_folds(
     subjects: Sequence[str], num_folds: int, seed: int = 0, traits: Mapping[str, Traits] | None = None
 ) -> dict[str, int]:
-    """Deal subjects into folds of about equal numbers of images, alike in the subjects' traits.
+    """Deal subjects into folds, 0 to ``num_folds - 1``, of about as many images, alike in the subjects' traits.
 
     Parameters
     ----------
@@ -34,11 +34,6 @@ def assign_folds(
     traits
         Sex, height and wrist deviation of each subject; subjects are then exchanged between folds until no exchange
         makes the folds more alike (:func:`~handseg_monai.data.folds.exchange.exchange`). None deals by number alone.
-
-    Returns
-    -------
-    fold_of
-        For each subject its fold, 0 to ``num_folds - 1``.
 
     Raises
     ------
@@ -65,7 +60,7 @@ def assign_folds(
 def split_items(
     items: Sequence[Item], fold: int, num_folds: int, seed: int = 0, folds_file: str | Path | None = None
 ) -> tuple[list[Item], list[Item]]:
-    """Split a datalist into training and validation.
+    """Split a datalist into training and validation, which have no subject in common.
 
     Parameters
     ----------
@@ -77,11 +72,6 @@ def split_items(
         See :func:`assign_folds`. Not used with ``folds_file``.
     folds_file
         A file that :func:`write_folds` wrote; its folds are used unchanged.
-
-    Returns
-    -------
-    training, validation
-        Datalists with no subject in common.
 
     Raises
     ------
@@ -149,9 +139,7 @@ def write_folds(
     ]
     test = dataset_splits(root).get("test") if training_split(root) != root else None
     testing = [{"image": p.relative_to(root).as_posix()} for p in find_images(test / "DCM")] if test else []
-    with atomic_open(path) as file:
-        json.dump({"training": training, "testing": testing}, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+    write_json(path, {"training": training, "testing": testing})
     return fold_of
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 Sex = Literal["female", "male"]
-
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "ID": ("id", "subject"),
     "sex": ("성별", "sex", "gender"),
@@ -34,20 +33,10 @@ class Person:
 
 
 def read_metadata(path: str | Path) -> dict[str, Person]:
-    """Read the table of the subjects from the first sheet of a workbook.
+    """Read the table of the subjects from the first sheet of ``meta_data.xlsx``, by their ID.
 
     Columns go by their headings, Korean or English, in any order; others are passed over. Excel's escapes of control
     characters (``_x0008_``), control characters and spaces are removed. Of two rows of one ID the first counts.
-
-    Parameters
-    ----------
-    path
-        ``meta_data.xlsx``.
-
-    Returns
-    -------
-    people
-        By ID.
 
     Raises
     ------

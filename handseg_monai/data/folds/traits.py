@@ -44,18 +44,9 @@ class SubjectTraits:
 
 
 def read_traits(items: Sequence[Item], metadata: str | Path, progress: bool = True) -> SubjectTraits:
-    """Read sex and height from the metadata, and measure the wrist's deviation on the labels.
+    """Read sex and height from the metadata, if there are any, and measure the wrist's deviation on the labels.
 
     Nothing here raises: a trait that is missing or can't be read is noted, and does not balance the folds.
-
-    Parameters
-    ----------
-    items
-        Labelled items.
-    metadata
-        ``meta_data.xlsx``, which may be missing.
-    progress
-        Show a progress bar on a terminal.
     """
     subjects = sorted({item["subject"] for item in items})
     people: dict[str, Person] = {}

@@ -25,18 +25,12 @@ _BY_NAME = {_plain(name): bone.name for bone in BONES for name in (bone.name, bo
 
 @dataclass(frozen=True)
 class Classes:
-    """Which bone each class of a source stands for.
-
-    Attributes
-    ----------
-    bone_of
-        Bone index of each class that stands for one whole bone. Pixels of other classes are not drawn.
-    unknown
-        Bits of the bones that some class covers jointly or in part.
-    """
+    """Which bone each class of a source stands for."""
 
     bone_of: dict[str, int]
+    """Bone index of each class that stands for one whole bone. Pixels of other classes are not drawn."""
     unknown: int
+    """Bits of the bones that some class covers jointly or in part."""
 
     def known(self, classes: Iterable[str]) -> int:
         """Bits of the bones that are known where these classes are labelled."""
@@ -85,6 +79,8 @@ def read_classes(path: str | Path) -> dict[str, Meaning]:
 def resolve(found: Collection[str], given: Mapping[str, Meaning], source: str | Path) -> Classes:
     """Say what each class of a source stands for.
 
+    Raises ``ValueError`` with all classes that are neither given nor named after a bone.
+
     Parameters
     ----------
     found
@@ -95,11 +91,6 @@ def resolve(found: Collection[str], given: Mapping[str, Meaning], source: str | 
         (``Pisiform_Triquetrum``) are bones that were labelled jointly.
     source
         Named in errors.
-
-    Raises
-    ------
-    ValueError
-        Classes that are neither given nor named after a bone; all of them are listed.
     """
     bone_of, unknown, strange = {}, 0, []
     for name in sorted(found):

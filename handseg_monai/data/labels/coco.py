@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from handseg_monai.bitplanes import rasterise
-from handseg_monai.data.items import LabelError
+from handseg_monai.data.items import Faults, LabelError
 from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.json_file import read_json
 from handseg_monai.data.labels.label import Label, Missing, require_size, require_stated_size
@@ -36,12 +36,13 @@ def read_coco(source: Path, images: Images, given: Mapping[str, Meaning], missin
     contents = {path: _read(path) for path in files}
     names = {str(c["name"]) for content in contents.values() for c in content["categories"]}
     classes = resolve(names, given, source)
-    labels: list[Label] = []
-    faults: list[str] = []
-    for path, content in contents.items():
-        _labels_of(path, content, classes, images, missing, labels, faults)
-    if faults:
-        raise LabelError("\n".join(faults))
+    faults = Faults()
+    labels = [
+        label
+        for path, content in contents.items()
+        for label in _labels_of(path, content, classes, images, missing, faults)
+    ]
+    faults.stop()
     return labels
 
 
@@ -64,14 +65,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _labels_of(
-    path: Path,
-    content: dict[str, Any],
-    classes: Classes,
-    images: Images,
-    missing: Missing,
-    labels: list[Label],
-    faults: list[str],
-) -> None:
+    path: Path, content: dict[str, Any], classes: Classes, images: Images, missing: Missing, faults: Faults
+) -> Iterator[Label]:
     name_of = {str(category["id"]): str(category["name"]) for category in content["categories"]}
     file_of = {str(image["id"]): str(image["file_name"]) for image in content["images"]}
     shapes: dict[str, list[tuple[int, str, object]]] = defaultdict(list)
@@ -87,21 +82,13 @@ def _labels_of(
         present = classes.known(name for _, name, _ in of_image)
         known = classes.known(name_of.values()) if present and missing == "absent" else present
         size = (image.get("height"), image.get("width"))
-        try:
+        with faults.of(path):
             found = images.find(str(image["file_name"]))
-        except ValueError as error:
-            faults.append(f"{path}: {error}")
-            continue
-        labels.append(
-            Label(found, f"{path}, image {image['file_name']}", known, partial(_draw, of_image, classes, size))
-        )
+            yield Label(found, f"{path}, image {image['file_name']}", known, partial(_draw, of_image, classes, size))
 
 
 def _draw(
-    shapes: list[tuple[int, str, object]],
-    classes: Classes,
-    size: tuple[object, object],
-    shape: tuple[int, int],
+    shapes: list[tuple[int, str, object]], classes: Classes, size: tuple[object, object], shape: tuple[int, int]
 ) -> np.ndarray:
     require_stated_size(size, shape)
     planes = np.zeros(shape, np.int32)
@@ -128,26 +115,13 @@ def _rings(segmentation: object) -> list[list[list[float]]]:
 
 
 def decode_rle(segmentation: Mapping[str, object], shape: tuple[int, int]) -> np.ndarray:
-    """Decode a COCO run-length: runs of 0 and 1 in turn, down the columns.
+    """Decode a COCO run-length, runs of 0 and 1 in turn down the columns, to a boolean mask of ``shape``.
+
+    It holds ``size``, [height, width], and ``counts``, a list of numbers or COCO's compressed text.
+
+    Raises ``ValueError`` for another size than the image's, or counts that don't make it up.
 
     (``pycocotools`` gives the same for what is whole. Runs that end too early it fills up with whatever is in memory.)
-
-    Parameters
-    ----------
-    segmentation
-        ``size``, [height, width], and ``counts``, a list of numbers or COCO's compressed text.
-    shape
-        (height, width) of the image.
-
-    Returns
-    -------
-    mask
-        Boolean, ``shape``.
-
-    Raises
-    ------
-    ValueError
-        Another size than the image's, or counts that don't make it up.
     """
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list) or len(size) != 2 or not all(isinstance(n, int) for n in size):

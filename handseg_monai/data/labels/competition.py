@@ -73,14 +73,9 @@ def labelled_items(split: str | Path, excluded: Collection[Path] = ()) -> tuple[
 
 
 def read_polygons(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, Polygon]]:
-    """Read the polygons of a label file.
+    """Read the polygons of a JSON file of the competition, in pixels of its PNG of ``shape`` (height, width).
 
-    Parameters
-    ----------
-    path
-        JSON file of the competition. Its ``metadata`` size is ignored: points are in pixels of the PNG.
-    shape
-        (height, width) of the PNG.
+    The size in its ``metadata`` is ignored.
 
     Returns
     -------

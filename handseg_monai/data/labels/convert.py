@@ -29,7 +29,6 @@ from handseg_monai.files import atomic_folder
 
 Form = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 Adapter = Callable[[Path, Images, dict[str, Meaning], Missing], list[Label]]
-
 ADAPTERS: dict[Form, tuple[Adapter, Missing]] = {
     "coco": (read_coco, "absent"),
     "labelme": (read_labelme, "absent"),
@@ -42,24 +41,16 @@ ADAPTERS: dict[Form, tuple[Adapter, Missing]] = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted.
-
-    Attributes
-    ----------
-    items
-        Datalist, paths absolute.
-    areas
-        Of each image and bone in pixels, int64 (N, 29).
-    unlabelled
-        Images that the conversion left out because the source holds no label for them.
-    unmentioned
-        Images of the folder that the source does not name.
-    """
+    """What was converted."""
 
     items: list[Item]
+    """Datalist, paths absolute."""
     areas: np.ndarray
+    """Of each image and bone in pixels, int64 (N, 29)."""
     unlabelled: list[Path]
+    """Images that the conversion left out because the source holds no label for them."""
     unmentioned: list[Path]
+    """Images of the folder that the source does not name."""
 
 
 def convert(

@@ -12,7 +12,6 @@ A label file of a 2048 x 2048 radiograph holds 15 kB and is read in about a mill
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 import zlib
@@ -24,7 +23,7 @@ import numpy as np
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.json_file import read_json
-from handseg_monai.files import atomic_open, atomic_path
+from handseg_monai.files import atomic_path, write_json
 
 DATALIST = "datalist.json"
 FORM = "handseg bit planes, 1"
@@ -43,19 +42,7 @@ def write_planes(path: str | Path, planes: np.ndarray) -> None:
 
 
 def read_planes(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
-    """Read what :func:`write_planes` wrote.
-
-    Parameters
-    ----------
-    path
-        The file.
-    shape
-        (height, width) of the image that it belongs to.
-
-    Returns
-    -------
-    planes
-        int32, ``shape``.
+    """Read what :func:`write_planes` wrote for an image of ``shape`` (height, width): int32, ``shape``.
 
     Raises
     ------
@@ -86,16 +73,9 @@ def read_planes(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def write_datalist(path: str | Path, items: Sequence[Item], source: str) -> None:
-    """Write the datalist of converted labels; its paths are relative to its folder.
+    """Write the datalist of converted labels, from items with absolute paths; its own are relative to its folder.
 
-    Parameters
-    ----------
-    path
-        ``DATA/datalist.json``; appears when it is complete.
-    items
-        With absolute paths of images and labels.
-    source
-        What was converted, in words.
+    ``source`` says in words what was converted.
     """
     folder = os.path.realpath(Path(path).parent)
     training = [
@@ -106,9 +86,7 @@ def write_datalist(path: str | Path, items: Sequence[Item], source: str) -> None
         }
         for item in items
     ]
-    with atomic_open(path) as file:
-        json.dump({"form": FORM, "source": source, "training": training}, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+    write_json(path, {"form": FORM, "source": source, "training": training})
 
 
 def converted_items(folder: str | Path) -> tuple[list[Item], list[str]]:

@@ -10,13 +10,7 @@ from handseg_monai.data.items import LabelError
 
 
 def read_json(path: str | Path) -> Any:
-    """Return the content of a JSON file.
-
-    Raises
-    ------
-    LabelError
-        It can't be read, is no JSON, or is nested too deeply.
-    """
+    """Return the content of a JSON file; raise :class:`LabelError` where it can't be read or is none."""
     path = Path(path)
     try:
         return json.loads(path.read_bytes())

@@ -16,35 +16,21 @@ Missing = Literal["absent", "unknown"]
 
 @dataclass(frozen=True)
 class Label:
-    """One label of one image.
-
-    Attributes
-    ----------
-    image
-        The radiograph.
-    source
-        The file, and the place in it, that errors name.
-    known
-        Bit k is set where bone k is labelled here; 0 where the source holds nothing of the image.
-    draw
-        Bit planes, int32 (H, W), of an image of (height, width). Raises ``ValueError`` for what can't be drawn, or
-        does not fit an image of this size; the message leaves out the source.
-    """
+    """One label of one image."""
 
     image: Path
+    """The radiograph."""
     source: str
+    """The file, and the place in it, that errors name."""
     known: int
+    """Bit k is set where bone k is labelled here; 0 where the source holds nothing of the image."""
     draw: Callable[[tuple[int, int]], np.ndarray]
+    """Bit planes, int32 (H, W), of an image of (height, width). Raises ``ValueError`` for what can't be drawn, or does
+    not fit an image of this size; the message leaves out the source."""
 
 
 def require_size(got: tuple[int, ...], shape: tuple[int, int]) -> None:
-    """Refuse a label of another (height, width) than its image.
-
-    Raises
-    ------
-    ValueError
-        They differ.
-    """
+    """Raise ``ValueError`` for a label of another (height, width) than its image."""
     if tuple(got) != tuple(shape):
         raise ValueError(
             f"a label of {' x '.join(map(str, got[::-1]))} pixels for an image of {shape[1]} x {shape[0]}; "
@@ -53,12 +39,9 @@ def require_size(got: tuple[int, ...], shape: tuple[int, int]) -> None:
 
 
 def require_stated_size(stated: tuple[object, object], shape: tuple[int, int]) -> None:
-    """Refuse a label whose file states another (height, width) than its image; None states nothing.
+    """Raise ``ValueError`` where a file states another (height, width) than its image's, or none in whole numbers.
 
-    Raises
-    ------
-    ValueError
-        They differ, or a stated size is not a whole number.
+    None states nothing.
     """
     if stated == (None, None):
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handseg_monai.data.items import LabelError
+from handseg_monai.data.items import Faults, LabelError
 from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.label import Label, Missing
 from handseg_monai.data.labels.named_images import Images
@@ -39,21 +39,18 @@ def read_label_maps(
         raise LabelError(f"{source}: no label maps in it; looked for {', '.join(LABEL_SUFFIXES)}")
     classes = resolve(given, given, source)
     labels = []
-    faults = []
+    faults = Faults()
     for path in files:
-        try:
+        with faults.of(path):
             if not path.name.lower().endswith(LABEL_SUFFIXES):
                 raise ValueError(f"not a label map; expected {', '.join(LABEL_SUFFIXES)}")
             image = images.find((path.relative_to(source).parent / stem_of(path)).as_posix())
             known = classes.known(given)
             if missing == "unknown":
                 known = classes.known(str(value) for value in np.unique(read_pixels(path, rows_first)))
-        except ValueError as error:
-            faults.append(f"{path}: {error}")
-            continue
-        labels.append(Label(image, str(path), known, partial(_draw, path, classes, frozenset(given), rows_first)))
-    if faults:
-        raise LabelError("\n".join(faults))
+            draw = partial(_draw, path, classes, frozenset(given), rows_first)
+            labels.append(Label(image, str(path), known, draw))
+    faults.stop()
     return labels
 
 

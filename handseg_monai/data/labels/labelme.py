@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import rasterise
-from handseg_monai.data.items import LabelError
+from handseg_monai.data.items import Faults, LabelError
 from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.json_file import read_json
 from handseg_monai.data.labels.label import Label, Missing, require_stated_size
@@ -36,31 +36,24 @@ def read_labelme(source: Path, images: Images, given: Mapping[str, Meaning], mis
     if not files:
         raise LabelError(f"{source}: no *.json in it or below; expected LabelMe files")
     contents: dict[Path, dict[str, Any]] = {}
-    faults = []
+    faults = Faults()
     for path in files:
-        try:
+        with faults.of():
             contents[path] = _read(path)
-        except LabelError as error:
-            faults.append(str(error))
-    if faults:
-        raise LabelError("\n".join(faults))
+    faults.stop()
     classes = resolve({s["label"] for content in contents.values() for s in content["shapes"]}, given, source)
     anywhere = classes.known(classes.bone_of)
     labels = []
     for path, content in contents.items():
         own = path.relative_to(source).with_suffix("").as_posix() if path != source else path.stem
         name = own if images.has(own) else str(content.get("imagePath") or own)
-        try:
-            image = images.find(name)
-            _require_one_image(content, image, images)
-        except ValueError as error:
-            faults.append(f"{path}: {error}")
-            continue
         present = classes.known(shape["label"] for shape in content["shapes"])
         known = anywhere if present and missing == "absent" else present
-        labels.append(Label(image, str(path), known, partial(_draw, content, classes)))
-    if faults:
-        raise LabelError("\n".join(faults))
+        with faults.of(path):
+            image = images.find(name)
+            _require_one_image(content, image, images)
+            labels.append(Label(image, str(path), known, partial(_draw, content, classes)))
+    faults.stop()
     return labels
 
 

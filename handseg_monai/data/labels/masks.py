@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from handseg_monai.data.items import LabelError
+from handseg_monai.data.items import Faults, LabelError
 from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.label import Label, Missing, require_size
 from handseg_monai.data.labels.named_images import Images
@@ -39,19 +39,16 @@ def read_masks(
     if not source.is_dir():
         raise LabelError(f"{source}: no such folder; expected masks in <image>/<class>.png or <class>/<image>.png")
     of_image: dict[Path, list[tuple[str, Mask]]] = defaultdict(list)
-    faults: list[str] = []
+    faults = Faults()
     for path in find_files(source):
-        try:
+        with faults.of(path):
             _sort(path, path.relative_to(source), images, of_image)
-        except ValueError as error:
-            faults.append(f"{path}: {error}")
     for image, masks in of_image.items():
         seen: dict[str, Path] = {}
         for name, (path, _) in masks:
             if (other := seen.setdefault(name.lower(), path)) != path:
                 faults.append(f"{image}: two masks of {name}, {other} and {path}; expected one")
-    if faults:
-        raise LabelError("\n".join(faults))
+    faults.stop()
     if not of_image:
         raise LabelError(f"{source}: no masks; expected <image>/<class>.png or <class>/<image>.png")
     classes = resolve({name for masks in of_image.values() for name, _ in masks}, given, source)

@@ -11,12 +11,7 @@ from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, witho
 
 
 class Images:
-    """The radiographs below a folder, by their names.
-
-    Parameters
-    ----------
-    folder
-        Searched to any depth.
+    """The radiographs below a folder, at any depth, by their names.
 
     Raises
     ------

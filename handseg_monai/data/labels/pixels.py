@@ -20,7 +20,7 @@ def stem_of(path: Path) -> str:
 
 
 def read_pixels(path: Path, rows_first: bool = False) -> np.ndarray:
-    """Read the values of a label image.
+    """Read the values of a label image, integers (H, W).
 
     Parameters
     ----------
@@ -29,11 +29,6 @@ def read_pixels(path: Path, rows_first: bool = False) -> np.ndarray:
     rows_first
         Of NIfTI: the first axis counts rows. By the convention of the format it counts columns. Its affine, which may
         turn a picture over, is not looked at: the values belong to the image's stored pixels.
-
-    Returns
-    -------
-    pixels
-        Integers, (H, W).
 
     Raises
     ------
@@ -58,12 +53,9 @@ def read_pixels(path: Path, rows_first: bool = False) -> np.ndarray:
 
 
 def read_fitting(path: Path, shape: tuple[int, int], rows_first: bool) -> np.ndarray:
-    """Read the values of a label image as :func:`read_pixels` does, which must have the (height, width) of its image.
+    """Read the values of a label image as :func:`read_pixels` does, and require the (height, width) of its image.
 
-    Raises
-    ------
-    ValueError
-        See :func:`read_pixels`, or another size; of NIfTI whose axes are exchanged the message says so.
+    Of NIfTI whose axes are exchanged the error says so.
     """
     pixels = read_pixels(path, rows_first)
     if pixels.shape != shape and pixels.shape == shape[::-1] and path.name.lower().endswith((".nii", ".nii.gz")):

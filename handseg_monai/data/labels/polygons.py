@@ -11,19 +11,7 @@ OUTSIDE_TOLERANCE = 2
 
 
 def polygon(points: object, shape: tuple[int, int]) -> Polygon:
-    """Check the points of a polygon, and round them to whole pixels inside the image.
-
-    Parameters
-    ----------
-    points
-        What a file holds: [x, y] pairs, in pixels.
-    shape
-        (height, width) of the image.
-
-    Returns
-    -------
-    polygon
-        int32 (N, 2), x and y.
+    """Check points, [x, y] pairs in pixels of an image of ``shape``, and round them to pixels inside it: int32 (N, 2).
 
     Raises
     ------

@@ -10,7 +10,7 @@ import numpy as np
 
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data.confidence import read_confidence
-from handseg_monai.data.items import LabelError
+from handseg_monai.data.items import Faults, LabelError
 from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.label import Label, Missing
 from handseg_monai.data.labels.named_images import Images
@@ -44,25 +44,21 @@ def read_submission(
     held = {bone for of_image in texts.values() for bone, text in zip(NAMES, of_image, strict=True) if text is not None}
     sure = read_confidence(confidence) if confidence is not None else None
     labels = []
-    faults = []
+    faults = Faults()
     for name, of_image in texts.items():
         if name in leave_out:
             continue
         if sure is not None and name not in sure:
             faults.append(f"{confidence}: no image {name}; it belongs to another submission than {source}")
             continue
-        try:
-            image = images.find(name)
-        except ValueError as error:
-            faults.append(f"{source}: {error}")
-            continue
         rows = {bone for bone, text in zip(NAMES, of_image, strict=True) if text is not None}
         rows = held if rows and missing == "absent" else rows
         if sure is not None:
             rows = {bone for bone in rows if sure[name][INDEX[bone]] >= least}
-        labels.append(Label(image, f"{source}, image {name}", classes.known(rows), partial(_draw, of_image, classes)))
-    if faults:
-        raise LabelError("\n".join(faults))
+        with faults.of(source):
+            known, draw = classes.known(rows), partial(_draw, of_image, classes)
+            labels.append(Label(images.find(name), f"{source}, image {name}", known, draw))
+    faults.stop()
     return labels
 
 

@@ -27,7 +27,6 @@ RADIOGRAPHS = {
 }
 """Storage classes that the project reads, by UID."""
 MISSING = "a DICOM file; reading it takes more packages: pip install 'handseg-monai[dicom]'"
-
 _NO_SUFFIX = re.compile(r"(\.\d*)?")
 _QUOTE = re.compile(r"\bb['\"]")
 _MARK, _MARK_AT = b"DICM", 128
@@ -54,13 +53,7 @@ def may_be_dicom(path: Path) -> bool:
 
 
 def require_dicom() -> None:
-    """Refuse to go on where the packages that read DICOM are not installed.
-
-    Raises
-    ------
-    ValueError
-        Naming the extra that installs them.
-    """
+    """Raise ``ValueError``, which says what to install, where the packages that read DICOM are not there."""
     try:
         import pydicom  # noqa: F401
     except ImportError as error:
@@ -140,13 +133,7 @@ def is_hand(part: str) -> bool:
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
-    """Value of an attribute, None where it is missing or empty; pydicom parses it only now.
-
-    Raises
-    ------
-    ValueError
-        It can't be parsed.
-    """
+    """Value of an attribute, None where it is missing or empty; ``ValueError`` where it can't be parsed."""
     try:
         value = dataset.get(keyword)
     except Exception as error:  # whatever damaged bytes make of the parser

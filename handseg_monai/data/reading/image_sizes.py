@@ -10,19 +10,12 @@ from handseg_monai.rle import read_csv
 
 
 def read_with_images(prediction: str | Path, folder: str | Path) -> tuple[dict[str, list[str | None]], dict[str, Path]]:
-    """Read a submission and find its images.
+    """Read a submission of one image or more, and find them; raises as its two parts do.
 
     Returns
     -------
     texts, paths
         By image name: 29 run-length texts, see :func:`~handseg_monai.rle.read_csv`, and the image.
-
-    Raises
-    ------
-    ValueError
-        The submission breaks the contract or holds no image, or the folder lacks one of its images.
-    OSError
-        A file can't be read.
     """
     texts = read_csv(prediction, empty=False)
     return texts, image_paths(texts, folder)
@@ -34,14 +27,7 @@ def image_sizes(names: Collection[str], folder: str | Path) -> dict[str, tuple[i
 
 
 def image_paths(names: Collection[str], folder: str | Path) -> dict[str, Path]:
-    """Paths of images by their names in a submission: base names, or paths below the folder.
-
-    Parameters
-    ----------
-    names
-        Of the images wanted.
-    folder
-        Folder of the images, searched to any depth.
+    """Paths of images by their names in a submission: base names, or paths below the folder, at any depth.
 
     Raises
     ------

@@ -34,12 +34,8 @@ def find_images(folder: str | Path) -> list[Path]:
     """List the image files below a folder, sorted by path; a path of one file is that file.
 
     Links are followed, each folder once. Hidden files and folders are passed over; what is an image is told by the
-    suffix (:data:`IMAGE_SUFFIXES`), and of files without one, or with a number for it, by the mark of DICOM.
-
-    Raises
-    ------
-    OSError
-        A folder can't be read.
+    suffix (:data:`IMAGE_SUFFIXES`), and of files without one, or with a number for it, by the mark of DICOM. Raises as
+    :func:`~handseg_monai.files.find_files`.
     """
     folder = Path(folder)
     return [folder] if folder.is_file() else [path for path in find_files(folder) if _is_image(path)]
@@ -58,13 +54,7 @@ def without_suffix(name: str) -> str:
 
 
 def require_readers(paths: Iterable[Path]) -> None:
-    """Refuse images whose readers are not installed.
-
-    Raises
-    ------
-    ValueError
-        One of them is DICOM, and pydicom is missing; the message says how to install it.
-    """
+    """Raise ``ValueError`` where one of the images is DICOM, and what reads it is not installed."""
     first = next((path for path in paths if may_be_dicom(path) and is_dicom(path)), None)
     if first is not None:
         try:
@@ -74,13 +64,7 @@ def require_readers(paths: Iterable[Path]) -> None:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of the stored pixel grid, from the header where it tells.
-
-    Raises
-    ------
-    UnreadableImageError
-        The file is not an image.
-    """
+    """(height, width) of the stored pixel grid, from the header where it tells; raises as :func:`read_radiograph`."""
     if is_dicom(path):
         try:
             return dicom_size(path)
