@@ -123,8 +123,8 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "not JSON": (_not_json, "not JSON"),
     "unknown bone": (_edit(lambda a: a[0].update(label="finger-99")), "unknown bone 'finger-99'"),
     "two points": (_edit(lambda a: a[0].update(points=[[1, 1], [2, 2]])), "a polygon of 2 points"),
-    "far outside": (_edit(lambda a: a[0]["points"].append([500, 5])), "outside of the image of 72 x 96 pixels"),
-    "not finite": (_edit(lambda a: a[0]["points"].append([float("nan"), 5])), "not finite"),
+    "far outside": (_edit(lambda a: a[0]["points"].append([500, 5])), "outside the image of 72 x 96 pixels"),
+    "not finite": (_edit(lambda a: a[0]["points"].append([float("nan"), 5])), "NaN or infinite"),
 }
 
 
@@ -182,8 +182,8 @@ def test_a_checkpoint_that_is_missing_or_of_another_network(
 def test_a_window_that_the_network_can_not_take(
     capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path
 ) -> None:
-    assert "multiples of 64, from 128" in only(train(capsys, drawn_dataset, tmp_path, window=160))
-    assert "multiples of 64, from 128" in only(train(capsys, drawn_dataset, tmp_path, window=64))
+    assert "multiple of 64, at least 128" in only(train(capsys, drawn_dataset, tmp_path, window=160))
+    assert "multiple of 64, at least 128" in only(train(capsys, drawn_dataset, tmp_path, window=64))
 
 
 def test_training_on_parts_of_hands_that_would_be_shown_whole(

@@ -153,7 +153,7 @@ def test_another_configuration_or_data_is_refused(
     assert len(cross_validate(drawn_dataset, out, **same)) == 2
     assert len(cross_validate(data, out, **same)) == 2  # moved, with its times
     label.write_text(label.read_text() + "\n")
-    with pytest.raises(ValueError, match="begun with other data;"):
+    with pytest.raises(ValueError, match="holds a run with other data;"):
         cross_validate(data, out, **same)
 
 
