@@ -29,6 +29,9 @@ def load_members(
 ) -> list[Member]:
     """Make the network of each checkpoint, by the name that it carries, and load its weights.
 
+    Raises as :meth:`~handseg_monai.checkpoints.Checkpoint.read`, :func:`~handseg_monai.checkpoints.load_weights` and
+    :func:`~handseg_monai.networks.check_packages`, and ``CheckpointError`` where no file declares a network.
+
     Parameters
     ----------
     checkpoints
@@ -38,14 +41,6 @@ def load_members(
         ``network_name``, laid over ``inference.json``, or by the latter alone.
     network_files
         Further overlays that declare networks; they come first.
-
-    Raises
-    ------
-    CheckpointError
-        See :meth:`~handseg_monai.checkpoints.Checkpoint.read` and :func:`~handseg_monai.checkpoints.load_weights`; or
-        no declaration of a network.
-    ValueError
-        See :func:`~handseg_monai.networks.check_packages`.
     """
     files = [*map(Path, network_files), *sorted(Path(configs).glob("network_*.json"))]
     declared = {

@@ -38,10 +38,7 @@ class Checkpoint:
     def read(cls, path: str | Path) -> Checkpoint:
         """Read a file onto the CPU, with ``weights_only``.
 
-        Raises
-        ------
-        CheckpointError
-            No such file, not a checkpoint, or one without ``network``.
+        :class:`CheckpointError` where there is none, it is not a checkpoint, or one without ``network``.
         """
         if not Path(path).is_file():
             raise CheckpointError(f"checkpoint {path}: no such file")

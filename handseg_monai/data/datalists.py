@@ -139,12 +139,8 @@ def verified_datalist(
 def phantom_datalist(dataset_dir: str | Path, held_out: float = 0.03) -> dict[str, list[Item]]:
     """List phantoms before exposure (``handseg phantom --components``) as ``training`` and ``validation``.
 
-    Parameters
-    ----------
-    dataset_dir
-        Folder of ``<subject>_<side>.npz``, or of several such folders, say adults and children.
-    held_out
-        Share of the subjects of each folder for validation, at least one: the last ones.
+    ``dataset_dir`` holds ``<subject>_<side>.npz``, or several folders of them, say adults and children. Of each folder
+    the last subjects validate, the share ``held_out`` of them and at least one.
 
     Raises
     ------

@@ -53,6 +53,8 @@ def check_label(label: str | Path, shape: tuple[int, int]) -> bool:
 def read_truth(label: str | Path, shape: tuple[int, int], size: tuple[int, int] | None = None) -> np.ndarray:
     """Read a label of either layout into bit planes, int32 (H, W).
 
+    :class:`LabelError` where the file can't be read, or breaks its contract.
+
     Parameters
     ----------
     label
@@ -62,11 +64,6 @@ def read_truth(label: str | Path, shape: tuple[int, int], size: tuple[int, int] 
     size
         (height, width) of the result, ``shape`` if None; for what belongs to a pixel there see
         :func:`handseg_monai.bitplanes.rasterise`.
-
-    Raises
-    ------
-    LabelError
-        The file can't be read, or breaks its contract.
     """
     if Path(label).suffix != ".npz":
         return rasterise(read_polygons(label, shape), shape, size)

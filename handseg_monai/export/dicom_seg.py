@@ -38,7 +38,10 @@ class DicomSeg(Form):
     def check(cls, paths: Collection[Path]) -> None:
         """Refuse images that are not DICOM, or lack what a reference names."""
         require_dicom()
-        _require_highdicom()
+        try:
+            import highdicom  # noqa: F401
+        except ImportError as error:
+            raise ValueError("DICOM SEG takes more packages: pip install 'handseg-monai[dicom]'") from error
         for path in paths:
             if not is_dicom(path):
                 raise ValueError(
@@ -56,13 +59,6 @@ class DicomSeg(Form):
             # Its message may quote a patient.
             raise ValueError(f"{masks.path}: the SEG can't copy its header ({type(error).__name__})") from None
         segmentation.save_as(self._path(masks, ".dcm"))
-
-
-def _require_highdicom() -> None:
-    try:
-        import highdicom  # noqa: F401
-    except ImportError as error:
-        raise ValueError("DICOM SEG needs more packages: pip install 'handseg-monai[dicom]'") from error
 
 
 def _source(path: Path) -> Dataset:

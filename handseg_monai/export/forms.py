@@ -25,7 +25,9 @@ class Png(Form):
         folder = self._out / masks.stem
         folder.mkdir(parents=True, exist_ok=True)
         for bone in np.flatnonzero(masks.given).tolist():
-            _write_png(folder / f"{NAMES[bone]}.png", np.uint8(255) * mask_of(masks.planes, bone))
+            path = folder / f"{NAMES[bone]}.png"
+            if not cv2.imwrite(str(path), np.uint8(255) * mask_of(masks.planes, bone)):
+                raise OSError(f"{path}: could not be written")
 
 
 class LabelMe(Form):
@@ -112,11 +114,6 @@ FORMS: dict[str, type[Form]] = {
     "dicom-seg": DicomSeg,
 }
 """By name."""
-
-
-def _write_png(path: Path, image: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), image):
-        raise OSError(f"{path}: could not be written")
 
 
 def _shapes(label: str, mask: np.ndarray, left: int, top: int) -> list[dict[str, Any]]:

@@ -80,7 +80,15 @@ class MLflowTracking(Follower):
     def epoch(self, run: Run, metrics: Mapping[str, float]) -> None:
         """Log metrics of validation, mean loss and learning rate."""
         known = {**metrics, "train_loss": run.loss, "learning_rate": run.learning_rate}
-        self._log_metrics({name: value for name, value in known.items() if value is not None}, run.epoch)
+        values = {name: value for name, value in known.items() if value is not None}
+        now, step = int(1000 * time.time()), run.epoch
+
+        def log(client: Any, run_id: str) -> None:
+            from mlflow.entities import Metric
+
+            client.log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in values.items()])
+
+        self._log(log)
 
     def ended(self, run: Run) -> None:
         """Keep the files, and mark the run as finished."""
@@ -110,16 +118,6 @@ class MLflowTracking(Follower):
         self._run_id = run.info.run_id
         params = [Param(key, hide(str(value))[:_LONGEST_PARAMETER]) for key, value in parameters.items()]
         settings.client.log_batch(self._run_id, params=params)
-
-    def _log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        now = int(1000 * time.time())
-
-        def log(client: Any, run_id: str) -> None:
-            from mlflow.entities import Metric
-
-            client.log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()])
-
-        self._log(log)
 
     def _finish(self, run: Run, status: str) -> None:
         for name in self.artefacts:

@@ -33,12 +33,7 @@ class AccumulationWeights:
 
     MONAI's trainer divides each loss by ``accumulate``. Where the last group of an epoch has fewer batches, or its last
     batch fewer images, the gradient is then not that of one large batch. The loss in the engine's output stays that of
-    its batch.
-
-    Parameters
-    ----------
-    accumulate
-        Batches to one step of the optimiser; the trainer's ``accumulation_steps``.
+    its batch. ``accumulate`` is the trainer's ``accumulation_steps``.
     """
 
     def __init__(self, accumulate: int) -> None:
@@ -69,14 +64,9 @@ class AccumulationWeights:
 
 
 class StepSchedule(LrScheduleHandler):
-    """MONAI's ``LrScheduleHandler`` that steps when the optimiser does, not at each batch.
+    """MONAI's ``LrScheduleHandler`` that steps when the optimiser does, every ``accumulate`` batches.
 
-    Parameters
-    ----------
-    accumulate
-        Batches to one step of the optimiser.
-    kwargs
-        See MONAI. With ``epoch_level`` it steps as MONAI's does.
+    With ``epoch_level`` it steps as MONAI's does.
     """
 
     def __init__(self, accumulate: int = 1, **kwargs: Any) -> None:

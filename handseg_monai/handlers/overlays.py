@@ -78,18 +78,10 @@ class TensorBoardOverlays:
 
 
 class OverlayWriter:
-    """Write an overlay picture of each image as ``<output_dir>/<name>.jpg``.
+    """Write an overlay picture of each image as ``<output_dir>/<name>.jpg``, at most ``long_side`` pixels long.
 
-    Parameters
-    ----------
-    output_dir
-        Where to write.
-    data
-        Datalist, for the paths of radiographs that an earlier run has segmented.
-    long_side
-        Of the pictures, at most, in pixels.
-    enabled
-        Whether to write pictures at all; configurations have one list of handlers, with it or without.
+    The datalist gives the paths of radiographs that an earlier run has segmented. Configurations have one list of
+    handlers, with pictures or without: ``enabled`` says which.
     """
 
     def __init__(
@@ -108,12 +100,8 @@ class OverlayWriter:
     def begin(self, earlier: Iterable[tuple[str, Sequence[str]]]) -> None:
         """Remove pictures that an earlier run has left of other images, and draw those that its images lack.
 
-        Every rank may call it; the first one works.
-
-        Parameters
-        ----------
-        earlier
-            Images that are done already, and the texts of their 29 masks.
+        ``earlier`` gives the images that are done already, and the texts of their 29 masks. Every rank may call it; the
+        first one works.
         """
         if idist.get_rank() > 0 or not self.enabled:
             return

@@ -14,12 +14,7 @@ from handseg_monai.transforms import fitted_shape
 def coarse_probabilities(members: Sequence[Sequence[Look]], shape: tuple[int, int], long_side: int) -> torch.Tensor:
     """Return each bone's mean probability over the networks of an ensemble, or the only one: float32 (29, h, w).
 
-    Parameters
-    ----------
-    members, shape
-        See :func:`~handseg_monai.inferers.looks.planes_of_looks`.
-    long_side
-        Of the grid.
+    For ``members`` and ``shape`` see :func:`~handseg_monai.inferers.looks.planes_of_looks`.
     """
     size = fitted_shape(shape, long_side)
     seen = [merged([moved(look, shape, size) for look in looks], size).sigmoid() for looks in members]

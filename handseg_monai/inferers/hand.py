@@ -143,11 +143,8 @@ class HandInferer(LookingInferer):
     def _first_look(self, image: torch.Tensor, network: Network) -> tuple[Look, float, float]:
         """Look at the whole image.
 
-        Returns
-        -------
-        look, certainty, brighter
-            How certain the network is of the bones in it, 0 to 29; and how much brighter these are than what lies
-            around them, -1 to 1.
+        Also says how certain the network is of the bones in it, 0 to 29, and how much brighter these are than what lies
+        around them, -1 to 1.
         """
         height, width = image.shape[-2:]
         step = max(height, width) / self.window
@@ -211,16 +208,8 @@ def closer_view(
 ) -> torch.Tensor | None:
     """Return the view (2, 3) of a hand upright, from what a view showed; None where that is no hand.
 
-    Parameters
-    ----------
-    logits
-        float (29, h, w) of a view.
-    matrix
-        (2, 3) of that view: its pixels to those of the image.
-    shape
-        (height, width) of the image, which the view leaves only where it must.
-    window, margin
-        See :class:`HandInferer`.
+    ``logits``, float (29, h, w), are those of the view ``matrix``. The new one leaves the image of ``shape`` (height,
+    width) only where it must. For ``window`` and ``margin`` see :class:`HandInferer`.
     """
     coarse = avg_pool2d(logits[None], 4)[0].sigmoid()
     inside = coarse > 0.5

@@ -109,14 +109,9 @@ class PlanesInferer(Inferer):
 
 
 class SweepInferer(PlanesInferer):
-    """Draw the masks of each image at several thresholds, to find the best ones.
+    """Draw the masks of each image at T thresholds, each of all bones, to find the best ones: int32 (1, T, H, W).
 
-    Parameters
-    ----------
-    inferer, enabled, dtype
-        See :class:`PlanesInferer`.
-    sweep
-        Probabilities, T of them, each the threshold of all bones. Calls give int32 (1, T, H, W).
+    For the rest see :class:`PlanesInferer`.
     """
 
     def __init__(self, inferer: Inferer, sweep: Sequence[float], enabled: bool = True, dtype: str = "bfloat16") -> None:

@@ -82,13 +82,8 @@ class WindowsInferer(LookingInferer):
     ) -> list[list[Look]]:
         """One look at each of ``inputs``, (B, 1, H, W), float32: the logits of all of it, blended.
 
-        Parameters
-        ----------
-        inputs, network
-            Images, and what is to see them.
-        floor, reach
-            Logits are kept where they are above ``floor``, and within ``reach`` pixels of such places. Elsewhere they
-            are taken to be just below.
+        They are kept where they are above ``floor``, and within ``reach`` pixels of such places; elsewhere they are
+        taken to be just below.
         """
         with self.seeing(network, inputs.device) as see:
             return [[self._look(image, see, floor, reach)] for image in inputs.float()]

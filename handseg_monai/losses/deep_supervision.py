@@ -21,14 +21,9 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
     """
 
     def forward(self, input: Output | None, target: Target) -> torch.Tensor:  # type: ignore[override]
-        """Weighted sum of the heads' losses.
+        """Weighted sum of the heads' losses, with the target of :class:`~handseg_monai.losses.PerBoneLoss`.
 
-        Parameters
-        ----------
-        input
-            Logits of one head (B, 29, H, W), a list or dictionary of them, or a stack (B, heads, 29, H, W).
-        target
-            See :class:`~handseg_monai.losses.PerBoneLoss`.
+        Logits are those of one head (B, 29, H, W), a list or dictionary of them, or a stack (B, heads, 29, H, W).
         """
         if input is None:
             raise ValueError("expected logits, got none")

@@ -11,14 +11,9 @@ from handseg_monai.losses.bone_weights import check_weight
 
 
 class WeightedLoss(nn.Module):
-    """Sum of named losses, each times its weight; those of weight 0 are not computed.
+    """Sum of named losses, each a mean over the items, times their weights; those of weight 0 are not computed.
 
-    Parameters
-    ----------
-    losses
-        Losses of logits and target by name, each a mean over the items.
-    weights
-        The weight of each, by the same names; raises as :func:`check_loss_weights`.
+    Raises as :func:`check_loss_weights`.
     """
 
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
@@ -34,13 +29,7 @@ class WeightedLoss(nn.Module):
 
 
 def check_loss_weights(weights: Mapping[str, float], names: list[str]) -> None:
-    """Refuse weights that are not one for each loss.
-
-    Raises
-    ------
-    ValueError
-        Other names than the losses have, a weight that is no finite number from 0, or nothing but zeros.
-    """
+    """Raise ``ValueError`` unless each loss has a weight, a finite number from 0, and one is above 0."""
     if not isinstance(weights, Mapping) or set(weights) != set(names):
         raise ValueError(f"--loss_weights {weights!r}: expected a weight for each of {', '.join(names)}, by name")
     for name, weight in weights.items():

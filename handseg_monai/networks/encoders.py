@@ -96,15 +96,8 @@ def smp_encoder(weights: str, name: str, depth: int = 5) -> nn.Module:
 def timm_encoder(weights: str, name: str, features_only: bool = True) -> nn.Module:
     """Encoder of timm with published weights.
 
-    Parameters
-    ----------
-    weights
-        A file, or any name: which of the published ones are meant is part of ``name``
-        (``convnext_tiny.fb_in22k_ft_in1k``).
-    name
-        The model.
-    features_only
-        Whether only the levels' features are used.
+    ``weights`` is a file, or any name: which of the published ones are meant is part of the model's ``name``
+    (``convnext_tiny.fb_in22k_ft_in1k``).
     """
     import timm
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +62,8 @@ class _Job:
     missing_rows: list[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Data of one image: what the page shows at once, and what it shows when somebody opens the image."""
-
-    overview: dict[str, object]
-    drawing: dict[str, object]
+_Drawn = tuple[dict[str, object], dict[str, object]]
+"""Data of one image: what the page shows at once, and what it shows when somebody opens the image."""
 
 
 def write_report(
@@ -122,22 +118,24 @@ def write_report(
     overviews = []
     with atomic_open(out) as file:
         document = Document(file)
-        for drawn in tqdm(
+        for overview, drawing in tqdm(
             _draw_all(job, evaluation, long_side),
             total=len(job.rows),
             desc="report",
             unit="image",
             disable=None if progress else True,
         ):
-            overviews.append(drawn.overview)
-            document.add(drawn.drawing)
+            overviews.append(overview)
+            document.add(drawing)
         document.finish(_summary(job, evaluation, overviews))
     return Report(list(job.rows), evaluation, job.missing_images, job.missing_rows, out.stat().st_size)
 
 
 def _plan(prediction: Path, images: str | Path, truth: str | Path | None, missing: Missing) -> _Job:
     texts = read_csv(prediction, empty=False)
-    extra = _without_rows(texts, images)
+    # Images may be named by base name or by path.
+    relative = ((path.name, path.relative_to(images).as_posix()) for path in find_images(images))
+    extra = [name for name, path in relative if name not in texts and path not in texts]
     items = None
     if truth is not None:
         items = expected_items(texts.keys(), truth)
@@ -150,12 +148,6 @@ def _plan(prediction: Path, images: str | Path, truth: str | Path | None, missin
         refuse_missing(prediction, extra, lacking)
     rows = {name: texts.get(name, [None] * NUM_BONES) for name in names}
     return _Job(prediction, rows, paths, items, missing, extra, lacking)
-
-
-def _without_rows(names: Collection[str], images: str | Path) -> list[str]:
-    """Base names of the folder's images that a submission names neither by base name nor by path."""
-    found = find_images(images)
-    return [p.name for p in found if p.name not in names and p.relative_to(images).as_posix() not in names]
 
 
 def _draw_all(job: _Job, evaluation: Evaluation | None, long_side: int) -> Iterator[_Drawn]:
@@ -201,7 +193,7 @@ def _draw(job: _Job, name: str, dice: np.ndarray | None, long_side: int) -> _Dra
             for finding in judgement.findings
         ],
     }
-    return _Drawn(overview, drawing)
+    return overview, drawing
 
 
 def _truth(job: _Job, name: str, shape: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray]:

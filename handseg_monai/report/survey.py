@@ -49,13 +49,7 @@ class Survey:
 
 
 def survey(items: Sequence[Item], progress: bool = True) -> Survey:
-    """Measure all images of a datalist and their labels, in its order.
-
-    Raises
-    ------
-    ValueError
-        There is no item, or no item can be read.
-    """
+    """Measure all images of a datalist and their labels, in its order; ``ValueError`` if none can be read."""
     import pandas as pd
 
     images, bones, problems = [], [], []

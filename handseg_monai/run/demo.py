@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +67,7 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
 
     images = data / "test" / "DCM"
     _say(f"2/5  the test radiographs by the weights that come with the project -> {shipped}")
-    times["shipped_inference"] = _bundle(
-        out / "shipped.log",
-        ["inference.json"],
-        {"dataset_dir": images, "output_dir": shipped, "checkpoint": weights, "num_workers": 0},
-    )
+    times["shipped_inference"] = _infer(out / "shipped.log", images, shipped, weights)
     before = evaluate(shipped / "submission.csv", data / "test", progress=False)
     _say(f"     Dice {before.mean_dice_present:.4f} of the bones present")
     _say(f"3/5  fine-tuning -> {run}   (watch it: tensorboard --logdir {run})")
@@ -82,16 +79,13 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
         echo=("train_loss", "Epoch["),
     )
     _say(f"4/5  inference on the test radiographs -> {result}")
-    times["inference"] = _bundle(
-        out / "inference.log",
-        ["inference.json"],
-        {"dataset_dir": images, "output_dir": result, "checkpoint": run / "model.pt", "num_workers": 0},
-    )
+    times["inference"] = _infer(out / "inference.log", images, result, run / "model.pt")
     _say(f"5/5  evaluation -> {result}")
     _say(f"     $ handseg evaluate {result / 'submission.csv'} --truth {data / 'test'} --out {result}")
     evaluation = evaluate(result / "submission.csv", data / "test")
     write_evaluation(evaluation, result)
-    _write_sheet(result / "overlays", out / "overlays.png")
+    pictures = [np.asarray(Image.open(file)) for file in sorted((result / "overlays").rglob("*.jpg"))[:8]]
+    drawing.save(out / "overlays.png", drawing.sheet(pictures, columns=4))
 
     summary: dict[str, object] = {
         "mean_dice": evaluation.mean_dice,
@@ -130,14 +124,14 @@ def _make_room(out: Path) -> None:
     (out / MARK).touch()
 
 
+def _infer(log: Path, images: Path, out: Path, checkpoint: Path) -> float:
+    options = {"dataset_dir": images, "output_dir": out, "checkpoint": checkpoint, "num_workers": 0}
+    return _bundle(log, ["inference.json"], options)
+
+
 def _bundle(
-    log: Path, configs: list[str], options: dict[str, object], run_id: str = "run", echo: tuple[str, ...] = ()
+    log: Path, configs: list[str], options: Mapping[str, object], run_id: str = "run", echo: tuple[str, ...] = ()
 ) -> float:
     files = [bundle_root() / "configs" / name for name in configs]
     arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
     return run_bundle(bundle_command(run_id, files, arguments), log, echo, indent="     ", folder=log.parent)
-
-
-def _write_sheet(folder: Path, path: Path) -> None:
-    pictures = [np.asarray(Image.open(file)) for file in sorted(folder.rglob("*.jpg"))[:8]]
-    drawing.save(path, drawing.sheet(pictures, columns=4))

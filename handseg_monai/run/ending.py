@@ -30,15 +30,10 @@ def checked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> None:
-    """Call what does the work of a run; where it can't go on, print in one line what is kept, and exit.
+    """Call what does the work of a run; where it can't go on, print in one line what ``kept`` says is kept, and exit.
 
-    Parameters
-    ----------
-    function
-        The work. An ``OSError`` in it (a disk that is full) and a ``FloatingPointError`` (training that has diverged)
-        exit with code 1, Ctrl-C with 130.
-    kept
-        Says what is kept, and how to go on.
+    An ``OSError`` (a disk that is full) and a ``FloatingPointError`` (training that has diverged) exit with code 1,
+    Ctrl-C with 130.
     """
     try:
         function()

@@ -33,16 +33,8 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
     Standard output is kept in ``run.log`` in the folder of the run, to which each run appends; what MONAI says of
     configurations and options goes there alone. Secrets are taken out. A run that makes no folder leaves no log.
 
-    Parameters
-    ----------
-    run_id, base
-        What to run of which configuration of the bundle.
-    overlays
-        Configurations to lay over it, see :func:`~handseg_monai.run.process.overlay_file`.
-    data, out
-        ``--dataset_dir`` and ``--output_dir``.
-    options
-        Further options of the bundle, ``--name`` and value by turns.
+    ``overlays`` are as :func:`~handseg_monai.run.process.overlay_file` takes them, ``options`` further ones of the
+    bundle, ``--name`` and value by turns.
 
     Raises
     ------

@@ -19,16 +19,7 @@ _NO_OVERLAYS = frozenset({"metadata", "train", "inference"})
 def bundle_command(run_id: str, files: Sequence[Path], arguments: Sequence[str], processes: int = 1) -> list[str]:
     """Return the command ``python -m monai.bundle run``, or that of ``torchrun`` with several processes.
 
-    Parameters
-    ----------
-    run_id
-        What to run of the configuration.
-    files
-        Configuration files, each laid over those before it.
-    arguments
-        Further ones, ``--name`` and value by turns.
-    processes
-        Ranks on this machine.
+    Of ``files`` each is laid over those before it; ``arguments`` are ``--name`` and value by turns.
     """
     start = [sys.executable, "-m"]
     if processes > 1:
@@ -77,24 +68,10 @@ def run_bundle(
     folder: Path | None = None,
     keep_open: Sequence[int] = (),
 ) -> float:
-    """Run a command of :func:`bundle_command`, its output in a log; progress bars and chosen lines are shown.
+    """Run a command of :func:`bundle_command`, its output in a log; show progress bars and lines that hold an ``echo``.
 
-    When this process is interrupted or terminated, the run is too. Returns the seconds that it took.
-
-    Parameters
-    ----------
-    command
-        To run.
-    log
-        File to write.
-    echo
-        Lines that hold one of these are shown.
-    indent
-        Of what is shown.
-    folder
-        To run in; None is the one that we are in.
-    keep_open
-        File descriptors, of locks, that the run keeps open too.
+    When this process is interrupted or terminated, the run is too. It keeps the
+    descriptors ``keep_open``, of locks, open. Returns the seconds that it took.
 
     Raises
     ------

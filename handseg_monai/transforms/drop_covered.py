@@ -1,4 +1,4 @@
-"""Dictionary transform that drops what is drawn of carpal bones over one another."""
+"""Dropping what is drawn of carpal bones over one another."""
 
 from __future__ import annotations
 
@@ -41,32 +41,30 @@ one 230 and 175; adults have at least 0.77 and 0.67."""
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Pixels that hang together: first row and column in the image, mask (h, w), and their number."""
+    """Pixels that hang together: their box in the image, the mask in it, and their number."""
 
-    top: int
-    left: int
+    rows: slice
+    columns: slice
     mask: np.ndarray
     area: int
 
     def shared(self, other: _Piece) -> int:
         """Count of pixels that are the other's too."""
-        top, left = max(self.top, other.top), max(self.left, other.left)
-        bottom, right = (
-            min(self.top + self.mask.shape[0], other.top + other.mask.shape[0]),
-            min(self.left + self.mask.shape[1], other.left + other.mask.shape[1]),
-        )
+        top, left = max(self.rows.start, other.rows.start), max(self.columns.start, other.columns.start)
+        bottom, right = min(self.rows.stop, other.rows.stop), min(self.columns.stop, other.columns.stop)
         if bottom <= top or right <= left:
             return 0
-        own, its = (
-            piece.mask[top - piece.top : bottom - piece.top, left - piece.left : right - piece.left]
-            for piece in (self, other)
-        )
-        return int(np.count_nonzero(own & its))
+        box = top, left, bottom, right
+        return int(np.count_nonzero(self._inside(*box) & other._inside(*box)))
+
+    def _inside(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        y, x = self.rows.start, self.columns.start
+        return self.mask[top - y : bottom - y, left - x : right - x]
 
     def cut(self, shape: tuple[int, ...]) -> bool:
         """Whether the image's border touches it."""
-        far = self.top + self.mask.shape[0] == shape[0] or self.left + self.mask.shape[1] == shape[1]
-        return self.top == 0 or self.left == 0 or far
+        near = self.rows.start == 0 or self.columns.start == 0
+        return near or self.rows.stop == shape[0] or self.columns.stop == shape[1]
 
 
 def _pieces(planes: np.ndarray, bone: int, box: tuple[slice, slice]) -> list[_Piece]:
@@ -77,8 +75,9 @@ def _pieces(planes: np.ndarray, bone: int, box: tuple[slice, slice]) -> list[_Pi
     found = []
     for label in 1 + np.flatnonzero(areas >= _SPECK * areas.max()):
         x, y, width, height, area = (int(value) for value in stats[label])
+        top, left = box[0].start + y, box[1].start + x
         piece = labels[y : y + height, x : x + width] == label
-        found.append(_Piece(box[0].start + y, box[1].start + x, piece, area))
+        found.append(_Piece(slice(top, top + height), slice(left, left + width), piece, area))
     return sorted(found, key=lambda piece: -piece.area)
 
 
@@ -127,11 +126,7 @@ def drop_covered(planes: np.ndarray, most: float) -> np.ndarray:
             result &= np.int32(~(1 << bone))
         for piece in pieces:
             if piece not in left[bone]:
-                at = (
-                    slice(piece.top, piece.top + piece.mask.shape[0]),
-                    slice(piece.left, piece.left + piece.mask.shape[1]),
-                )
-                result[at] &= ~(piece.mask.astype(np.int32) << np.int32(bone))
+                result[piece.rows, piece.columns] &= ~(piece.mask.astype(np.int32) << np.int32(bone))
     return result
 
 

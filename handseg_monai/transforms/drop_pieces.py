@@ -1,4 +1,4 @@
-"""Dictionary transform that takes stray pieces off the bones."""
+"""Taking stray pieces off the bones."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ from handseg_monai.bones import BONES, Group
 
 
 def drop_pieces(planes: np.ndarray, least: float, least_carpal: float) -> np.ndarray:
-    """Take off each bone the pieces that are small beside its largest one.
+    """Take off each bone, in a copy of bit planes, int32 (H, W), the pieces that are small beside its largest one.
 
-    Parameters
-    ----------
-    planes
-        int32 (H, W) bit planes; they are left as they are.
-    least
-        Area of the smallest piece to keep, share of the largest one's, 0 to 1; 1 keeps the largest one alone (of
-        several as large: all). Pixels that touch at a corner belong to one piece.
-    least_carpal
-        The same of carpal bones, which no ring or splint crosses.
+    ``least`` is the area of the smallest piece to keep, share of the largest one's, 0 to 1; 1 keeps the largest one
+    alone (of several as large: all). Pixels that touch at a corner belong to one piece. ``least_carpal`` is the same of
+    carpal bones, which no ring or splint crosses.
     """
     result = planes.copy()
     for bone, box in boxes(planes):

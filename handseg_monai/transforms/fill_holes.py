@@ -1,4 +1,4 @@
-"""Dictionary transform that fills holes of bones."""
+"""Filling the holes of bones."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ from handseg_monai.bitplanes import boxes
 
 
 def fill_holes(planes: np.ndarray, most: float) -> np.ndarray:
-    """Fill the holes of each bone: the silhouette of a bone has none.
+    """Fill the holes of each bone in a copy of bit planes, int32 (H, W): the silhouette of a bone has none.
 
-    Parameters
-    ----------
-    planes
-        int32 (H, W) bit planes; they are left as they are.
-    most
-        Area of the largest hole to fill, share of the bone's, 0 to 1. Pixels of a hole hang together at their sides;
-        what opens to the outside at a corner alone is a hole.
+    ``most`` is the area of the largest hole to fill, share of the bone's, 0 to 1. Pixels of a hole hang together at
+    their sides; what opens to the outside at a corner alone is a hole.
     """
     result = planes.copy()
     for bone, box in boxes(planes):

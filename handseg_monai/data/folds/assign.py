@@ -164,12 +164,9 @@ def _training_items(root: Path, exclude: str | Path | None) -> list[Item]:
 
 
 def read_folds(path: str | Path) -> dict[str, int]:
-    """Read the fold of each subject from a datalist; see :func:`write_folds`.
+    """Read the fold of each subject from a datalist of :func:`write_folds`.
 
-    Raises
-    ------
-    ValueError
-        Not such a file, or a subject in two folds.
+    ``ValueError`` for another file, or a subject in two folds.
     """
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))["training"]

@@ -44,10 +44,7 @@ class Classes:
 def read_classes(path: str | Path) -> dict[str, Meaning]:
     """Read a class map: a JSON object of class -> bone, list of bones, or null.
 
-    Raises
-    ------
-    ValueError
-        Not such a file, a class that comes twice, or bones that there are not. The message names the file and them.
+    ``ValueError`` for another file, a class that comes twice, or bones that there are not, all of which it names.
     """
     path = Path(path)
     twice: list[str] = []

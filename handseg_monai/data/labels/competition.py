@@ -30,22 +30,11 @@ def find_splits(dataset_dir: str | Path) -> dict[str, Path]:
 
 
 def labelled_items(split: str | Path, excluded: Collection[Path] = ()) -> tuple[list[Item], list[str]]:
-    """Pair the images of a split with their labels by relative path without suffix.
+    """Pair the images of a split (``DCM``) with their labels (``outputs_json``) by relative path without suffix.
 
-    Parameters
-    ----------
-    split
-        Folder that holds ``DCM`` and ``outputs_json``.
-    excluded
-        Images to leave out with their labels, and labels to leave out; see
-        :func:`~handseg_monai.data.exclude.read_exclude`.
-
-    Returns
-    -------
-    items
-        One for each image that has a label, sorted by path.
-    faults
-        A sentence for each image without a label and each label without an image.
+    Returns an item for each image that has a label, sorted by path, and a sentence for each image without a label and
+    each label without an image. Images that are ``excluded`` (:func:`~handseg_monai.data.exclude.read_exclude`) are
+    left out with their labels, and so are labels.
     """
     images_dir, labels_dir = Path(split, "DCM"), Path(split, "outputs_json")
     labels = {
@@ -75,12 +64,8 @@ def labelled_items(split: str | Path, excluded: Collection[Path] = ()) -> tuple[
 def read_polygons(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, Polygon]]:
     """Read the polygons of a JSON file of the competition, in pixels of its PNG of ``shape`` (height, width).
 
-    The size in its ``metadata`` is ignored.
-
-    Returns
-    -------
-    polygons
-        Pairs of bone index and points, int32 (N, 2), x and y. A bone may come several times: the union counts.
+    The size in its ``metadata`` is ignored. Returns pairs of bone index and points, int32 (N, 2), x and y. A bone may
+    come several times: the union counts.
 
     Raises
     ------

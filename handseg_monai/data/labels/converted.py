@@ -90,14 +90,9 @@ def write_datalist(path: str | Path, items: Sequence[Item], source: str) -> None
 
 
 def converted_items(folder: str | Path) -> tuple[list[Item], list[str]]:
-    """List the labelled images of a folder that holds :data:`DATALIST`.
+    """List the labelled images of a folder that holds :data:`DATALIST`, in its order.
 
-    Returns
-    -------
-    items
-        In the order of the file.
-    faults
-        A sentence for each image or label that is gone.
+    Beside the items comes a sentence for each image or label that is gone.
 
     Raises
     ------

@@ -11,13 +11,7 @@ from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, witho
 
 
 class Images:
-    """The radiographs below a folder, at any depth, by their names.
-
-    Raises
-    ------
-    ValueError
-        No such folder, or no images in it.
-    """
+    """The radiographs below a folder, at any depth, by their names; ``ValueError`` where there are none."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -45,10 +39,7 @@ class Images:
     def find(self, name: str) -> Path:
         """Find an image by its path, with or without suffix: one of the two paths must end as the other does.
 
-        Raises
-        ------
-        ValueError
-            None of this name, or several.
+        ``ValueError`` where none has this name, or several have.
         """
         found = self._matches(name)
         if not found:
@@ -106,13 +97,7 @@ class Subjects:
             raise ValueError(f"--subject {pattern!r}: not a regular expression ({error})") from error
 
     def of(self, image: Path) -> str:
-        """Subject of an image.
-
-        Raises
-        ------
-        ValueError
-            The table lacks the image, or the expression does not match its path.
-        """
+        """Subject of an image; ``ValueError`` where the table lacks it, or the expression does not match its path."""
         name = self._images.relative(image)
         if self._table is not None:
             if image not in self._table:

@@ -109,7 +109,9 @@ def read_radiograph(path: str | Path, any_body_part: bool = True) -> np.ndarray:
     if path.stat().st_size == 0:
         raise UnreadableImageError(f"{path}: the file is empty")
     try:
-        pixels = read_dicom(path, any_body_part) if is_dicom(path) or _is_named_dicom(path) else _read(path)
+        pixels = (
+            read_dicom(path, any_body_part) if is_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES else _read(path)
+        )
     except (
         cv2.error,
         struct.error,
@@ -127,10 +129,6 @@ def read_radiograph(path: str | Path, any_body_part: bool = True) -> np.ndarray:
     if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
         raise UnreadableImageError(f"{path}: pixels hold NaN or infinity")
     return _grey(pixels)
-
-
-def _is_named_dicom(path: Path) -> bool:
-    return path.suffix.lower() in DICOM_SUFFIXES
 
 
 def _read(path: Path) -> np.ndarray | None:
