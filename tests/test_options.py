@@ -219,6 +219,14 @@ def test_the_tables_of_the_documentation_say_what_is_declared(page: str) -> None
             line = f"| `--{row.name}` | {row.default} | {row.text} |"
             assert line in text, f"{page} lacks or words otherwise:\n{line}"
 
+def test_the_tables_hold_no_option_that_the_configuration_refuses() -> None:
+    shown = {name: {row.name for row in table(name)} for name in ("schedule_multistep", "ensemble", "pretrain")}
+    assert "milestones" in shown["schedule_multistep"]
+    assert "schedule_step" not in shown["schedule_multistep"]
+    assert "window" not in shown["ensemble"]
+    assert "window" in shown["pretrain"]
+
+
 
 def test_a_command_shows_them(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
