@@ -73,7 +73,7 @@ def _check(command: Command, parser: ConfigParser, refused: Mapping[str, Sequenc
     made |= {name: _made(parser, name) for name in _MADE[2:] if name in parser}
     if options.window is not None:
         _check_windows(made, options)
-    if options.patience is not None and int(config.get("rank", 0) == 0):
+    if options.patience is not None and _made(parser, "rank") == 0:
         _warn_of_patience(options, asked="patience" in command.given)
 
 
