@@ -43,10 +43,12 @@ def load_members(
     ------
     CheckpointError
         See :meth:`~handseg_monai.checkpoints.Checkpoint.read` and :func:`~handseg_monai.checkpoints.load_weights`; or
-        no declaration of a network.
+        no declaration of a network; or there are no checkpoints.
     ValueError
         See :func:`~handseg_monai.networks.check_packages`.
     """
+    if not checkpoints:
+        raise CheckpointError("no checkpoints; train some, or give --checkpoints \"['a.pt','b.pt']\"")
     files = [*map(Path, network_files), *sorted(Path(configs).glob("network_*.json"))]
     declared = {
         parser["network_name"]: parser for parser in reversed(_parsers(Path(configs) / "inference.json", files))

@@ -177,8 +177,6 @@ class Options(Declared):
         return self
 
     def _check_training(self) -> None:
-        if self.checkpoints == []:
-            raise ValueError("--checkpoints []: expected a list of files, such as \"['a.pt','b.pt']\"")
         if self.epochs is not None and self.val_interval is not None and self.val_interval > self.epochs:
             raise ValueError(f"--val_interval {self.val_interval} is above --epochs {self.epochs}")
 
