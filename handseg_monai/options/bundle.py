@@ -33,7 +33,7 @@ class Options(Declared):
         "overlays that declare further networks of an ensemble", "a list of files, such as \"['a.json','b.json']\""
     )
     weights: PathText | None = option(
-        "checkpoint to begin from; `none` begins from nothing", derived="the shipped weights"
+        "checkpoint to begin from; `none` begins from nothing", "a path, or none", derived="the shipped weights"
     )
     resume: Flag = option("continue from `last.pt`, with the losses of a run that was not interrupted")
     fold: int = option("fold to validate on", ge=0)

@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from handseg_monai.files import why_not_writable
 from handseg_monai.networks import check_packages
-from handseg_monai.options import PARTS, Options, check_window, checked_values
+from handseg_monai.options import PARTS, Options, check_window, checked_values, expected_of
 from handseg_monai.run.command import Command
 from handseg_monai.run.ending import checked
 
@@ -93,13 +93,29 @@ def _check_names(command: Command, parser: ConfigParser) -> None:
             )
             raise ValueError(f"option --{name} is unknown: {command.files} does not hold it; {_hint(name, options)}")
     check_packages(config.get("network_name", ""), config.get("network_def"))
+    for name in command.ignored:
+        if name not in files or files[name] is not None:
+            raise ValueError(f"--{name} None: MONAI ignores None; expected {_expected(name)}, or leave it out")
     for given in command.given:
         place, _, last = given.rpartition("#")
+        value, held = command.given[given], files.get(given)
+        if isinstance(held, dict) and place + last not in Options.model_fields and not _is_part(value):
+            first = next((name for name in held if not name.startswith("_")), "")
+            raise ValueError(f"--{given} {value!r}: expected something in it, as --{given}#{first}")
         if place in PARTS and not last.startswith("_") and last not in PARTS[place].model_fields:
             options = [f"{place}#{name}" for name in PARTS[place].model_fields]
             raise ValueError(f"option --{given} is unknown: {_hint(given, options)}")
         if place and given not in files and "_target_" not in (files.get(place) or {}):
             raise ValueError(f"option --{given} is unknown: {command.files} holds no {last} in {place}")
+
+
+def _is_part(value: object) -> bool:
+    """Whether a value may stand for a part of a configuration: a mapping, an expression or a reference."""
+    return isinstance(value, dict) or str(value).startswith(("$", "@", "%"))
+
+
+def _expected(name: str) -> str:
+    return expected_of(Options.model_fields[name]) if name in Options.model_fields else "a value"
 
 
 def _hint(name: str, options: list[str]) -> str:
