@@ -51,6 +51,7 @@ PLUMBING = {
         ("learning_rate", float("nan"), "a number, 0 to 10"),
         ("weight_decay", -0.1, "a number, 0 to 1"),
         ("loss_stride", 0, "a whole number, at least 1"),
+        ("seed", -1, "a whole number, 0 to 4294967295"),
         ("ema", 1, "a number, 0 to 0.99999"),
         ("ema", -0.1, "a number, 0 to 0.99999"),
         ("accumulate", 0, "a whole number, at least 1"),
