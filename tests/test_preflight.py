@@ -152,6 +152,25 @@ class TestOptions:
         assert said in capsys.readouterr().err
         assert not (config.parent / "ran.json").exists()
 
+    def test_arguments_of_a_component_are_those_that_it_takes(
+        self, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        content = json.loads(config.read_text()) | {
+            "part": {"_target_": "fractions.Fraction", "numerator": 2},
+            "run": ["$pathlib.Path(@output_file).write_text(str(@part))"],
+        }
+        (tmp_path / "part.json").write_text(json.dumps(content))
+        monai.bundle.run(config_file=str(tmp_path / "part.json"), **{"part#denominator": 3})
+        assert config.with_name("ran.json").read_text() == "2/3"
+        kept = {"part#_target_": "types.SimpleNamespace", "part#other": 3}
+        monai.bundle.run(config_file=str(tmp_path / "part.json"), **kept)
+        assert config.with_name("ran.json").read_text() == "namespace(numerator=2, other=3)"
+        with pytest.raises(SystemExit) as raised:
+            monai.bundle.run(config_file=str(tmp_path / "part.json"), **{"part#denominater": 3})
+        assert raised.value.code == 2
+        said = capsys.readouterr().err
+        assert "holds no denominater in part; did you mean --part#denominator?" in said
+
     def test_none_for_what_is_none_and_a_mapping_for_a_component_are_let_through(self, config: Path) -> None:
         monai.bundle.run(config_file=str(config), setup=None, network_def={"filters": [2]})
         assert written(config)[2] == {"filters": [2]}

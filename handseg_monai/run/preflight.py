@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import inspect
 import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigComponent, ConfigParser
 
 from handseg_monai.files import why_not_writable
 from handseg_monai.networks import check_packages
@@ -84,6 +86,7 @@ def _check_names(command: Command, parser: ConfigParser) -> None:
     _check_overlays(command.files)
     contents = ConfigParser.load_config_files(command.files)
     files, config = ConfigParser(contents), command.config
+    made = ConfigParser(config)
     known = {*contents, parser.meta_key}
     used = {name for value in config.values() for name in _references(value)}
     for name in config:
@@ -105,8 +108,24 @@ def _check_names(command: Command, parser: ConfigParser) -> None:
         if place in PARTS and not last.startswith("_") and last not in PARTS[place].model_fields:
             options = [f"{place}#{name}" for name in PARTS[place].model_fields]
             raise ValueError(f"option --{given} is unknown: {_hint(given, options)}")
-        if place and given not in files and "_target_" not in (files.get(place) or {}):
-            raise ValueError(f"option --{given} is unknown: {command.files} holds no {last} in {place}")
+        if place and given not in files:
+            arguments = _arguments(made.get(place))
+            if not last.startswith("_") and last not in (arguments or ()) and arguments is not None:
+                more = f"; {_hint(given, [f'{place}#{name}' for name in arguments])}" if arguments else ""
+                raise ValueError(f"option --{given} is unknown: {command.files} holds no {last} in {place}{more}")
+
+
+def _arguments(part: object) -> list[str] | None:
+    """Names of the arguments that a component takes, none of what is no component; None where it may take any."""
+    if not isinstance(part, dict) or "_target_" not in part:
+        return []
+    target: Any = ConfigComponent(part).resolve_module_name()
+    target = locate(target) if isinstance(target, str) else target
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):  # there is none, or it doesn't say
+        return None
+    return None if any(one.kind is one.VAR_KEYWORD for one in parameters) else [one.name for one in parameters]
 
 
 def _is_part(value: object) -> bool:
