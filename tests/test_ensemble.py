@@ -127,3 +127,7 @@ class TestMembers:
         torch.save(content | {"network_name": "mine"}, tmp_path / "mine.pt")
         with pytest.raises(CheckpointError, match=r"holds network mine; known are dynunet, .*--network_files"):
             load_members([tmp_path / "mine.pt"], CONFIGS)
+
+    def test_no_checkpoints_are_one_line(self) -> None:
+        with pytest.raises(CheckpointError, match=r"^no checkpoints; train some, or give --checkpoints"):
+            load_members([], CONFIGS)

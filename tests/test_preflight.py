@@ -133,6 +133,58 @@ class TestOptions:
         assert hint in line
         assert not (config.parent / "ran.json").exists()
 
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"epochs": None}, "--epochs None: MONAI ignores None; expected a whole number, at least 1, or leave"),
+            ({"datset_dir": None}, "--datset_dir None: MONAI ignores None"),
+            ({"network_def::heads::number": None}, "--network_def#heads#number None: MONAI ignores None"),
+            ({"network_def": 3}, "--network_def 3: expected something in it, as --network_def#filters"),
+            ({"network_def#heads": "two"}, "--network_def#heads 'two': expected something in it"),
+        ],
+    )
+    def test_what_would_do_nothing_or_leave_no_component_is_named(
+        self, config: Path, given: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as raised:
+            monai.bundle.run(config_file=str(config), **given)
+        assert raised.value.code == 2
+        assert said in capsys.readouterr().err
+        assert not (config.parent / "ran.json").exists()
+
+    def test_arguments_of_a_component_are_those_that_it_takes(
+        self, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        content = json.loads(config.read_text()) | {
+            "part": {"_target_": "fractions.Fraction", "numerator": 2},
+            "run": ["$pathlib.Path(@output_file).write_text(str(@part))"],
+        }
+        (tmp_path / "part.json").write_text(json.dumps(content))
+        monai.bundle.run(config_file=str(tmp_path / "part.json"), **{"part#denominator": 3})
+        assert config.with_name("ran.json").read_text() == "2/3"
+        kept = {"part#_target_": "types.SimpleNamespace", "part#other": 3}
+        monai.bundle.run(config_file=str(tmp_path / "part.json"), **kept)
+        assert config.with_name("ran.json").read_text() == "namespace(numerator=2, other=3)"
+        with pytest.raises(SystemExit) as raised:
+            monai.bundle.run(config_file=str(tmp_path / "part.json"), **{"part#denominater": 3})
+        assert raised.value.code == 2
+        said = capsys.readouterr().err
+        assert "holds no denominater in part; did you mean --part#denominator?" in said
+
+    def test_none_for_what_is_none_and_a_mapping_for_a_component_are_let_through(self, config: Path) -> None:
+        monai.bundle.run(config_file=str(config), setup=None, network_def={"filters": [2]})
+        assert written(config)[2] == {"filters": [2]}
+
+    def test_what_overlays_refuse_adds_up_in_any_order(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for names in (("schedule_cosine.json", "pretrain.json"), ("pretrain.json", "schedule_cosine.json")):
+            for option in ("warmup", "fold"):
+                with pytest.raises(SystemExit) as raised:
+                    run_here("train.json", *names, dataset_dir=str(tmp_path), **{option: 1})
+                assert raised.value.code == 2
+                assert f"--{option}: " in capsys.readouterr().err
+
     def test_the_command_line_ends_with_one_line_and_code_2(self, config: Path) -> None:
         done = run_bundle("--config_file", str(config), "--datset_dir", "elsewhere", "--epochs", "5")
         assert done.returncode == 2

@@ -25,8 +25,10 @@ def test_two_ranks_train_the_same_weights_and_write_one_checkpoint(drawn_dataset
         "training",
         *("--config_file", config_files("train.json", "multi_gpu_train.json")),
         *("--dataset_dir", str(drawn_dataset), "--output_dir", str(tmp_path / "run"), "--epochs", "2", *TINY),
+        *("--patience", "5"),
     )
     assert result.returncode == 0, result.stderr[-2000:]
+    assert (result.stdout + result.stderr).count("no early stopping: --patience 5") == 1
     last = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     # 8 training images on 2 ranks with batches of 2: 2 steps an epoch, not 4.
     assert (last["epoch"], last["states"]["lr_scheduler"]["last_epoch"]) == (2, 4)

@@ -569,7 +569,7 @@ class TestBadInput:
         page = tmp_path / "page.html"
         some = write_rows(tmp_path / "some.csv", {n: made.predicted[n] for n in ("a.png", "c.png")})
         for truth in (None, made.labels):
-            with pytest.raises(ValueError, match=r"some\.csv: lacks 1 image \(b\.png\); --missing zero takes"):
+            with pytest.raises(ValueError, match=r"some\.csv: lacks 1 image \(b\.png\); --missing zero counts"):
                 write_report(some, made.images, page, truth, progress=False)
             skipped = write_report(some, made.images, page, truth, "skip", progress=False)
             assert (sorted(skipped.names), skipped.missing_images) == (["a.png", "c.png"], ["b.png"])

@@ -42,6 +42,8 @@ def load_members(
     network_files
         Further overlays that declare networks; they come first.
     """
+    if not checkpoints:
+        raise CheckpointError("no checkpoints; train some, or give --checkpoints \"['a.pt','b.pt']\"")
     files = [*map(Path, network_files), *sorted(Path(configs).glob("network_*.json"))]
     declared = {
         parser["network_name"]: parser for parser in reversed(_parsers(Path(configs) / "inference.json", files))

@@ -36,7 +36,9 @@ class Options(Declared):
         "a list of files, such as \"['a.json','b.json']\"",
     )
     weights: PathText | None = option(
-        "checkpoint to start training from; `none` starts from random weights", derived="the shipped weights"
+        "checkpoint to start training from; `none` starts from random weights",
+        "a path, or none",
+        derived="the shipped weights",
     )
     resume: Flag = option(
         "continue an interrupted run from `last.pt`; the losses are those of a run without an interruption"
@@ -209,8 +211,6 @@ class Options(Declared):
         return self
 
     def _check_training(self) -> None:
-        if self.checkpoints == []:
-            raise ValueError("--checkpoints []: expected a list of files, such as \"['a.pt','b.pt']\"")
         if self.epochs is not None and self.val_interval is not None and self.val_interval > self.epochs:
             raise ValueError(f"--val_interval {self.val_interval} is above --epochs {self.epochs}")
 

@@ -158,7 +158,7 @@ def expected_of(field: FieldInfo) -> str:
     kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[annotation]  # type: ignore[index]
     bounds = {name: getattr(part, name) for part in metadata for name in _BOUNDS if hasattr(part, name)}
     if {"ge", "le"} <= bounds.keys():
-        return f"{kind}, {bounds['ge']:g} to {bounds['le']:g}"
+        return f"{kind}, {bounds['ge']:.10g} to {bounds['le']:.10g}"
     return ", ".join([kind, " and ".join(f"{_BOUNDS[name]} {bound:g}" for name, bound in bounds.items())]).rstrip(", ")
 
 

@@ -40,7 +40,7 @@ def table(configuration: str) -> list[Row]:
         hint = f"did you mean {close[0]}?" if close else f"the bundle has {', '.join(names)}"
         raise ValueError(f"no configuration {configuration}: {hint}")
     held = json.loads(path.read_text(encoding="utf-8"))
-    refused = {name for names in held.get("refused", {}).values() for name in names}
+    refused = {name for key in ("refused", "+refused") for names in held.get(key, {}).values() for name in names}
     declared = {name: field for name, field in Options.model_fields.items() if name in held and name not in refused}
     rows = [_row(stem, name, field, held[name]) for name, field in declared.items()]
     for part, model in PARTS.items():

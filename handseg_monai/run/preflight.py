@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import inspect
 import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigComponent, ConfigParser
 
 from handseg_monai.files import why_not_writable
 from handseg_monai.networks import check_packages
-from handseg_monai.options import PARTS, Options, check_window, checked_values
+from handseg_monai.options import PARTS, Options, check_window, checked_values, expected_of
 from handseg_monai.run.command import Command
 from handseg_monai.run.ending import checked
 
@@ -73,7 +75,7 @@ def _check(command: Command, parser: ConfigParser, refused: Mapping[str, Sequenc
     made |= {name: _made(parser, name) for name in _MADE[2:] if name in parser}
     if options.window is not None:
         _check_windows(made, options)
-    if options.patience is not None and int(config.get("rank", 0) == 0):
+    if options.patience is not None and _made(parser, "rank") == 0:
         _warn_of_patience(options, asked="patience" in command.given)
 
 
@@ -84,6 +86,7 @@ def _check_names(command: Command, parser: ConfigParser) -> None:
     _check_overlays(command.files)
     contents = ConfigParser.load_config_files(command.files)
     files, config = ConfigParser(contents), command.config
+    made = ConfigParser(config)
     known = {*contents, parser.meta_key}
     used = {name for value in config.values() for name in _references(value)}
     for name in config:
@@ -93,13 +96,45 @@ def _check_names(command: Command, parser: ConfigParser) -> None:
             )
             raise ValueError(f"option --{name} is unknown: {command.files} does not hold it; {_hint(name, options)}")
     check_packages(config.get("network_name", ""), config.get("network_def"))
+    for name in command.ignored:
+        if name not in files or files[name] is not None:
+            raise ValueError(f"--{name} None: MONAI ignores None; expected {_expected(name)}, or leave it out")
     for given in command.given:
         place, _, last = given.rpartition("#")
+        value, held = command.given[given], files.get(given)
+        if isinstance(held, dict) and place + last not in Options.model_fields and not _is_part(value):
+            first = next((name for name in held if not name.startswith("_")), "")
+            raise ValueError(f"--{given} {value!r}: expected something in it, as --{given}#{first}")
         if place in PARTS and not last.startswith("_") and last not in PARTS[place].model_fields:
             options = [f"{place}#{name}" for name in PARTS[place].model_fields]
             raise ValueError(f"option --{given} is unknown: {_hint(given, options)}")
-        if place and given not in files and "_target_" not in (files.get(place) or {}):
-            raise ValueError(f"option --{given} is unknown: {command.files} holds no {last} in {place}")
+        if place and given not in files:
+            arguments = _arguments(made.get(place))
+            if not last.startswith("_") and last not in (arguments or ()) and arguments is not None:
+                more = f"; {_hint(given, [f'{place}#{name}' for name in arguments])}" if arguments else ""
+                raise ValueError(f"option --{given} is unknown: {command.files} holds no {last} in {place}{more}")
+
+
+def _arguments(part: object) -> list[str] | None:
+    """Names of the arguments that a component takes, none of what is no component; None where it may take any."""
+    if not isinstance(part, dict) or "_target_" not in part:
+        return []
+    target: Any = ConfigComponent(part).resolve_module_name()
+    target = locate(target) if isinstance(target, str) else target
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):  # there is none, or it doesn't say
+        return None
+    return None if any(one.kind is one.VAR_KEYWORD for one in parameters) else [one.name for one in parameters]
+
+
+def _is_part(value: object) -> bool:
+    """Whether a value may stand for a part of a configuration: a mapping, an expression or a reference."""
+    return isinstance(value, dict) or str(value).startswith(("$", "@", "%"))
+
+
+def _expected(name: str) -> str:
+    return expected_of(Options.model_fields[name]) if name in Options.model_fields else "a value"
 
 
 def _hint(name: str, options: list[str]) -> str:
