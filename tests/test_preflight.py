@@ -171,6 +171,14 @@ class TestOptions:
         said = capsys.readouterr().err
         assert "holds no denominater in part; did you mean --part#denominator?" in said
 
+    def test_a_missing_file_of_thresholds_is_named_by_its_option(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as raised:
+            run_here("train.json", dataset_dir=str(tmp_path), threshold="missing.json")
+        assert raised.value.code == 2
+        assert "--threshold 'missing.json': no number, and no such file" in capsys.readouterr().err
+
     def test_none_for_what_is_none_and_a_mapping_for_a_component_are_let_through(self, config: Path) -> None:
         monai.bundle.run(config_file=str(config), setup=None, network_def={"filters": [2]})
         assert written(config)[2] == {"filters": [2]}

@@ -164,7 +164,7 @@ def _made(parser: ConfigParser, name: str) -> Any:
     try:
         part = parser.get_parsed_content(name)
     except Exception as error:  # whatever a wrong value makes of a constructor or an expression
-        while error.__cause__ is not None:
+        while error.__cause__ is not None and not str(error).startswith("--"):
             error = error.__cause__  # type: ignore[assignment]
         said = " ".join(str(error).split())
         raise ValueError(said if said.startswith("--") else f"--{name}, or an option in it: {said}") from error
