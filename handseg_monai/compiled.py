@@ -43,9 +43,9 @@ class Loop:
 
     def __call__(self, *arguments: np.ndarray | float) -> int:
         """Run it. Raises ``ctypes.ArgumentError`` for an array of another type, or not in C order."""
-        with _LOADING:
-            if self._native is None:
-                self._native = self._load()
+        if self._native is None:
+            with _LOADING:
+                self._native = self._native or self._load()
         return self._native(*arguments)
 
     def _load(self) -> Callable[..., int]:

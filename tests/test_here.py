@@ -85,6 +85,14 @@ def test_overlays_are_found_by_name_or_file(tmp_path: Path) -> None:
     assert files == [CONFIGS / "finetune.json", CONFIGS / "loss_bce.json", own]
     with pytest.raises(ValueError, match=r"--overlay finetun: .*did you mean finetune\?"):
         overlay_file("finetun")
+    for name, base in (
+        ("evaluate", "train"),
+        ("ensemble", "train"),
+        ("finetune", "inference"),
+        ("evaluate", "inference"),
+    ):
+        with pytest.raises(ValueError, match=f"--overlay {name}: it does not lie over {base}"):
+            overlay_file(name, base)
 
 
 def test_a_path_that_looks_like_a_number_and_a_secret(

@@ -101,6 +101,13 @@ def test_values_that_do_not_go_together_are_named(values: dict[str, Any], said: 
         checked_values(Options, values)
 
 
+def test_none_stands_for_no_path() -> None:
+    read = checked_values(
+        Options, {"cache_dir": "none", "exclude": "None", "weights": None, "folds_file": "folds.json"}
+    )
+    assert (read.cache_dir, read.exclude, read.weights, read.folds_file) == (None, None, None, "folds.json")
+
+
 def test_values_that_are_right_are_read() -> None:
     given = {
         "amp": "False",

@@ -119,7 +119,7 @@ class TestOptions:
             ("datset_dir", "did you mean --dataset_dir?"),
             ("epoch", "did you mean --epochs?"),
             ("Epochs", "did you mean --epochs?"),
-            ("qqq", "dataset_dir, epochs, "),
+            ("qqq", "dataset_dir, epochs"),
         ],
     )
     def test_a_misspelt_option_is_refused_with_a_hint(

@@ -146,7 +146,7 @@ def test_an_earlier_run_is_moved_aside(tmp_path: Path, capsys: pytest.CaptureFix
         _training(tmp_path, [0.3, 0.4]).trainer.run([0], max_epochs=number)
         (tmp_path / "tensorboard").mkdir()
         prepare_run(tmp_path, resume=False)
-        assert f"moved to {tmp_path}/earlier/{number}" in capsys.readouterr().out
+        assert f"moved an earlier run to {tmp_path}/earlier/{number}" in capsys.readouterr().out
     for number in (1, 2):
         assert _last(tmp_path / "earlier" / str(number))["epoch"] == number
         assert (tmp_path / "earlier" / str(number) / "tensorboard").is_dir()

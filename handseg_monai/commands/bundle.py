@@ -53,7 +53,10 @@ def options(
     from handseg_monai.options import table
 
     console = Console(highlight=False)
-    for row in table(configuration):
+    rows = table(configuration)
+    if not rows:
+        console.print(f"{configuration}: no options of its own")
+    for row in rows:
         default, text = row.default.replace("`", ""), row.text.replace("`", "")
         console.print(Text.assemble((f"--{row.name}", "bold cyan"), "  ", default))
         console.print(Padding(Text.assemble(text, (f" [{row.expected}]", "dim")), (0, 0, 0, 4)))

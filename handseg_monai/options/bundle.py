@@ -6,7 +6,18 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from handseg_monai.options.declare import Declared, Flag, Number, Numbers, PathText, Text, Texts, Whole, option
+from handseg_monai.options.declare import (
+    Declared,
+    Flag,
+    Number,
+    Numbers,
+    OptionalPath,
+    PathText,
+    Text,
+    Texts,
+    Whole,
+    option,
+)
 
 
 class Options(Declared):
@@ -35,9 +46,8 @@ class Options(Declared):
         "overlays that declare networks that the bundle does not have",
         "a list of files, such as \"['a.json','b.json']\"",
     )
-    weights: PathText | None = option(
+    weights: OptionalPath = option(
         "checkpoint to start training from; `none` starts from random weights",
-        "a path, or none",
         derived="the shipped weights",
     )
     resume: Flag = option(
@@ -45,9 +55,9 @@ class Options(Declared):
     )
     fold: int = option("fold to validate on; training uses the others", ge=0)
     num_folds: int = option("number of folds; all images of a person are in one fold", ge=2)
-    folds_file: PathText | None = option("file of folds that `handseg folds` wrote; it replaces `--num_folds`")
-    exclude: PathText | None = option("file that lists images to leave out, such as `audit/exclude.txt`")
-    pseudo_labels: PathText | None = option(
+    folds_file: OptionalPath = option("file of folds that `handseg folds` wrote; it replaces `--num_folds`")
+    exclude: OptionalPath = option("file that lists images to leave out, such as `audit/exclude.txt`")
+    pseudo_labels: OptionalPath = option(
         "folder of pseudo-labels (see `handseg convert`) to train on as well; validation never uses them"
     )
     held_out: float = option("share of the people in each folder of phantoms to validate on", gt=0, lt=1)
@@ -189,7 +199,7 @@ class Options(Declared):
     )
     num_workers: int = option("number of processes that read images", ge=0)
     cache_rate: float = option("share of the training images to keep in memory, 8 bytes per pixel", ge=0, le=1)
-    cache_dir: PathText | None = option(
+    cache_dir: OptionalPath = option(
         "folder to keep prepared images in for later runs; training prepares an image anew if its file or a "
         "setting has changed"
     )

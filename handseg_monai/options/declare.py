@@ -46,6 +46,10 @@ def _read_flag(value: object) -> object:
     return {"true": True, "false": False}.get(str(value).lower(), value)
 
 
+def _read_optional_path(value: object) -> object:
+    return None if str(value).lower() == "none" else _read_path(value)
+
+
 def _read_path(value: object) -> object:
     if isinstance(value, tuple | list | dict):
         raise ValueError(f"{value!r}: the command line reads this as a list; write a path without commas")
@@ -65,11 +69,12 @@ def _read_list(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-_PATH = BeforeValidator(_read_path)
+_PATH, _OPTIONAL_PATH = BeforeValidator(_read_path), BeforeValidator(_read_optional_path)
 _LIST = BeforeValidator(_read_list)
 
 Flag = Annotated[bool, BeforeValidator(_read_flag)]
 PathText = Annotated[str, _PATH]
+OptionalPath = Annotated[str | None, _OPTIONAL_PATH]
 Text = Annotated[str, BeforeValidator(_read_text)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Numbers = Annotated[list[Number], _LIST]
@@ -155,6 +160,8 @@ def expected_of(field: FieldInfo) -> str:
         return f"{', '.join(others)} or {last}"
     if _PATH in metadata:
         return "a path"
+    if _OPTIONAL_PATH in metadata:
+        return "a path, or none"
     kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[annotation]  # type: ignore[index]
     bounds = {name: getattr(part, name) for part in metadata for name in _BOUNDS if hasattr(part, name)}
     if {"ge", "le"} <= bounds.keys():

@@ -46,7 +46,7 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
     for name in named_options(options):
         if name in _OWN:
             raise ValueError(f"--{name}: {_OWN[name]}; leave it out after --")
-    files = [bundle_root() / "configs" / f"{base}.json", *map(overlay_file, overlays)]
+    files = [bundle_root() / "configs" / f"{base}.json", *(overlay_file(name, base) for name in overlays)]
     require_out(out, folder=True)
     given = ["--dataset_dir", _plain(data), "--output_dir", _plain(out), *options]
     command = bundle_command(run_id, files, given)

@@ -12,7 +12,7 @@ from handseg_monai.run.command import Command
 
 _UNSHOWN = frozenset({"run_name", "experiment_name", "tracking", "tracking_uri", "save_execute_config", "is_not_rank0"})
 _PLACES = frozenset({"bundle_root", "setup", "rank", "device", "num_workers", "sw_batch_size", "output_dir"})
-_BESIDE = _UNSHOWN | _PLACES | {"finalize", "+finalize", "follow", "overlays"}
+_BESIDE = _UNSHOWN | _PLACES | {"finalize", "+finalize", "follow", "overlays", "picture_side", "overlay_writer"}
 """Ids of a configuration that results do not depend on."""
 _CHOICES = ("loss", "optimizer", "lr_scheduler")
 """Components that a run is told by, beside its plain options."""

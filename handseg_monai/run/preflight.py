@@ -34,7 +34,7 @@ def preflight(refused: Mapping[str, Sequence[str]]) -> None:
     """Check the options of a bundle run; called first in a configuration's ``initialize``.
 
     What can't be right ends the run with one line and exit code 2 (:func:`~handseg_monai.run.ending.stop`). Options
-    that are true or false are then such for the rest of the configuration, however the command line has written them.
+    that the command line writes as texts, ``false`` and ``none``, are what they mean for the rest of the configuration.
     Outside of a run nothing is checked.
 
     Parameters
@@ -62,9 +62,11 @@ def _check(command: Command, parser: ConfigParser, refused: Mapping[str, Sequenc
     typed = {name: config[name] for name in declared if not str(config[name]).startswith(("$", "@"))}
     checked_values(Options, {name: typed[name] for name in command.given if name in typed})
     made = {name: _made(parser, name) for name in _MADE[:2] if name in parser}
-    options = checked_values(Options, {name: made.get(name) or _made(parser, name) for name in declared})
-    for name, value in options:
-        if isinstance(value, bool):
+    values = {name: made.get(name) or _made(parser, name) for name in declared}
+    options = checked_values(Options, values)
+    for name in declared:
+        value = getattr(options, name)
+        if type(value) is not type(values[name]):  # "false", "none", a tuple for a list
             parser.ref_resolver.resolved_content[name] = value
     _check_paths(options)
     _check_schedule(options, config)
@@ -91,9 +93,7 @@ def _check_names(command: Command, parser: ConfigParser) -> None:
     used = {name for value in config.values() for name in _references(value)}
     for name in config:
         if name not in known | used:
-            options = sorted(
-                key for key, value in config.items() if key in known and not isinstance(value, dict | list)
-            )
+            options = sorted(known & Options.model_fields.keys()) or sorted(known)
             raise ValueError(f"option --{name} is unknown: {command.files} does not hold it; {_hint(name, options)}")
     check_packages(config.get("network_name", ""), config.get("network_def"))
     for name in command.ignored:

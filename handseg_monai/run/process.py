@@ -13,7 +13,11 @@ from pathlib import Path
 
 from handseg_monai import bundle_root
 
-_NO_OVERLAYS = frozenset({"metadata", "train", "inference"})
+_OVERLAYS = {
+    "train": ("demo", "finetune", "loss_*", "network_*", "pretrain", "schedule_*"),
+    "inference": ("ensemble", "network_*"),
+}
+"""Configurations of the bundle that lie over one of these two alone, and begin what these begin."""
 
 
 def bundle_command(run_id: str, files: Sequence[Path], arguments: Sequence[str], processes: int = 1) -> list[str]:
@@ -39,17 +43,19 @@ def named_options(options: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def overlay_file(name: str | Path) -> Path:
-    """Return a configuration to lay over another: a file, or one of the bundle by its name, with ``.json`` or without.
+def overlay_file(name: str | Path, base: str = "train") -> Path:
+    """Return a configuration to lay over ``base``: a file, or one of the bundle by its name, with ``.json`` or without.
 
-    Where there is none, ``ValueError`` names the closest one.
+    Where there is none, or it is one of the bundle that does not fit there, ``ValueError`` names the closest one.
     """
     configs = bundle_root() / "configs"
     stem = str(name).removesuffix(".json")
+    names = sorted(path.stem for pattern in _OVERLAYS[base] for path in configs.glob(f"{pattern}.json"))
     for path in (Path(name), configs / f"{stem}.json"):
-        if path.is_file():
+        if path.is_file() and (path.absolute().parent != configs or path.stem in names):
             return path.absolute()
-    names = sorted(path.stem for path in configs.glob("*.json") if path.stem not in _NO_OVERLAYS)
+    if (configs / f"{stem}.json").is_file():
+        raise ValueError(f"--overlay {name}: it does not lie over {base}.json; those that do are {', '.join(names)}")
     close = difflib.get_close_matches(stem, names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"the bundle has {', '.join(names)}"
     raise ValueError(f"--overlay {name}: no such file, and no configuration of the bundle; {hint}")
