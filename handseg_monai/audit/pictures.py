@@ -22,12 +22,11 @@ _LINES = 3
 _FONT, _SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 _GAP = 4
 _COLUMNS = 2
-_PANELS = 12
 _ZOOM, _LEAST_VIEW = 1.5, 0.4
 
 
-def audit_sheet(radiographs: Sequence[Radiograph], findings: Sequence[AuditFinding]) -> np.ndarray:
-    """Draw the worst dozen images, one panel each, two in a row.
+def audit_sheet(radiographs: Sequence[Radiograph], findings: Sequence[AuditFinding], panels: int = 12) -> np.ndarray:
+    """Draw the worst images, at most ``panels``, one panel each, two in a row.
 
     A panel says the image's path and what is wrong, and shows the plain radiograph on the left and its label on the
     right: bones that a finding names are filled and named, of the others there is the outline. Of a duplicate the
@@ -50,8 +49,8 @@ def audit_sheet(radiographs: Sequence[Radiograph], findings: Sequence[AuditFindi
     for finding in findings:
         if finding.image in by_name:
             of_image.setdefault(finding.image, []).append(finding)
-    panels = [_panel(by_name[image], of_image[image], by_name) for image in _in_turns(of_image)[:_PANELS]]
-    return sheet(panels, min(_COLUMNS, len(panels)), gap=12) if panels else np.zeros((1, 1, 3), np.uint8)
+    drawn = [_panel(by_name[image], of_image[image], by_name) for image in _in_turns(of_image)[:panels]]
+    return sheet(drawn, min(_COLUMNS, len(drawn)), gap=12) if drawn else np.zeros((1, 1, 3), np.uint8)
 
 
 def _in_turns(of_image: dict[str, list[AuditFinding]]) -> list[str]:
