@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES
-from handseg_monai.data import LabelError, labelled_items, read_polygons
+from handseg_monai.data import LabelError, labelled_items, layouts, read_polygons
 from handseg_monai.data.datalists import DatasetError, training_datalist, verified_datalist
 from handseg_monai.data.labels.competition import find_splits
 from tests.conftest import draw_radiograph, write_drawn_dataset, write_label
@@ -267,3 +269,19 @@ class TestCheckBeforeTraining:
     def test_a_whole_dataset_passes(self, drawn_dataset: Path) -> None:
         lists = verified_datalist(drawn_dataset)
         assert lists == training_datalist(drawn_dataset)
+
+
+def test_a_label_is_parsed_once_for_being_checked_and_drawn_and_anew_when_it_has_changed(
+    drawn_dataset: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(drawn_dataset, tmp_path / "data"))
+    before = layouts._parsed.cache_info().misses
+    items = [item for part in verified_datalist(root).values() for item in part]
+    first = [layouts.read_truth(item["label"], (96, 72)) for item in items]
+    assert layouts._parsed.cache_info().misses - before == len(items) == 10
+    label = Path(items[0]["label"])
+    content = json.loads(label.read_text())
+    del content["annotations"][:5]
+    label.write_text(json.dumps(content))
+    os.utime(label, ns=(0, label.stat().st_mtime_ns + 1))
+    assert not np.array_equal(layouts.read_truth(label, (96, 72)), first[0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def items_of_split(split: str | Path, excluded: Collection[Path] = ()) -> tuple[
 def check_label(label: str | Path, shape: tuple[int, int]) -> bool:
     """Whether a label holds any bone; checked, and refused, as by :func:`read_truth`, without filling polygons."""
     if Path(label).suffix != ".npz":
-        return bool(read_polygons(label, shape))
+        return bool(_polygons(label, shape))
     return bool(read_planes(label, shape).any())
 
 
@@ -66,6 +67,17 @@ def read_truth(label: str | Path, shape: tuple[int, int], size: tuple[int, int] 
         :func:`handseg_monai.bitplanes.rasterise`.
     """
     if Path(label).suffix != ".npz":
-        return rasterise(read_polygons(label, shape), shape, size)
+        return rasterise(_polygons(label, shape), shape, size)
     planes = read_planes(label, shape)
     return planes if size is None or size == shape else reduce(planes, size)
+
+
+def _polygons(label: str | Path, shape: tuple[int, int]) -> Sequence[tuple[int, np.ndarray]]:
+    """Polygons of a label, which is parsed once for being checked and for being drawn."""
+    path = Path(label)
+    return _parsed(path, path.stat().st_mtime_ns, shape) if path.is_file() else read_polygons(path, shape)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(path: Path, changed: int, shape: tuple[int, int]) -> Sequence[tuple[int, np.ndarray]]:
+    return tuple(read_polygons(path, shape))
