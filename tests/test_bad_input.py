@@ -246,6 +246,8 @@ def test_nothing_in_the_network_of_an_ensemble_can_be_chosen(
         ("window_inferer#where", "here", "--window_inferer, or an option in it: where: expected everywhere, content"),
         ("amp_dtype", "foo", "--amp_dtype 'foo': expected float16 or bfloat16"),
         ("device", "nonsense", "--device 'nonsense': expected an expression"),
+        ("intensity#lower", "x", "--intensity, or an option in it: "),
+        ("postprocessing#transforms#0#least_piece", 2, "--postprocessing, or an option in it: "),
         ("device", "$torch.device('nonsense')", "--device, or an option in it: "),
     ],
 )

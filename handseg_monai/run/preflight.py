@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 
 _CHOSEN = {"network_def": "network", "loss": "loss", "lr_scheduler": "schedule"}
 """Ids of what an overlay chooses as a whole."""
-_MADE = ("device", "amp_dtype", "loss", "window_inferer", "hand_inferer", "inferer", "validate#inferer")
+_MADE = (
+    *("device", "amp_dtype", "intensity", "affine", "loss", "window_inferer", "hand_inferer"),
+    *("inferer", "validate#inferer", "postprocessing", "validate#postprocessing"),
+)
 """Components whose arguments are options, and which read no data and no weights."""
 
 
