@@ -16,7 +16,7 @@ import pytest
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data import LabelError, labelled_items, layouts, read_polygons
-from handseg_monai.data.datalists import DatasetError, training_datalist, verified_datalist
+from handseg_monai.data.datalists import DatasetError, training_datalist
 from handseg_monai.data.labels.competition import find_splits
 from tests.conftest import draw_radiograph, write_drawn_dataset, write_label
 
@@ -236,7 +236,7 @@ class TestCheckBeforeTraining:
         images[5].write_text("not an image")
         images[6].unlink()
         with pytest.raises(DatasetError) as raised:
-            verified_datalist(root)
+            training_datalist(root, verify=True)
         lines = str(raised.value).splitlines()
         assert lines[0] == f"{root}: 7 faults, training does not begin:"
         assert len(lines) == 8
@@ -260,14 +260,14 @@ class TestCheckBeforeTraining:
         first.unlink()
         first = first.with_suffix(f".{suffix}")
         cv2.imwrite(str(first), pixels)
-        verified_datalist(root)
+        training_datalist(root, verify=True)
         content = first.read_bytes()
         first.write_bytes(content[: len(content) * 2 // 3])
         with pytest.raises(DatasetError, match=re.escape(f"{first}: ")):
-            verified_datalist(root)
+            training_datalist(root, verify=True)
 
     def test_a_whole_dataset_passes(self, drawn_dataset: Path) -> None:
-        lists = verified_datalist(drawn_dataset)
+        lists = training_datalist(drawn_dataset, verify=True)
         assert lists == training_datalist(drawn_dataset)
 
 
@@ -276,7 +276,7 @@ def test_a_label_is_parsed_once_for_being_checked_and_drawn_and_anew_when_it_has
 ) -> None:
     root = Path(shutil.copytree(drawn_dataset, tmp_path / "data"))
     before = layouts._parsed.cache_info().misses
-    items = [item for part in verified_datalist(root).values() for item in part]
+    items = [item for part in training_datalist(root, verify=True).values() for item in part]
     first = [layouts.read_truth(item["label"], (96, 72)) for item in items]
     assert layouts._parsed.cache_info().misses - before == len(items) == 10
     label = Path(items[0]["label"])

@@ -32,7 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from handseg_monai.data import inference_datalist, verified_datalist
+from handseg_monai.data import inference_datalist, training_datalist
 from handseg_monai.data.datalists import DatasetError
 from handseg_monai.data.reading.dicom import is_hand, pixel_spacing
 from handseg_monai.data.reading.images import UnreadableImageError, find_images, image_size, read_radiograph
@@ -528,7 +528,7 @@ def dicom_dataset(drawn_dataset: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_a_dataset_of_dicom_is_checked_and_evaluated_in_millimetres(dicom_dataset: Path, tmp_path: Path) -> None:
-    verified_datalist(dicom_dataset)
+    training_datalist(dicom_dataset, verify=True)
     names = [item["name"] for item in inference_datalist(dicom_dataset / "train" / "DCM")]
     write_csv(tmp_path / "p.csv", ((name, encode_planes(np.zeros((96, 72), np.int32))) for name in names))
     done = handseg("evaluate", tmp_path / "p.csv", "--truth", dicom_dataset, "--detail")

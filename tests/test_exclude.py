@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from handseg_monai.data import (
     write_exclude,
     write_folds,
 )
-from handseg_monai.data.datalists import verified_datalist
 from tests.conftest import write_drawn_dataset
 from tests.faults import images_of, label_of
 
@@ -51,7 +51,7 @@ def test_unknown_paths_are_named_in_one_line(dataset: Path, tmp_path: Path) -> N
     with pytest.raises(ExcludeError, match=r"none\.png, README, /etc/passwd and 2 more; expected") as error:
         read_exclude(tmp_path / "exclude.txt", dataset)
     assert "\n" not in str(error.value)
-    for call in (training_datalist, verified_datalist):
+    for call in (training_datalist, partial(training_datalist, verify=True)):
         with pytest.raises(DatasetError, match=r"none\.png"):
             call(dataset, exclude=tmp_path / "exclude.txt")
 
@@ -89,9 +89,9 @@ def test_excluded_faults_do_not_stop_training_and_others_do(dataset: Path, tmp_p
     for missing in listed:
         write_exclude(tmp_path / "exclude.txt", [(path, "bad") for path in listed if path != missing])
         with pytest.raises(DatasetError, match=re.escape(Path(missing).name)):
-            verified_datalist(dataset, num_folds=2, exclude=tmp_path / "exclude.txt")
+            training_datalist(dataset, num_folds=2, exclude=tmp_path / "exclude.txt", verify=True)
     write_exclude(tmp_path / "exclude.txt", [(path, "bad") for path in listed])
-    verified_datalist(dataset, num_folds=2, exclude=tmp_path / "exclude.txt")
+    training_datalist(dataset, num_folds=2, exclude=tmp_path / "exclude.txt", verify=True)
     fold_of = write_folds(tmp_path / "folds.json", dataset, 2, exclude=tmp_path / "exclude.txt")
     assert set(fold_of) == {path.parent.name for path in images[3:]}
 

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from handseg_monai.bones import ALL_KNOWN, INDEX, NAMES
 from handseg_monai.cli import main
-from handseg_monai.data import LabelError, training_datalist, verified_datalist, write_folds
+from handseg_monai.data import LabelError, training_datalist, write_folds
 from handseg_monai.data.labels import convert
 from handseg_monai.data.labels.coco import decode_rle
 from handseg_monai.data.labels.converted import read_planes, write_planes
@@ -103,7 +103,7 @@ def test_overlapping_labels_come_out_as_they_were_drawn(tmp_path: Path, labels: 
     out = tmp_path / "out"
     convert(name, tmp_path / "source", tmp_path / "images", out, classes=classes if classes.exists() else None)
     require_same(out, labels)
-    verified_datalist(out, num_folds=3)
+    training_datalist(out, num_folds=3, verify=True)
     assert {p.name for p in tmp_path.iterdir()} <= {"images", "source", "out", "classes.json"}
 
 
@@ -368,7 +368,7 @@ class TestNames:
         with pytest.raises(
             ValueError, match=r"datalist\.json, entry 1: no image .*hand0\.png; run handseg convert again"
         ):
-            verified_datalist(tmp_path / "there" / "out", num_folds=3)
+            training_datalist(tmp_path / "there" / "out", num_folds=3, verify=True)
 
 
 def _edit(change: Callable[[dict], None]) -> Callable[[Path], None]:

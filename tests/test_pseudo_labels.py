@@ -15,7 +15,7 @@ import torch
 
 from handseg_monai.bones import ALL_KNOWN, INDEX, NAMES, NUM_BONES
 from handseg_monai.cli import main
-from handseg_monai.data import DatasetError, LabelError, training_datalist, verified_datalist
+from handseg_monai.data import DatasetError, LabelError, training_datalist
 from handseg_monai.data.confidence import HEADER, confidence_rows, read_confidence
 from handseg_monai.data.labels import convert
 from handseg_monai.data.layouts import read_truth
@@ -197,7 +197,7 @@ def test_pseudo_labels_are_trained_on_and_never_validated_on(drawn_dataset: Path
         assert len(names) == len(set(names)) == 8 + 6
         assert {item["known"] for item in more["training"][:8]} == {ALL_KNOWN}
         assert all(0 < item["known"] < ALL_KNOWN for item in more["training"][8:])
-    verified_datalist(drawn_dataset, pseudo_labels=pseudo)
+    training_datalist(drawn_dataset, pseudo_labels=pseudo, verify=True)
     options = tiny() | {"dataset_dir": str(drawn_dataset), "output_dir": str(tmp_path / "run"), "epochs": 1}
     run_here("train.json", run_id="training", pseudo_labels=str(pseudo), **options)
     trained_on = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["trained_on"]

@@ -5,7 +5,6 @@ from handseg_monai.data.datalists import (
     inference_datalist,
     phantom_datalist,
     training_datalist,
-    verified_datalist,
 )
 from handseg_monai.data.exclude import ExcludeError, read_exclude, write_exclude
 from handseg_monai.data.folds import assign_folds, dataset_traits, split_items, write_folds
@@ -30,7 +29,6 @@ __all__ = [
     "read_radiograph",
     "split_items",
     "training_datalist",
-    "verified_datalist",
     "write_exclude",
     "write_folds",
 ]

@@ -75,18 +75,21 @@ def training_datalist(
     pseudo_labels: str | Path | None = None,
     *,
     verify: bool = False,
+    world_size: int = 1,
 ) -> dict[str, list[Item]]:
     """List a dataset's labelled radiographs as ``training`` and ``validation``; for the rest see :func:`split_items`.
 
     Images that ``exclude`` lists (:func:`~handseg_monai.data.exclude.read_exclude`) are left out of both; their number
     is logged. Those of ``pseudo_labels``, a converted data set, are added to ``training``
-    (:func:`~handseg_monai.data.pseudo_labels.with_pseudo_labels`). ``verify`` is for :func:`verified_datalist`.
+    (:func:`~handseg_monai.data.pseudo_labels.with_pseudo_labels`). With ``verify`` every image is
+    found whole first, and every label to keep the contract.
 
     Raises
     ------
     DatasetError
         No such folder, no labelled images in it, a list of images to leave out that does not fit it, folds that can't
-        be made, or pseudo-labels that don't fit.
+        be made, pseudo-labels that don't fit, or fewer images than ranks (``world_size``). With ``verify`` it names all
+        faults of all files, a line each.
     """
     faults: list[str] = []
 
@@ -109,27 +112,7 @@ def training_datalist(
     if exclude:
         named, used = len(excluding(exclude, dataset_dir)), len(training) + len(validation)
         logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
-    return {"training": training, "validation": validation}
-
-
-def verified_datalist(
-    dataset_dir: str | Path,
-    fold: int = 0,
-    num_folds: int = 5,
-    seed: int = 0,
-    folds_file: str | Path | None = None,
-    exclude: str | Path | None = None,
-    pseudo_labels: str | Path | None = None,
-    world_size: int = 1,
-) -> dict[str, list[Item]]:
-    """List as :func:`training_datalist` does, once every image is found whole and every label keeps the contract.
-
-    Raises
-    ------
-    DatasetError
-        With all faults of all files, a line each; or there are fewer images than ranks.
-    """
-    lists = training_datalist(dataset_dir, fold, num_folds, seed, folds_file, exclude, pseudo_labels, verify=True)
+    lists = {"training": training, "validation": validation}
     for name, data in lists.items():
         if len(data) < world_size:
             raise DatasetError(f"{dataset_dir}: {len(data)} {name} images for {world_size} ranks; expected one each")

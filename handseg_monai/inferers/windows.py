@@ -13,7 +13,6 @@ from handseg_monai.bones import NUM_BONES
 from handseg_monai.inferers.looks import Look, LookingInferer, NearBones, Network, between, sample, whole_view
 from handseg_monai.options import WindowView, arguments_of
 
-WHERE = ("everywhere", "content", "hand")
 _CELLS = 16
 """Cells along a window's side, over which grey values are averaged before it is said to be even."""
 _EVEN = 0.01

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _CHOSEN = {"network_def": "network", "loss": "loss", "lr_scheduler": "schedule"}
 """Ids of what an overlay chooses as a whole."""
 _MADE = (
-    *("device", "amp_dtype", "intensity", "affine", "loss", "window_inferer", "hand_inferer"),
+    *("intensity", "affine", "loss", "window_inferer", "hand_inferer"),
     *("inferer", "validate#inferer", "postprocessing", "validate#postprocessing"),
 )
 """Components whose arguments are options, and which read no data and no weights."""
@@ -64,8 +64,8 @@ def _check(command: Command, parser: ConfigParser, refused: Mapping[str, Sequenc
     # First what was typed, then all of it with what the configuration computes from that.
     typed = {name: config[name] for name in declared if not str(config[name]).startswith(("$", "@"))}
     checked_values(Options, {name: typed[name] for name in command.given if name in typed})
-    made = {name: _made(parser, name) for name in _MADE[:2] if name in parser}
-    values = {name: made.get(name) or _made(parser, name) for name in declared}
+    made = {"device": _made(parser, "device")} if "device" in parser else {}  # others depend on it
+    values = {name: _made(parser, name) for name in declared}
     options = checked_values(Options, values)
     for name in declared:
         value = getattr(options, name)
@@ -77,7 +77,7 @@ def _check(command: Command, parser: ConfigParser, refused: Mapping[str, Sequenc
         _check_crops(options)
     if options.compile:
         _check_compile(options.compile_backend)
-    made |= {name: _made(parser, name) for name in _MADE[2:] if name in parser}
+    made |= {name: _made(parser, name) for name in _MADE if name in parser}
     if options.window is not None:
         _check_windows(made, options)
     if options.patience is not None and _made(parser, "rank") == 0:
@@ -105,7 +105,7 @@ def _check_names(command: Command, parser: ConfigParser) -> None:
     for given in command.given:
         place, _, last = given.rpartition("#")
         value, held = command.given[given], files.get(given)
-        if isinstance(held, dict) and place + last not in Options.model_fields and not _is_part(value):
+        if isinstance(held, dict) and given not in Options.model_fields and not _is_part(value):
             first = next((name for name in held if not name.startswith("_")), "")
             raise ValueError(f"--{given} {value!r}: expected something in it, as --{given}#{first}")
         if place in PARTS and not last.startswith("_") and last not in PARTS[place].model_fields:
