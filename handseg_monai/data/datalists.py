@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from handseg_monai.data.exclude import ExcludeError, excluding
@@ -16,13 +15,11 @@ from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.converted import DATALIST
 from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
 from handseg_monai.data.pseudo_labels import with_pseudo_labels
-from handseg_monai.data.reading.dicom import is_dicom
 from handseg_monai.data.reading.images import (
     IMAGE_SUFFIXES,
     UnreadableImageError,
+    checked_size,
     find_images,
-    image_size,
-    read_radiograph,
     require_readers,
 )
 from handseg_monai.files import find_files
@@ -181,28 +178,12 @@ def check_items(items: Sequence[Item]) -> list[str]:
     labelled = []
     for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
         try:
-            labelled.append(check_label(item["label"], _verified_size(item["image"])))
+            labelled.append(check_label(item["label"], checked_size(item["image"])))
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
     if items and not faults and not any(labelled):
         faults.append("no label holds any annotation")
     return faults + _twins(items)
-
-
-def _verified_size(path: str) -> tuple[int, int]:
-    """Size of an image, its checksums compared where the format has them, which is quicker than decoding it."""
-    try:
-        if is_dicom(path):
-            height, width = read_radiograph(path).shape
-            return height, width
-        with Image.open(path) as image:
-            image.verify()
-            if image.format == "PNG":  # alone has checksums
-                return image_size(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(f"{path}: not an image, or cut short or damaged ({error})") from error
-    height, width = read_radiograph(path).shape
-    return height, width
 
 
 def _twins(items: Sequence[Item]) -> list[str]:
