@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import rasterise
@@ -18,7 +17,9 @@ from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.json_file import read_json
 from handseg_monai.data.labels.label import Label, Missing, require_stated_size
 from handseg_monai.data.labels.named_images import Images
+from handseg_monai.data.labels.pixels import decode_pixels, mask_of
 from handseg_monai.data.labels.polygons import polygon
+from handseg_monai.data.reading.png import SIGNATURE
 from handseg_monai.files import find_files
 
 
@@ -107,16 +108,19 @@ def _paste(planes: np.ndarray, bone: int, entry: dict[str, Any]) -> None:
         (left, top), (right, bottom) = ((round(float(n)) for n in corner) for corner in points or ())
     except (TypeError, ValueError, OverflowError):
         raise ValueError("a mask needs the two corners of its box in 'points'") from None
-    try:
-        data = base64.b64decode(text if isinstance(text, str) else "", validate=True)
-        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
-    except (binascii.Error, cv2.error):
-        mask = None
-    if mask is None:
-        raise ValueError("'mask' holds no PNG in base64")
-    height, width = mask.shape
-    if (bottom - top + 1, right - left + 1) != (height, width):
-        raise ValueError(f"a mask of {width} x {height} pixels in a box of {right - left + 1} x {bottom - top + 1}")
     if not (0 <= left <= right < planes.shape[1] and 0 <= top <= bottom < planes.shape[0]):
         raise ValueError(f"the box of a mask, ({left}, {top}) to ({right}, {bottom}), reaches beyond the image")
-    planes[top : bottom + 1, left : right + 1] |= (mask != 0).astype(np.int32) << np.int32(bone)
+    box = (bottom - top + 1, right - left + 1)
+    try:
+        data = base64.b64decode(text if isinstance(text, str) else "", validate=True)
+    except binascii.Error:
+        data = b""
+    if not data.startswith(SIGNATURE):
+        raise ValueError("'mask' holds no PNG in base64")
+    mask = mask_of(decode_pixels(data, "mask", partial(_require_box, box=box)))
+    planes[top : bottom + 1, left : right + 1] |= mask.astype(np.int32) << np.int32(bone)
+
+
+def _require_box(shape: tuple[int, int], box: tuple[int, int]) -> None:
+    if shape != box:
+        raise ValueError(f"a mask of {shape[1]} x {shape[0]} pixels in a box of {box[1]} x {box[0]}")

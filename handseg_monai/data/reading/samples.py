@@ -75,11 +75,15 @@ def grey_of(samples: Samples) -> np.ndarray:
     palette.
     """
     if samples.palette is not None:
-        highest = int(samples.values.max())
-        if highest >= len(samples.palette):
-            raise damaged(f"index {highest} of a palette of {len(samples.palette)} colours")
+        require_indices(samples.values, samples.palette)
         return luminance(samples.palette[None])[0][samples.values]
     return samples.values if samples.values.ndim == 2 else luminance(samples.values)
+
+
+def require_indices(indices: np.ndarray, palette: np.ndarray) -> None:
+    """Raise ``ValueError`` for an index beyond the palette."""
+    if (highest := int(indices.max())) >= len(palette):
+        raise damaged(f"index {highest} of a palette of {len(palette)} colours")
 
 
 def luminance(colours: np.ndarray) -> np.ndarray:

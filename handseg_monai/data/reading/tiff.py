@@ -55,7 +55,11 @@ def read_tiff(content: bytes, check_size: CheckSize) -> Samples:
         data = content[at : at + size]
         if len(data) < size or not size:
             raise damaged(f"{len(data)} bytes of a segment; expected {size or 'more'}")
-        part = _segment(data, layout, rows, wide)[: layout.height - y, : layout.width - x]
+        try:
+            segment = _segment(data, layout, rows, wide)
+        except RuntimeError as error:  # of imagecodecs
+            raise damaged(f"a segment can't be decoded ({error})") from error
+        part = segment[: layout.height - y, : layout.width - x]
         own = slice(plane, plane + 1) if layout.planar else slice(None)
         pixels[y : y + part.shape[0], x : x + part.shape[1], own] = part
     return _meaning(pixels, layout)
@@ -100,7 +104,9 @@ def _segment(data: bytes, layout: Layout, rows: int, columns: int) -> np.ndarray
     count = columns * samples
     length = (count * layout.bits + 7) // 8
     data = data.translate(_REVERSED) if layout.reversed_bits else data
-    flat = _inflated(data, layout, rows, columns, layout.segment[0] * length)
+    if layout.compression in (RLE, FAX3, FAX4):
+        return _fax(data, layout, rows, columns)
+    flat = _inflated(data, layout, layout.segment[0] * length)
     if len(flat) < rows * length:
         raise damaged(f"{len(flat)} bytes of a segment; expected {rows * length}")
     lines = np.frombuffer(flat, np.uint8, rows * length).reshape(rows, length)
@@ -123,21 +129,16 @@ def _float_differences(lines: np.ndarray, layout: Layout) -> np.ndarray:
     return values.astype(layout.dtype.newbyteorder("="))
 
 
-def _inflated(data: bytes, layout: Layout, rows: int, columns: int, most: int) -> bytes | bytearray | np.ndarray:
+def _inflated(data: bytes, layout: Layout, most: int) -> bytes | bytearray:
     """Bytes of a segment; no decoder gives more than ``most``, those of a full segment, whatever the data hold."""
     import imagecodecs
 
-    try:
-        if layout.compression == LZW:
-            return imagecodecs.lzw_decode(data, out=most)
-        if layout.compression in (DEFLATE, OLD_DEFLATE):
-            return imagecodecs.zlibng_decode(data, out=most)
-        if layout.compression == PACKBITS:
-            return imagecodecs.packbits_decode(data, out=most)
-        if layout.compression in (RLE, FAX3, FAX4):
-            return _fax(data, layout, rows, columns)
-    except RuntimeError as error:
-        raise damaged(f"a segment can't be decoded ({error})") from error
+    if layout.compression == LZW:
+        return imagecodecs.lzw_decode(data, out=most)
+    if layout.compression in (DEFLATE, OLD_DEFLATE):
+        return imagecodecs.zlibng_decode(data, out=most)
+    if layout.compression == PACKBITS:
+        return imagecodecs.packbits_decode(data, out=most)
     return data
 
 
@@ -145,10 +146,12 @@ def _fax(data: bytes, layout: Layout, rows: int, columns: int) -> np.ndarray:
     import imagecodecs
 
     if layout.compression == RLE:
-        return imagecodecs.ccittrle_decode(data, rows, columns)
-    if layout.compression == FAX3:
-        return imagecodecs.ccittfax3_decode(data, rows, columns, t4options=layout.fax_options)
-    return imagecodecs.ccittfax4_decode(data, rows, columns)
+        pixels = imagecodecs.ccittrle_decode(data, rows, columns)
+    elif layout.compression == FAX3:
+        pixels = imagecodecs.ccittfax3_decode(data, rows, columns, t4options=layout.fax_options)
+    else:
+        pixels = imagecodecs.ccittfax4_decode(data, rows, columns)
+    return np.asarray(pixels).reshape(rows, columns, 1)
 
 
 def _jpeg(data: bytes, layout: Layout, rows: int, columns: int) -> np.ndarray:
