@@ -76,7 +76,7 @@ def read_codestream(content: bytes) -> Codestream:
     except (IndexError, ValueError, struct.error) as error:
         if isinstance(error, DicomError):
             raise
-        raise DicomError("the codestream's own header is damaged or cut short") from None
+        raise DicomError("the header of the codestream is damaged, or cut short") from None
     raise DicomError("the codestream is neither JPEG, JPEG-LS nor JPEG 2000")
 
 
@@ -115,7 +115,7 @@ def decode(data: bytes, syntax: UID, stated: Stated) -> tuple[Samples, str]:
     if stream.bits < stated.stored:
         remarks.append(f"its codestream holds {stream.bits} bits; its header says {stated.stored}")
     try:
-        values = {"JPEG": _by_pillow, "JPEG 2000": _by_openjpeg}.get(stream.kind, _by_gdcm)(frame, stream, stated)
+        values = _DECODERS[stream.kind](frame, stream)
         values = values.reshape(stated.shape)
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -165,7 +165,7 @@ def _jpeg(content: bytes) -> Codestream:
             at += 1
         marker, (length,) = content[at + 1], struct.unpack_from(">H", content, at + 2)
         if content[at] != 0xFF or length < 2:
-            raise DicomError("the JPEG codestream's own header is damaged")
+            raise DicomError("the header of the JPEG codestream is damaged")
         if marker in _STARTS:
             break
         body = content[at + 4 : at + 2 + length]
@@ -199,10 +199,10 @@ def _jpeg_2000(content: bytes) -> Codestream:
     return Codestream("JPEG 2000", bottom - top, right - left, samples, bits, signed, "RGB" if transformed else "")
 
 
-def _by_pillow(frame: bytes, stream: Codestream, stated: Stated) -> np.ndarray:
+def _by_pillow(frame: bytes, stream: Codestream) -> np.ndarray:
     """JPEG of 8 bits; of 12 bits by GDCM."""
     if stream.bits != 8:
-        return _by_gdcm(frame, stream, stated)
+        return _by_gdcm(frame, stream)
     from PIL import Image
 
     with Image.open(io.BytesIO(frame), formats=("JPEG",)) as image:
@@ -212,17 +212,27 @@ def _by_pillow(frame: bytes, stream: Codestream, stated: Stated) -> np.ndarray:
         return np.asarray(image)
 
 
-def _by_openjpeg(frame: bytes, stream: Codestream, stated: Stated) -> np.ndarray:
+def _by_openjpeg(frame: bytes, stream: Codestream) -> np.ndarray:
     import openjpeg
 
     values: np.ndarray = openjpeg.decode(frame)
     return values
 
 
-def _by_gdcm(frame: bytes, stream: Codestream, stated: Stated) -> np.ndarray:
+def _by_charls(frame: bytes, stream: Codestream) -> np.ndarray:
+    import jpeg_ls
+
+    buffer, said = jpeg_ls.decode_pixel_data(frame)
+    values = np.frombuffer(buffer, np.uint8 if stream.bits <= 8 else np.uint16)
+    if stream.samples == 3 and said["interleave_mode"] == 0:
+        return np.ascontiguousarray(values.reshape(3, -1).T)
+    return values
+
+
+def _by_gdcm(frame: bytes, stream: Codestream) -> np.ndarray:
     import gdcm
 
-    syntax = {"JPEG": 51, "JPEG lossless": 57, "JPEG-LS": 80}[stream.kind]
+    syntax = 51 if stream.kind == "JPEG" else 57
     fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
     fragment.SetByteStringValue(frame)
     fragments.AddFragment(fragment)
@@ -241,6 +251,9 @@ def _by_gdcm(frame: bytes, stream: Codestream, stated: Stated) -> np.ndarray:
     image.SetPixelFormat(gdcm.PixelFormat(stream.samples, allocated, stream.bits, stream.bits - 1, 0))
     pixels = image.GetBuffer().encode("utf-8", "surrogateescape")
     return np.frombuffer(pixels, np.uint8 if allocated == 8 else np.uint16)
+
+
+_DECODERS = {"JPEG": _by_pillow, "JPEG lossless": _by_gdcm, "JPEG-LS": _by_charls, "JPEG 2000": _by_openjpeg}
 
 
 def _rle(frame: bytes, stated: Stated) -> np.ndarray:

@@ -191,14 +191,15 @@ def _values(samples: Samples, header: Stated, say: Say) -> tuple[np.ndarray, np.
         own, values = (array.astype(np.int16 if array.dtype.kind == "i" else np.uint16) for array in (own, values))
     if np.array_equal(own, values):
         return own, values
-    if _tears(own, values):
+    # An overlay alone tears nothing; of two signs each tears something.
+    if _torn(own, values) > (0.25 if signed == header.signed else 0.5):
         raise DicomError(
             f"the values go beyond the {header.stored} bits, {'signed' if header.signed else 'unsigned'}, of the header"
         )
     if signed != header.signed:
         say(f"its codestream calls its values {'' if signed else 'un'}signed; the header, which decides, does not")
     else:
-        say(f"the bits above the {header.stored} stored hold something else, such as an overlay; left out")
+        say(f"the bits above the {header.stored} stored hold something else, such as an overlay or padding; left out")
     return own, values
 
 
@@ -211,15 +212,18 @@ def _of_bits(values: np.ndarray, bits: int, signed: bool) -> np.ndarray:
     return wide.astype(f"{kind}{1 if bits <= 8 else 2}")
 
 
-def _tears(own: np.ndarray, values: np.ndarray) -> bool:
-    """Whether one reading of a picture jumps where the other is smooth: where bits of its values are left out."""
+def _torn(own: np.ndarray, values: np.ndarray) -> float:
+    """Of the steps between neighbours that two readings of a picture tell differently, the share smoother in ``own``.
+
+    It is high where the bits that the other reading leaves out belong to the picture.
+    """
     torn = total = 0
     for axis in (0, 1):
         own_step = np.abs(np.diff(own.astype(np.int32), axis=axis))
         step = np.abs(np.diff(values.astype(np.int32), axis=axis))
         torn += int(np.count_nonzero(own_step < step))
         total += int(np.count_nonzero(own_step != step))
-    return 2 * torn > total
+    return torn / max(total, 1)
 
 
 def _is_inverse(dataset: Dataset, photometric: str, say: Say) -> bool:
