@@ -9,8 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from handseg_monai.data.reading.image_sizes import image_paths
-from handseg_monai.data.reading.images import image_size, without_suffix
-from handseg_monai.export.form import Masks
+from handseg_monai.data.reading.images import UnreadableImageError, image_size, without_suffix
+from handseg_monai.export.form import IncompleteExportError, Masks, MasksNotWrittenError
 from handseg_monai.export.forms import FORMS
 from handseg_monai.files import atomic_folder
 from handseg_monai.rle import decode_image, read_csv
@@ -53,7 +53,9 @@ def export(
     ------
     ValueError
         No such form, a folder that holds something, a submission that breaks the contract or holds no image, an
-        image that is not there, or one of which the form can't be written.
+        image that is not there, or not one of which the form can be written.
+    IncompleteExportError
+        The form can't be written of some images; the others are written.
     OSError
         A file can't be read or written.
     """
@@ -66,16 +68,24 @@ def export(
     paths = image_paths(texts, images)
     _refuse_one_stem(texts)
     FORMS[form].check(paths.values())
-    missing = {}
+    missing, failures = {}, {}
     with atomic_folder(out) as part:
         writer = FORMS[form](part)
         for name, path in tqdm(paths.items(), desc="export", unit="image", disable=None if progress else True):
             given = np.array([text is not None for text in texts[name]])
             if not given.all():
                 missing[name] = int((~given).sum())
-            planes = decode_image(prediction, name, texts[name], image_size(path))
-            writer.add(Masks(name, path, planes, given))
+            try:
+                planes = decode_image(prediction, name, texts[name], image_size(path))
+                writer.add(Masks(name, path, planes, given))
+            except (MasksNotWrittenError, UnreadableImageError) as error:
+                failures[name] = str(error).removeprefix(f"{path}: ")
+                missing.pop(name, None)
+        if len(failures) == len(paths):
+            raise ValueError(f"no image can be exported; {path}: {failures[name]}")
         writer.finish()
+    if failures:
+        raise IncompleteExportError(failures, len(paths))
     return missing
 
 

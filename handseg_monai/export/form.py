@@ -12,6 +12,19 @@ import numpy as np
 from handseg_monai.data.reading.images import without_suffix
 
 
+class MasksNotWrittenError(Exception):
+    """A form can't hold the masks of one image, and why; those of the others are not concerned."""
+
+
+class IncompleteExportError(Exception):
+    """All images but some were exported; :attr:`failures` says why not these, by image."""
+
+    def __init__(self, failures: dict[str, str], total: int) -> None:
+        self.failures = failures
+        listed = "".join(f"\n  {name}: {why}" for name, why in failures.items())
+        super().__init__(f"{len(failures)} of {total} images not exported:{listed}")
+
+
 @dataclass(frozen=True)
 class Masks:
     """The masks of one image."""
@@ -55,7 +68,7 @@ class Form(ABC):
 
     @abstractmethod
     def add(self, masks: Masks) -> None:
-        """Write the masks of an image, or take them up."""
+        """Write the masks of an image, or take them up; ``MasksNotWrittenError`` where the form can't hold them."""
 
     def finish(self) -> None:  # noqa: B027
         """Write what belongs to all images."""
