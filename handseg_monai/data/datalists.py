@@ -15,6 +15,7 @@ from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.converted import DATALIST
 from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
 from handseg_monai.data.pseudo_labels import with_pseudo_labels
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import (
     IMAGE_SUFFIXES,
     UnreadableImageError,
@@ -73,13 +74,14 @@ def training_datalist(
     *,
     verify: bool = False,
     world_size: int = 1,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, list[Item]]:
     """List a dataset's labelled radiographs as ``training`` and ``validation``; for the rest see :func:`split_items`.
 
     Images that ``exclude`` lists (:func:`~handseg_monai.data.exclude.read_exclude`) are left out of both; their number
     is logged. Those of ``pseudo_labels``, a converted data set, are added to ``training``
     (:func:`~handseg_monai.data.pseudo_labels.with_pseudo_labels`). With ``verify`` every image is
-    found whole first, and every label to keep the contract.
+    found whole first, of at most ``max_pixels`` pixels, and every label to keep the contract.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def training_datalist(
 
     def labelled(folder: str | Path, left_out: str | Path | None = None) -> list[Item]:
         items, found = _labelled(folder, left_out)
-        faults.extend(found + (check_items(items) if verify else []))
+        faults.extend(found + (check_items(items, max_pixels) if verify else []))
         return items
 
     items = labelled(dataset_dir, exclude)
@@ -172,13 +174,13 @@ def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tup
     return items, faults
 
 
-def check_items(items: Sequence[Item]) -> list[str]:
-    """Check images and labels of a datalist; a sentence for each file at fault."""
+def check_items(items: Sequence[Item], max_pixels: int = MAX_PIXELS) -> list[str]:
+    """Check images, of at most ``max_pixels`` pixels, and labels of a datalist; a sentence for each file at fault."""
     faults = []
     labelled = []
     for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
         try:
-            labelled.append(check_label(item["label"], checked_size(item["image"])))
+            labelled.append(check_label(item["label"], checked_size(item["image"], max_pixels)))
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
     if items and not faults and not any(labelled):

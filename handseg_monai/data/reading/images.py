@@ -67,7 +67,7 @@ def image_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int
     with _naming(path):
         _require_file(Path(path))
         if is_dicom(path):
-            return dicom_size(path)
+            return dicom_size(path, max_pixels)
         with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             shape = picture_size(content)
         require_pixels(shape, max_pixels)
@@ -119,7 +119,7 @@ def read_radiograph(path: str | Path, any_body_part: bool = True, max_pixels: in
     with _naming(path):
         _require_file(path)
         if is_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES:
-            return _one_channel(read_dicom(path, any_body_part))
+            return _one_channel(read_dicom(path, any_body_part, max_pixels))
         return _grey(read_samples(path.read_bytes(), partial(require_pixels, max_pixels=max_pixels)))
 
 
