@@ -513,6 +513,13 @@ class TestFaults:
         convert("labelme", tmp_path / "source", tmp_path / "images", "below")
         require_same(tmp_path / "here" / "below", labels)
 
+    def test_images_of_more_pixels_than_allowed(self, tmp_path: Path, labels: Labels) -> None:
+        write_masks(tmp_path / "source", labels)
+        arguments = ("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        with pytest.raises(LabelError, match=r"hand0.*: 72 x 96 pixels are more than 6911, the most that"):
+            convert(*arguments, max_pixels=96 * 72 - 1)
+        convert(*arguments, max_pixels=96 * 72)
+
     def test_masks_that_are_none(self, tmp_path: Path, labels: Labels) -> None:
         write_masks(tmp_path / "source", labels)
         folder = tmp_path / "source" / "hand0"

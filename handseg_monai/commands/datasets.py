@@ -90,6 +90,9 @@ def convert(
         bool,
         typer.Option("--plausible", help="Leave out images whose masks in the submission do not look like a hand."),
     ] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Largest number of pixels that an image may have.")
+    ] = 200_000_000,
 ) -> None:
     """Convert labels to the form that training reads; bones that nobody has labelled stay unknown."""
     from handseg_monai.data.labels import convert as convert_labels
@@ -120,6 +123,7 @@ def convert(
         confidence=confidence,
         least=least,
         leave_out=leave_out,
+        max_pixels=max_pixels,
     )
     print_conversion(result)
     print(f"{out}: {len(result.items)} images of {len({item['subject'] for item in result.items})} subjects")

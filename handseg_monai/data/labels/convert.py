@@ -24,6 +24,7 @@ from handseg_monai.data.labels.labelme import read_labelme
 from handseg_monai.data.labels.masks import read_masks
 from handseg_monai.data.labels.named_images import Images, Subjects
 from handseg_monai.data.labels.submission import read_submission
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import image_size
 from handseg_monai.files import atomic_folder
 
@@ -70,6 +71,7 @@ def convert(
     confidence: str | Path | None = None,
     least: float = 0.9,
     leave_out: Collection[str] = (),
+    max_pixels: int = MAX_PIXELS,
     progress: bool = True,
 ) -> Conversion:
     """Convert labels to bit planes beside a datalist; images stay where they are.
@@ -104,6 +106,8 @@ def convert(
         is unknown. Images without any such bone are left out.
     leave_out
         Of a submission: names of images to leave out.
+    max_pixels
+        Pixels of an image at most.
     progress
         Show a progress bar on a terminal.
 
@@ -159,7 +163,7 @@ def convert(
                     subject=people.of(label.image),
                     known=label.known,
                 )
-                planes = _draw(label)
+                planes = _draw(label, max_pixels)
             except ValueError as error:
                 faults.append(str(error))
                 continue
@@ -186,8 +190,8 @@ def convert(
     )
 
 
-def _draw(label: Label) -> np.ndarray:
-    shape = image_size(label.image)
+def _draw(label: Label, max_pixels: int) -> np.ndarray:
+    shape = image_size(label.image, max_pixels)
     try:
         return label.draw(shape) & np.int32(label.known)
     except ValueError as error:

@@ -47,8 +47,8 @@ def require_pixels(shape: tuple[int, int], max_pixels: int) -> None:
     """Raise ``ValueError`` for a picture of more than ``max_pixels`` pixels."""
     if shape[0] * shape[1] > max_pixels:
         raise ValueError(
-            f"{shape[1]} x {shape[0]} pixels are more than {max_pixels}, which is the most that is decoded; "
-            "shrink the image, or raise --max_pixels"
+            f"{shape[1]} x {shape[0]} pixels are more than {max_pixels}, the most that the command reads; "
+            "shrink the image, or raise --max_pixels where the command has it"
         )
 
 
