@@ -527,7 +527,7 @@ class TestMasks:
 
     def test_colours_are_refused(self, tmp_path: Path) -> None:
         Image.fromarray(draw("u1", 3)).save(tmp_path / "a.png")
-        with pytest.raises(ValueError, match="a colour image; expected one channel"):
+        with pytest.raises(ValueError, match="a colour image; expected grey values"):
             read_pixels(tmp_path / "a.png", "mask")
 
 

@@ -148,7 +148,9 @@ def _one_channel(samples: Samples) -> np.ndarray:
     if values.ndim == 2:
         return values
     if (values != values[..., :1]).any():
-        raise ValueError("a colour image; expected one channel of class numbers, or a palette")
+        raise ValueError(
+            "a colour image; expected grey values: white on black for a mask, class numbers for a label map"
+        )
     return np.ascontiguousarray(values[..., 0])
 
 

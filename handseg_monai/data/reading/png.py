@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,21 +139,21 @@ def _pixels(header: _Header, deflated: bytes) -> np.ndarray:
     passes = header.passes()
     wanted = sum(rows * (1 + header.length(columns)) for _, _, rows, columns in passes)
     require_dense(wanted, len(deflated))
+    filtered = np.empty(wanted, np.uint8)
     try:
-        filtered = np.frombuffer(zlibng_decode(deflated, out=wanted), np.uint8)
+        got = len(zlibng_decode(deflated, out=filtered))  # type: ignore[arg-type]  # its stub knows no arrays
     except ZlibngError as error:
         raise damaged("the pixels can't be inflated to the picture's size") from error
-    if len(filtered) != wanted:
-        raise damaged(f"{len(filtered)} bytes of pixels; expected {wanted}")
+    if got != wanted:
+        raise damaged(f"{got} bytes of pixels; expected {wanted}")
     pixels = np.empty((0, 0, 0), np.uint8)
     at = 0
     for rows_at, columns_at, rows, columns in passes:
         length = header.length(columns)
-        end = at + rows * (1 + length)
-        flat = np.empty(rows * length, np.uint8)
-        if not unfilter(filtered[at:end], rows, length, max(1, header.channels * header.bits // 8), flat):
+        flat = filtered[at : at + rows * length]  # in place: an image of the largest size takes its own memory only
+        if not unfilter(filtered[at:], rows, length, max(1, header.channels * header.bits // 8), flat):
             raise damaged("a row has an unknown filter")
-        at = end
+        at += rows * (1 + length)
         part = _samples(flat.reshape(rows, length), columns * header.channels, header.bits)
         part = part.reshape(rows, columns, header.channels)
         if not header.interlaced:
@@ -166,7 +167,10 @@ def _pixels(header: _Header, deflated: bytes) -> np.ndarray:
 def _samples(rows: np.ndarray, count: int, bits: int) -> np.ndarray:
     if bits < 8:
         return unpack(rows, count, bits)
-    return rows if bits == 8 else rows.view(">u2").astype(np.uint16)
+    if bits == 8:
+        return rows
+    words = rows.view(np.uint16)
+    return words.byteswap(inplace=True) if sys.byteorder == "little" else words
 
 
 def _palette(data: bytes) -> np.ndarray:

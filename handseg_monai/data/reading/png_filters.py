@@ -20,7 +20,7 @@ def unfilter(filtered, rows, length, step, pixels):  # type: ignore[no-untyped-d
     step
         Bytes from a byte to the one of the pixel before it that belongs to it.
     pixels
-        uint8 (rows · length,), filled.
+        uint8 (rows · length,), filled; may be the beginning of ``filtered``.
 
     Returns
     -------
@@ -33,13 +33,15 @@ def unfilter(filtered, rows, length, step, pixels):  # type: ignore[no-untyped-d
         source += 1
         target = row * length
         above = target - length
+        first = min(step, length)
         if kind == 0:
             for k in range(length):
                 pixels[target + k] = filtered[source + k]
-        elif kind == 1:
-            for k in range(length):
-                left = pixels[target + k - step] if k >= step else 0
-                pixels[target + k] = (filtered[source + k] + left) & 255
+        elif kind == 1 or (kind == 4 and row == 0):  # nothing above is nearer than what is to the left
+            for k in range(first):
+                pixels[target + k] = filtered[source + k]
+            for k in range(first, length):
+                pixels[target + k] = (filtered[source + k] + pixels[target + k - step]) & 255
         elif kind == 2:
             for k in range(length):
                 up = pixels[above + k] if row else 0
@@ -50,16 +52,19 @@ def unfilter(filtered, rows, length, step, pixels):  # type: ignore[no-untyped-d
                 up = np.int32(pixels[above + k]) if row else np.int32(0)
                 pixels[target + k] = (filtered[source + k] + ((left + up) >> 1)) & 255
         elif kind == 4:
-            for k in range(length):
-                left = np.int32(pixels[target + k - step]) if k >= step else np.int32(0)
-                up = np.int32(pixels[above + k]) if row else np.int32(0)
-                corner = np.int32(pixels[above + k - step]) if row and k >= step else np.int32(0)
-                to_left, to_up, to_corner = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
-                nearest = corner
-                if to_up <= to_corner:
-                    nearest = up
-                if to_left <= to_up and to_left <= to_corner:
-                    nearest = left
+            for k in range(first):
+                pixels[target + k] = (filtered[source + k] + pixels[above + k]) & 255
+            for k in range(first, length):
+                left = np.int32(pixels[target + k - step])
+                up = np.int32(pixels[above + k])
+                corner = np.int32(pixels[above + k - step])
+                by_up = up - corner
+                by_left = left - corner
+                to_left = abs(by_up)
+                to_up = abs(by_left)
+                to_corner = abs(by_up + by_left)
+                nearest = up if to_up <= to_corner else corner
+                nearest = left if to_left <= min(to_up, to_corner) else nearest
                 pixels[target + k] = (filtered[source + k] + nearest) & 255
         else:
             return False
