@@ -37,6 +37,7 @@ from tests.label_forms import (
     write_labelme,
     write_masks,
 )
+from tests.pictures import chunk, plain_png, png
 
 Labels = dict[Path, Polygons]
 
@@ -422,6 +423,10 @@ COCO_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+def in_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
 class TestFaults:
     @pytest.mark.parametrize("fault", COCO_FAULTS)
     def test_a_fault_of_a_coco_file_is_named_and_nothing_written(
@@ -557,6 +562,12 @@ class TestFaults:
             ({"points": [[1, 1], [9, 9]]}, "a mask of 3 x 2 pixels in a box of 9 x 9"),
             ({"points": [[-1, 1], [1, 2]]}, "reaches beyond the image"),
             ({"points": [[1e308, 1], [1e309, 2]]}, "needs the two corners"),
+            (
+                {"mask": in_base64(png(30_000, 30_000, 8, 0, bytes(9)))},
+                "a mask of 30000 x 30000 pixels in a box of 3 x 2",
+            ),
+            ({"mask": in_base64(plain_png(np.array([[0, 1, 2]] * 2), 8, 0))}, "3 values, 1 and 2 among them"),
+            ({"mask": in_base64(plain_png(np.array([[[9, 0], [9, 1], [9, 1]]] * 2), 8, 4))}, "in its alpha channel"),
         ],
     )
     def test_masks_of_labelme_that_do_not_fit(
@@ -574,6 +585,16 @@ class TestFaults:
         _edit(lambda c: c["shapes"][2].update(change))(file)
         with pytest.raises(LabelError, match=rf"hand0\.json: shape 3, finger-3: .*{message}"):
             convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    def test_a_mask_of_labelme_goes_by_the_grey_of_its_palette(self, tmp_path: Path, labels: Labels) -> None:
+        write_labelme(tmp_path / "source", tmp_path / "images", labels)
+        white_first = plain_png(np.array([[1, 0, 1], [1, 1, 0]]), 1, 3, chunk(b"PLTE", bytes([255] * 3 + [0] * 3)))
+        change = {"shape_type": "mask", "points": [[4, 5], [6, 6]], "mask": in_base64(white_first)}
+        _edit(lambda c: c["shapes"][2].update(change))(tmp_path / "source" / "P0" / "hand0.json")
+        convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        label = next((tmp_path / "out" / "labels").rglob("hand0*"))
+        rows, columns = np.nonzero(read_truth(label, SHAPE) >> NAMES.index("finger-3") & 1)
+        assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(5, 5), (6, 6)]
 
     def test_unlabelled_images_are_left_out_if_asked_for(self, tmp_path: Path, labels: Labels) -> None:
         first = next(iter(labels))
