@@ -27,7 +27,7 @@ from handseg_monai.data.reading.dicom import dicom_size
 from handseg_monai.data.reading.dicom_pixels import read_dicom
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from tests.dicoms import radiograph
-from tests.test_dicom import NO_WINDOW, SHAPE, picture
+from tests.test_dicom import NO_WINDOW, SHAPE, by_gdcm, picture
 
 JPEG, EXTENDED, LOSSLESS, JPEG_LS, J2K = (f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 70, 80, 90))
 GREY, FINE, WIDE = picture(8), picture(12), picture(16)
@@ -409,6 +409,14 @@ READ: dict[str, tuple[Callable[[Path], Any], np.ndarray, float, str]] = {
         for width in ("0", "-100", "0.5")
     },
     "window of width 1": (lambda p: save(dataset(WindowCenter=2048, WindowWidth=1), p), FINE, 0, "leaves no greys"),
+    "LINEAR_EXACT, of one grey": (
+        lambda p: save(dataset(VOILUTFunction="LINEAR_EXACT", WindowCenter=2048, WindowWidth="0.5"), p),
+        FINE,
+        0,
+        "width 0.5 leaves no greys",
+    ),
+    "a slope beyond float32": (lambda p: text_of("RescaleSlope", "1e99", p, RescaleIntercept=0), FINE, 1, ""),
+    "two slopes": (lambda p: save(dataset(RescaleSlope=[1, 2], RescaleIntercept=0), p), FINE, 0, "the first is taken"),
     "window with a comma": (
         lambda p: text_of("WindowCenter", "2048,5", p, WindowWidth=4096),
         FINE,
@@ -654,15 +662,15 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "one sample called RGB": (
         lambda p: save(changed(dataset(GREY, 8), PhotometricInterpretation="RGB"), p),
-        "Photometric Interpretation RGB, with 1 samples a pixel; expected MONOCHROME1",
+        "Photometric Interpretation is RGB; samples per pixel, 1, ask for MONOCHROME1",
     ),
     "three samples called MONOCHROME2": (
         lambda p: save(changed(radiograph(COLOURS, "SC"), PhotometricInterpretation="MONOCHROME2"), p),
-        "Photometric Interpretation MONOCHROME2, with 3 samples a pixel; expected RGB",
+        "Photometric Interpretation is MONOCHROME2; samples per pixel, 3, ask for RGB",
     ),
     "no photometric interpretation": (
         lambda p: save(changed(dataset(), PhotometricInterpretation=""), p),
-        "no Photometric Interpretation, with 1 samples",
+        "Photometric Interpretation is missing; samples per pixel, 1",
     ),
     "a sign that is none": (lambda p: save(changed(dataset(), PixelRepresentation=2), p), "PixelRepresentation is 2"),
     "nothing to see": (lambda p: save(dataset(np.full(SHAPE, 7, np.uint16)), p), "all pixels have the same value"),
@@ -690,6 +698,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "deflated and cut": (deflated_and_cut, "damaged, or cut short: its deflated part has no end"),
 }
+
+
+def lossless(path: Path) -> None:
+    save(dataset(FINE[:30, :30]), path)
+    by_gdcm(path)
 
 
 def changed(made: Dataset, **attributes: Any) -> Dataset:
@@ -729,6 +742,7 @@ BASES: dict[str, Callable[[Path], Any]] = {
     "JPEG 2000": lambda p: save(dataset(FINE[:64, :64]), p, j2k(FINE[:64, :64], 12), J2K),
     "JPEG-LS": lambda p: save(dataset(FINE[:30, :30]), p, jls(FINE[:30, :30]), JPEG_LS),
     "JPEG": lambda p: save(dataset(GREY[:30, :30], 8), p, jpeg(GREY[:30, :30]), JPEG),
+    "JPEG lossless": lossless,
     "palette": palette(8, 256),
     "table": with_table(raw_table(0), True),
     "window": lambda p: save(dataset(FINE[:30, :30], **WINDOW, RescaleSlope=1, RescaleIntercept=3), p),

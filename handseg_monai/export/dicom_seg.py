@@ -59,14 +59,16 @@ class DicomSeg(Form):
         source = _source(masks.path)
         try:
             segmentation = _segmentation(source, masks)
-            strange = sorted({element.keyword for element in segmentation.iterall() if UNKNOWN in str(element.value)})
+            texts = [element for element in segmentation.iterall() if element.VR != "SQ"]
+            strange = sorted({element.keyword for element in texts if UNKNOWN in str(element.value)})
         except Exception:  # its message may quote a patient
             raise MasksNotWrittenError(
                 "the SEG can't copy its header: attributes of patient or study are damaged"
             ) from None
         if strange:
             raise MasksNotWrittenError(
-                f"{' and '.join(strange)}, which the SEG copies, can't be decoded by the file's Specific Character Set"
+                f"{' and '.join(strange)}, which the SEG copies, can't be decoded by the file's Specific Character "
+                "Set; state the right one in the file"
             )
         path = self._path(masks, ".dcm")
         try:

@@ -199,11 +199,17 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
     return None if isinstance(value, str) and not value.strip(" \0") else value
 
 
+def name_of(uid: Any, otherwise: str) -> str:
+    """Name of a UID by the standard, the UID itself where that has none, or something else where it is no UID."""
+    if not isinstance(uid, str) or not re.fullmatch(r"[0-9.]{1,64}", uid):
+        return otherwise
+    return " ".join(str(getattr(uid, "name", uid)).split())[:80]
+
+
 def _check(dataset: Dataset, max_pixels: int) -> None:
     uid = value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID")
     if str(uid) not in RADIOGRAPHS:
-        name = getattr(uid, "name", "no SOP class that is known")
-        raise DicomError(f"{' '.join(name.split())[:80]}: not a radiograph; expected CR, DX or SC")
+        raise DicomError(f"{name_of(uid, 'no SOP class that is known')}: not a radiograph; expected CR, DX or SC")
     if (frames := _whole(dataset, "NumberOfFrames", 1)) != 1:
         raise DicomError(f"holds {frames} frames; expected one")
     rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")

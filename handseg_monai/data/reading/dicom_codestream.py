@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ _SOI, _SOC, _END = b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\xd9"
 _JP2 = b"\0\0\0\x0cjP  "
 _JPEG_KINDS = {0xC0: "JPEG", 0xC1: "JPEG", 0xC2: "JPEG", 0xC3: "JPEG lossless", 0xF7: "JPEG-LS"}
 """By start of frame: baseline, extended, progressive; the processes of hierarchical or arithmetic JPEG are not read."""
+_SCAN = 0xDA
 _STARTS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _RLE = "1.2.840.10008.1.2.5"
 _KINDS = {
@@ -159,27 +160,38 @@ def _compare(stream: Codestream, stated: Stated) -> None:
 
 
 def _jpeg(content: bytes) -> Codestream:
-    at, colours = 2, ""
+    """Walk through all markers before the scan: GDCM ends the process where one of them is not at its place."""
+    at, colours, frame = 2, "", None
     while True:
         while content[at] == 0xFF and content[at + 1] == 0xFF:
             at += 1
         marker, (length,) = content[at + 1], struct.unpack_from(">H", content, at + 2)
-        if content[at] != 0xFF or length < 2:
+        if content[at] != 0xFF or marker < 0xC0 or length < 2:
             raise DicomError("the header of the JPEG codestream is damaged")
-        if marker in _STARTS:
-            break
         body = content[at + 4 : at + 2 + length]
         if marker == 0xE0 and body.startswith(b"JFIF"):
             colours = colours or "YBR"
         if marker == 0xEE and body.startswith(b"Adobe"):
             colours = "YBR" if body[11] else "RGB"
+        if marker in _STARTS:
+            frame = _frame(marker, body)
+            if body[6::3] in (b"RGB", b"rgb"):
+                colours = "RGB"
+        if marker == _SCAN:
+            break
         at += 2 + length
+    if frame is None:
+        raise DicomError("the header of the JPEG codestream is damaged: a scan comes before the frame")
+    return replace(frame, colours=colours if frame.samples == 3 else "")
+
+
+def _frame(marker: int, body: bytes) -> Codestream:
     if marker not in _JPEG_KINDS:
         raise DicomError("a process of JPEG that is not read, hierarchical or with arithmetic coding")
-    bits, rows, columns, samples = struct.unpack_from(">BHHB", content, at + 4)
-    if content[at + 10 : at + 10 + 3 * samples : 3] in (b"RGB", b"rgb"):
-        colours = "RGB"
-    return Codestream(_JPEG_KINDS[marker], rows, columns, samples, bits, colours=colours if samples == 3 else "")
+    bits, rows, columns, samples = struct.unpack_from(">BHHB", body)
+    if len(body) != 6 + 3 * samples:
+        raise DicomError("the header of the JPEG codestream is damaged")
+    return Codestream(_JPEG_KINDS[marker], rows, columns, samples, bits)
 
 
 def _jpeg_2000(content: bytes) -> Codestream:
@@ -229,12 +241,26 @@ def _by_charls(frame: bytes, stream: Codestream) -> np.ndarray:
     return values
 
 
+def _plain_jpeg(frame: bytes) -> bytes:
+    """Leave out what applications add to a JPEG: GDCM ends the process over a version of JFIF that it does not know."""
+    kept, at = frame[:2], 2
+    while (marker := frame[at + 1]) != _SCAN:
+        end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+        if marker == 0xFF:
+            end = at + 1
+        elif not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+            kept += frame[at:end]
+        at = end
+    return kept + frame[at:]
+
+
 def _by_gdcm(frame: bytes, stream: Codestream) -> np.ndarray:
+    """JPEG without losses, and of 12 bits."""
     import gdcm
 
     syntax = 51 if stream.kind == "JPEG" else 57
     fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
-    fragment.SetByteStringValue(frame)
+    fragment.SetByteStringValue(_plain_jpeg(frame))
     fragments.AddFragment(fragment)
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
     element.SetValue(fragments.__ref__())

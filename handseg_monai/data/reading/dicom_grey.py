@@ -45,6 +45,8 @@ def rescaled(stored: Grey, dataset: Dataset, say: Say) -> Grey:
     slopes, intercepts = numbers_of(dataset, "RescaleSlope"), numbers_of(dataset, "RescaleIntercept")
     if not slopes and not intercepts:
         return stored
+    if max(len(slopes), len(intercepts)) > 1:
+        say("its rescale has several slopes or intercepts; the first is taken")
     slope, intercept = (slopes or [1.0])[0], (intercepts or [0.0])[0]
     ends = sorted((stored.low * slope + intercept, stored.high * slope + intercept))
     if not slope or not all(math.isfinite(end) for end in ends) or ends[0] == ends[1]:

@@ -16,6 +16,7 @@ from handseg_monai.data.reading.dicom import (
     Stated,
     body_part,
     is_hand,
+    name_of,
     parse,
     read_header,
     stated,
@@ -36,7 +37,7 @@ _HALVED = ("YBR_FULL_422", "YBR_PARTIAL_422")
 _LUMINANCE = ("YBR_FULL", *_HALVED)
 _PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 _ITEM = b"\xfe\xff\x00\xe0"
-_ROUNDING = 1e-6
+_ROUNDING, _LEAST = 1e-6, 1e-30
 
 
 def read_dicom(path: str | Path, any_body_part: bool = True, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -126,8 +127,10 @@ def _photometric(dataset: Dataset) -> str:
     said = str(value_of(dataset, "PhotometricInterpretation") or "").strip(" \0").upper()
     samples = stated(dataset).samples
     if said not in (expected := _GREY if samples == 1 else _COLOURS):
-        found = f"Photometric Interpretation {said}" if said in _GREY + _COLOURS else "no Photometric Interpretation"
-        raise DicomError(f"{found}, with {samples} samples a pixel; expected {', '.join(expected)}")
+        found = said if said in _GREY + _COLOURS else "of another kind" if said else "missing"
+        raise DicomError(
+            f"Photometric Interpretation is {found}; samples per pixel, {samples}, ask for {', '.join(expected)}"
+        )
     return said
 
 
@@ -141,7 +144,8 @@ def _samples(dataset: Dataset, header: Stated, photometric: str, say: Say) -> Sa
             say(remark)
         return samples
     if syntax is not None and syntax not in _NATIVE:
-        raise DicomError(f"the transfer syntax {syntax.name[:60]} is not read; convert the file to JPEG 2000 or native")
+        name = name_of(syntax, "that it names")
+        raise DicomError(f"the transfer syntax {name} is not read; convert the file to JPEG 2000 or native")
     if data.startswith(_ITEM) and len(data) != _native_length(header, photometric):
         raise DicomError("the pixel data are compressed, the transfer syntax is a native one")
     return Samples(_native(data, dataset, header, photometric, say), header.allocated, None, "")
@@ -266,7 +270,8 @@ def _compact(values: np.ndarray, header: Stated) -> np.ndarray:
         values = whole
     low, high = values.min(), values.max()
     if low < 0 or high > 65535 or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
-        if max(abs(low), abs(high)) > 2**7 * (high - low) > 0:  # float32 holds no 16 bits of that
-            values = (values - low) / (high - low)
+        size, span = max(abs(low), abs(high)), high - low
+        if size > 2**7 * span > 0 or not _LEAST < size < 1 / _LEAST:  # float32 holds no 16 bits of that
+            values = (values - low) / (span or 1)
         return values.astype(np.float32)
     return values.astype(np.uint8 if header.allocated == 8 and high <= 255 else np.uint16)
