@@ -7,7 +7,7 @@ every nearest-neighbour warp. The dtype is ``int32`` in NumPy and torch alike, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 import cv2
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 Polygon = np.ndarray
 """Corner points of one polygon, integer (N, 2), columns x and y in pixels."""
+Windings = Callable[[np.ndarray, Sequence[int]], np.ndarray]
+"""Tell of an outline, corners (N, 2), and a shape how often it winds round each pixel, int32 ``shape``."""
+_GAP = 1 / 16
+"""Share of its length that an outline, which runs there and back, may turn short of where it began."""
+_TWO_ROUNDS = 8
+"""Corners that an outline has at least which goes round twice."""
+_PICK = 8
+"""Pixels by which a simple outline's fill may differ from Pick's theorem, and no overlap of a pixel's size does."""
 
 
 @overload
@@ -121,8 +129,9 @@ def rasterise(
 ) -> np.ndarray:
     """Fill polygons into bit planes.
 
-    The truth is ``cv2.fillPoly`` of the integer points at the image's own size, united per bone. At another size a
-    pixel belongs to a bone where more than half of its area does, and where exactly half does, if its centre does.
+    The truth is ``cv2.fillPoly`` of the integer points at the image's own size, united per bone; an outline that runs
+    over itself is filled once (:func:`fill_overlaps`). At another size a pixel belongs to a bone where more than half
+    of its area does, and where exactly half does, if its centre does.
     (Filling scaled points at the small size instead fattens a small bone by 3 %, because ``fillPoly`` paints the
     outline too.)
 
@@ -152,10 +161,88 @@ def rasterise(
         if right <= left or bottom <= top:
             continue
         mask = np.zeros((bottom - top, right - left), np.uint8)
-        for ring in rings:  # one call per ring: a single call would leave holes where rings cross
-            cv2.fillPoly(mask, [ring - (left, top)], 1)
+        for ring in rings:  # one by one: a single call would leave holes where rings cross
+            inside = mask if len(rings) == 1 else np.zeros_like(mask)
+            ring = ring - (left, top)
+            cv2.fillPoly(inside, [ring], 1)
+            fill_overlaps(inside, ring)
+            mask |= inside
         _paint(planes, bone, mask, int(top), int(left), shape)
     return planes
+
+
+def fill_overlaps(mask: np.ndarray, ring: np.ndarray) -> None:
+    """Fill what an even-odd fill with outline has left open because the outline runs over itself, in place.
+
+    That is where the outline winds round a pixel an even number of times but not 0, and all of an outline that runs
+    there and back along itself (:func:`encircled`). Simple outlines stay as they are.
+
+    Parameters
+    ----------
+    mask
+        uint8 (H, W), 1 where the even-odd fill of ``ring`` is.
+    ring
+        Corners, integer (N, 2), x and y in pixels of the mask; they may lie outside.
+    """
+    area, length = _area_and_length(ring)
+    # Pick's theorem: a simple outline holds as many pixels, but for lines that are neither straight nor diagonal.
+    expected = abs(area) + length / 2 + 1
+    if abs(expected - cv2.countNonZero(mask)) < _PICK and length < abs(area):
+        return
+    mask |= encircled(ring, _lattice_windings, mask.shape)
+
+
+def encircled(ring: np.ndarray, windings: Windings, shape: Sequence[int]) -> np.ndarray:
+    """Find the pixels that an outline, corners (N, 2), winds round: bool ``shape``.
+
+    One that runs there and back along itself winds round nothing; it is parted where it turns.
+    """
+    mask = windings(ring, shape) != 0
+    area, length = _area_and_length(ring)
+    if length < abs(area) or len(ring) < _TWO_ROUNDS:
+        return mask
+    x, y = (ring - ring.mean(axis=0)).T
+    swept = np.cumsum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2
+    first, last = sorted((int(swept.argmin()) + 1, int(swept.argmax()) + 1))
+    ring, turn = np.roll(ring, -first, axis=0), last - first
+    gap = np.abs(ring[0] - ring[turn]).max()
+    if np.ptp(swept) < max(2 * abs(area), length / 2) or gap > _GAP * length:
+        return mask
+    parts = ring[: turn + 1], np.append(ring[turn:], ring[:1], axis=0)
+    there, back = (windings(part, shape) != 0 for part in parts)
+    # A figure of eight is not such an outline: its loops lie side by side.
+    return mask | there | back if 2 * np.sum(there & back) > np.sum(there | back) else mask
+
+
+def wind(x: np.ndarray, y: np.ndarray, sign: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Count how often an outline winds round each pixel: int32 ``shape``.
+
+    It crosses column ``x`` above row ``y`` towards the right (sign 1) or the left (-1), all int64 (N,).
+    """
+    height, width = shape
+    turns = np.zeros((height + 1, width), np.int32)
+    seen = (x >= 0) & (x < width)
+    np.add.at(turns, (np.clip(y[seen], 0, height), x[seen]), sign[seen])
+    return np.cumsum(turns[:-1], axis=0, dtype=np.int32)
+
+
+def _lattice_windings(ring: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Windings of integer corners round pixels at integer places."""
+    start, end = ring, np.roll(ring, -1, axis=0)
+    across, down = (end - start).T
+    count = np.abs(across)
+    edge = np.repeat(np.arange(len(ring)), count)
+    x = np.minimum(start[:, 0], end[:, 0])[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    y = start[edge, 1] + (x - start[edge, 0]) * down[edge] / across[edge]
+    return wind(x, np.ceil(y).astype(np.int64), np.sign(across)[edge], shape)
+
+
+def _area_and_length(ring: np.ndarray) -> tuple[float, float]:
+    """Signed area within an outline, and the number of pixels that it runs through."""
+    x, y = ring.T.astype(np.float64)
+    next_x, next_y = np.append(x[1:], x[0]), np.append(y[1:], y[0])
+    steps = np.maximum(np.abs(next_x - x), np.abs(next_y - y))
+    return float(x @ next_y - y @ next_x) / 2, float(steps.sum())
 
 
 def reduce(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
