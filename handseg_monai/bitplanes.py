@@ -7,7 +7,7 @@ every nearest-neighbour warp. The dtype is ``int32`` in NumPy and torch alike, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 import cv2
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 Polygon = np.ndarray
 """Corner points of one polygon, integer (N, 2), columns x and y in pixels."""
-Windings = Callable[[np.ndarray, Sequence[int]], np.ndarray]
-"""Tell of an outline, corners (N, 2), and a shape how often it winds round each pixel, int32 ``shape``."""
-_GAP = 1 / 16
-"""Share of its length that an outline, which runs there and back, may turn short of where it began."""
+_APART = 1 / 16
+"""Share of its length by which an outline, which runs there and back, may miss its own line."""
 _TWO_ROUNDS = 8
 """Corners that an outline has at least which goes round twice."""
 _PICK = 8
@@ -175,7 +173,7 @@ def fill_overlaps(mask: np.ndarray, ring: np.ndarray) -> None:
     """Fill what an even-odd fill with outline has left open because the outline runs over itself, in place.
 
     That is where the outline winds round a pixel an even number of times but not 0, and all of an outline that runs
-    there and back along itself (:func:`encircled`). Simple outlines stay as they are.
+    there and back along itself (:func:`rounds`). Simple outlines stay as they are.
 
     Parameters
     ----------
@@ -189,29 +187,30 @@ def fill_overlaps(mask: np.ndarray, ring: np.ndarray) -> None:
     expected = abs(area) + length / 2 + 1
     if abs(expected - cv2.countNonZero(mask)) < _PICK and length < abs(area):
         return
-    mask |= encircled(ring, _lattice_windings, mask.shape)
+    for part in rounds(ring):
+        if part is not ring:
+            cv2.fillPoly(mask, [part], 1)
+        turns = _windings(part, mask.shape)
+        mask |= (turns != 0) & (turns % 2 == 0)
 
 
-def encircled(ring: np.ndarray, windings: Windings, shape: Sequence[int]) -> np.ndarray:
-    """Find the pixels that an outline, corners (N, 2), winds round: bool ``shape``.
+def rounds(ring: np.ndarray) -> list[np.ndarray]:
+    """Part an outline that runs there and back along itself, and so winds round nothing, where it turns.
 
-    One that runs there and back along itself winds round nothing; it is parted where it turns.
+    Any other outline, corners (N, 2), is its only part.
     """
-    mask = windings(ring, shape) != 0
     area, length = _area_and_length(ring)
     if length < abs(area) or len(ring) < _TWO_ROUNDS:
-        return mask
+        return [ring]
     x, y = (ring - ring.mean(axis=0)).T
     swept = np.cumsum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2
     first, last = sorted((int(swept.argmin()) + 1, int(swept.argmax()) + 1))
-    ring, turn = np.roll(ring, -first, axis=0), last - first
-    gap = np.abs(ring[0] - ring[turn]).max()
-    if np.ptp(swept) < max(2 * abs(area), length / 2) or gap > _GAP * length:
-        return mask
-    parts = ring[: turn + 1], np.append(ring[turn:], ring[:1], axis=0)
-    there, back = (windings(part, shape) != 0 for part in parts)
-    # A figure of eight is not such an outline: its loops lie side by side.
-    return mask | there | back if 2 * np.sum(there & back) > np.sum(there | back) else mask
+    turned, turn = np.roll(ring, -first, axis=0), last - first
+    there, back = turned[: turn + 1], np.append(turned[turn:], turned[:1], axis=0)
+    apart = [there[0] - there[-1], there.min(axis=0) - back.min(axis=0), there.max(axis=0) - back.max(axis=0)]
+    # Of a figure of eight the two parts lie side by side.
+    same = np.abs(apart).max() <= _APART * length and np.ptp(swept) >= max(2 * abs(area), length / 2)
+    return [there, back] if same else [ring]
 
 
 def wind(x: np.ndarray, y: np.ndarray, sign: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -226,7 +225,7 @@ def wind(x: np.ndarray, y: np.ndarray, sign: np.ndarray, shape: Sequence[int]) -
     return np.cumsum(turns[:-1], axis=0, dtype=np.int32)
 
 
-def _lattice_windings(ring: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def _windings(ring: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Windings of integer corners round pixels at integer places."""
     start, end = ring, np.roll(ring, -1, axis=0)
     across, down = (end - start).T

@@ -34,7 +34,8 @@ def fill_whole_image(polygons: Polygons, shape: tuple[int, int]) -> np.ndarray:
     for bone, points in polygons:
         filled = np.zeros(shape, np.uint8)
         cv2.fillPoly(filled, [points.astype(np.int32)], 1)
-        masks[bone] |= (filled > 0) | (windings(points, shape) != 0)
+        turns = windings(points, shape)
+        masks[bone] |= (filled > 0) | ((turns != 0) & (turns % 2 == 0))
     return masks
 
 
@@ -235,7 +236,7 @@ class TestOutlinesOverThemselves:
             np.concatenate([OUTLINE, OUTLINE[::-1]]),
             np.roll(np.concatenate([OUTLINE, OUTLINE[::-1]]), 77, axis=0),
             np.concatenate([OUTLINE, OUTLINE[:40]]),
-            np.concatenate([OUTLINE, OUTLINE[:40][::-1]]),
+            np.concatenate([OUTLINE, OUTLINE[:40], OUTLINE[:40][::-1]]),
         ],
         ids=["twice", "four times", "there and back", "from the middle", "too far", "too far and back"],
     )
