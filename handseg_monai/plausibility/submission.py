@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
+from handseg_monai.data.label_fit import misplaced
 from handseg_monai.data.reading.image_sizes import read_with_images
 from handseg_monai.data.reading.images import image_size
 from handseg_monai.files import atomic_open
@@ -45,7 +46,10 @@ def judge_submission(prediction: str | Path, images: str | Path, progress: bool 
     texts, paths = read_with_images(prediction, images)
     judgements = {}
     for name in tqdm(texts, desc="plausibility", unit="image", disable=None if progress else True):
-        judgements[name] = plausibility(decode_image(prediction, name, texts[name], image_size(paths[name])))
+        planes = decode_image(prediction, name, texts[name], image_size(paths[name]))
+        if text := misplaced(paths[name], planes, runs=True):
+            raise ValueError(f"{prediction}: image {name}: {text}")
+        judgements[name] = plausibility(planes)
     return dict(sorted(judgements.items(), key=lambda item: (item[1].plausible, item[1].score, item[0])))
 
 
