@@ -25,6 +25,7 @@ from handseg_monai.data.reading.images import (
     read_radiograph,
     require_readers,
 )
+from handseg_monai.data.reading.orientation import UPRIGHT, orientation
 from handseg_monai.files import find_files
 
 logger = logging.getLogger(__name__)
@@ -182,11 +183,22 @@ def check_items(items: Sequence[Item]) -> list[str]:
     for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
         try:
             labelled.append(check_label(item["label"], _verified_size(item["image"])))
+            faults += _turned(item)
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
     if items and not faults and not any(labelled):
         faults.append("no label holds any annotation")
     return faults + _twins(items)
+
+
+def _turned(item: Item) -> list[str]:
+    """Say that an image is stored turned whose outlines may have been drawn on it as viewers show it."""
+    if Path(item["label"]).suffix == ".npz" or (stated := orientation(item["image"])) == UPRIGHT:
+        return []
+    return [
+        f"{item['image']}: stored turned (orientation {stated} in its EXIF or TIFF header), so that its outlines may lie "
+        "on what viewers show; store it upright, or drop the orientation if the outlines lie on the stored pixels"
+    ]
 
 
 def _verified_size(path: str) -> tuple[int, int]:

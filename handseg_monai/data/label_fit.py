@@ -119,8 +119,7 @@ def elsewhere(radiograph: np.ndarray, planes: np.ndarray, runs: bool = False) ->
     """
     edges = EdgeDirections(radiograph)
     points, inward = outline_points(outlines_of(planes))
-    own = abs(edges.agreement(points, inward))
-    if own >= _POOR or len(points) < _LEAST_POINTS:
+    if len(points) < _LEAST_POINTS or (own := abs(edges.agreement(points, inward))) >= _POOR:
         return ""
     found: dict[str, float] = {}
     if runs:
