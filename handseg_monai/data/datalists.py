@@ -196,8 +196,8 @@ def _turned(item: Item) -> list[str]:
     if Path(item["label"]).suffix == ".npz" or (stated := orientation(item["image"])) == UPRIGHT:
         return []
     return [
-        f"{item['image']}: stored turned (orientation {stated} in its EXIF or TIFF header), so that its outlines may lie "
-        "on what viewers show; store it upright, or drop the orientation if the outlines lie on the stored pixels"
+        f"{item['image']}: stored turned (orientation {stated} in its EXIF or TIFF header): outlines may lie on it as "
+        "viewers show it; store it upright, or drop the orientation if they lie on the stored pixels"
     ]
 
 

@@ -22,6 +22,9 @@ _POOR, _GOOD = 0.4, 0.5
 those of another hand up to 0.3."""
 _BETTER = 2.0
 _LEAST_POINTS = 40
+_FINE, _FACING, _LEVEL = 0.5, 0.7, 0.4
+_ACROSS = np.arange(-4, 4 + _FINE, _FINE, dtype=np.float32)
+"""Places across an outline where its edge is looked for, pixels."""
 
 _DOWN = "down the columns"
 Turn = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -136,9 +139,52 @@ def elsewhere(radiograph: np.ndarray, planes: np.ndarray, runs: bool = False) ->
     return f"by the image's edges the label lies on the bones only once it is {best}; correct the label"
 
 
-def misplaced(image: Path, planes: np.ndarray, runs: bool = False) -> str:
-    """Say what :func:`elsewhere` does of a label and its image, which tells nothing where it can't be read."""
+def shift(radiograph: np.ndarray, planes: np.ndarray) -> tuple[float, float]:
+    """How far the edges of a radiograph, (H, W), lie right of and below those of a label, int32 (H, W): pixels.
+
+    On either side of the bones it is the mean place of the edge across the outline, weighted by how steep it is; the
+    mean of two opposite sides leaves out that labels are somewhat wide or narrow.
+    """
+    image = radiograph.astype(np.float32)
+    points, inward = outline_points(outlines_of(planes))
+    found = []
+    for axis in (0, 1):
+        places = []
+        for side in (-1, 1):
+            facing = side * inward[:, axis] > _FACING
+            at = np.repeat(points[facing].astype(np.float32)[None], len(_ACROSS) + 1, axis=0)
+            at[..., axis] += np.append(_ACROSS, _ACROSS[-1] + _FINE)[:, None] - _FINE / 2
+            grey = [cv2.remap(image, x[None], y[None], cv2.INTER_LINEAR)[0] for x, y in np.moveaxis(at, 2, 1).copy()]
+            steep = np.maximum(side * np.diff(grey, axis=0), 0).sum(axis=1)
+            steep -= steep.min(initial=0)
+            places.append(float(steep @ _ACROSS / steep.sum()) if steep.sum() > 0 else np.nan)
+        found.append(sum(places) / 2)
+    return found[0], found[1]
+
+
+def misplaced(image: Path, planes: np.ndarray, shifts: list[float] | None = None) -> str:
+    """Say what :func:`elsewhere` does of a label and its image, which tells nothing where it can't be read.
+
+    ``shifts`` is for run-lengths: it gets how far the edges lie to the right of the label, for
+    :func:`counted_from_0`, if they don't lie above or below it as well.
+    """
     try:
-        return elsewhere(read_radiograph(image), planes, runs)
+        radiograph = read_radiograph(image)
     except UnreadableImageError:
         return ""
+    text = elsewhere(radiograph, planes, shifts is not None)
+    if shifts is not None and not text and planes.any():
+        right, below = shift(radiograph, planes)
+        if abs(below) < _LEVEL and np.isfinite(right):
+            shifts.append(right)
+    return text
+
+
+def counted_from_0(shifts: Sequence[float]) -> str:
+    """Say that run-lengths count pixels from 0, by the shifts of all their images; empty where they don't."""
+    if not shifts or abs(float(np.median(shifts)) - 1) > _LEVEL:
+        return ""
+    return (
+        "by the images' edges all masks lie one pixel to the left of the bones: the run-lengths count pixels from 0; "
+        "expected from 1"
+    )

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from handseg_monai.bitplanes import areas
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.label_fit import counted_from_0
 from handseg_monai.data.labels.classes import Meaning, read_classes
 from handseg_monai.data.labels.coco import read_coco
 from handseg_monai.data.labels.converted import DATALIST, write_datalist, write_planes
@@ -163,6 +164,7 @@ def convert(
         ]
     items: list[Item] = []
     pixels: list[np.ndarray] = []
+    shifts: list[float] | None = [] if form == "submission" else None
     with atomic_folder(out) as part:
         for label in tqdm(labels, desc="converting", unit="image", disable=None if progress else True):
             if not label.known:
@@ -177,7 +179,7 @@ def convert(
                     subject=people.of(label.image),
                     known=label.known,
                 )
-                planes = draw(label, orientation, small_bones)
+                planes = draw(label, orientation, small_bones, shifts)
             except ValueError as error:
                 faults.append(str(error))
                 continue
@@ -185,6 +187,8 @@ def convert(
             pixels.append(areas(planes))
             if not faults:
                 write_planes(part / path, planes)
+        if text := counted_from_0(shifts or ()):
+            faults.append(f"{source}: {text}")
         if not items and not faults:
             faults.append(f"{source}: no image with a label")
         if form not in ("submission", "masks"):  # whose empty fields and masks say absent

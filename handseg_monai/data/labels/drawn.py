@@ -26,7 +26,9 @@ _AREAS = np.array([bone.area for bone in BONES])
 _CARPALS = np.array([bone.group is Group.CARPAL for bone in BONES])
 
 
-def draw(label: Label, side: Orientation | None = None, small_bones: bool = False) -> np.ndarray:
+def draw(
+    label: Label, side: Orientation | None = None, small_bones: bool = False, shifts: list[float] | None = None
+) -> np.ndarray:
     """Draw a label: bit planes, int32 (H, W), of the bones that are known, on the stored pixels of its image.
 
     Parameters
@@ -38,6 +40,8 @@ def draw(label: Label, side: Orientation | None = None, small_bones: bool = Fals
         fits only one of the two.
     small_bones
         Accept bones however small they are.
+    shifts
+        Of run-lengths; see :func:`~handseg_monai.data.label_fit.misplaced`.
 
     Raises
     ------
@@ -49,7 +53,7 @@ def draw(label: Label, side: Orientation | None = None, small_bones: bool = Fals
     try:
         planes = _on_stored_pixels(label, shape, side) & np.int32(label.known)
         faults = size_faults(planes, small_bones)
-        if text := misplaced(label.image, planes, label.runs):
+        if text := misplaced(label.image, planes, shifts):
             faults.append(text)
         if faults:
             raise ValueError("; ".join(faults))
@@ -60,7 +64,7 @@ def draw(label: Label, side: Orientation | None = None, small_bones: bool = Fals
 
 def _on_stored_pixels(label: Label, shape: tuple[int, int], side: Orientation | None) -> np.ndarray:
     stated = orientation(label.image)
-    if stated == UPRIGHT or label.runs:
+    if stated == UPRIGHT or label.upright is False:
         return label.draw(shape)
     sizes: dict[Orientation, tuple[int, int]] = {"upright": upright_shape(shape, stated), "stored": shape}
     if side is None and sizes["upright"] != shape:

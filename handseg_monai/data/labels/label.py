@@ -30,8 +30,6 @@ class Label:
     upright: bool | None = None
     """Whether it lies on the image as viewers show it, turned by its EXIF orientation, or on the stored pixels; None
     where the form does not tell."""
-    runs: bool = False
-    """Whether it was drawn from run-lengths along the rows, which may have been meant down the columns."""
 
 
 def require_size(got: tuple[int, ...], shape: tuple[int, int]) -> None:
