@@ -7,7 +7,7 @@ every nearest-neighbour warp. The dtype is ``int32`` in NumPy and torch alike, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 import cv2
@@ -162,14 +162,21 @@ def rasterise(
         for ring in rings:  # one by one: a single call would leave holes where rings cross
             inside = mask if len(rings) == 1 else np.zeros_like(mask)
             ring = ring - (left, top)
-            cv2.fillPoly(inside, [ring], 1)
+            fill_outline(inside, ring)
             fill_overlaps(inside, ring)
             mask |= inside
         _paint(planes, bone, mask, int(top), int(left), shape)
     return planes
 
 
-def fill_overlaps(mask: np.ndarray, ring: np.ndarray) -> None:
+def fill_outline(mask: np.ndarray, ring: np.ndarray) -> None:
+    """Fill an outline, int32 (N, 2), by ``cv2.fillPoly`` in a mask, uint8 (H, W)."""
+    cv2.fillPoly(mask, [ring], 1)
+
+
+def fill_overlaps(
+    mask: np.ndarray, ring: np.ndarray, fill: Callable[[np.ndarray, np.ndarray], None] = fill_outline
+) -> None:
     """Fill what an even-odd fill with outline has left open because the outline runs over itself, in place.
 
     That is where the outline winds round a pixel an even number of times but not 0, and all of an outline that runs
@@ -180,7 +187,9 @@ def fill_overlaps(mask: np.ndarray, ring: np.ndarray) -> None:
     mask
         uint8 (H, W), 1 where the even-odd fill of ``ring`` is.
     ring
-        Corners, integer (N, 2), x and y in pixels of the mask; they may lie outside.
+        Corners, int32 (N, 2), x and y in pixels of the mask; they may lie outside.
+    fill
+        The even-odd fill.
     """
     area, length = _area_and_length(ring)
     # Pick's theorem: a simple outline holds as many pixels, but for lines that are neither straight nor diagonal.
@@ -189,7 +198,7 @@ def fill_overlaps(mask: np.ndarray, ring: np.ndarray) -> None:
         return
     for part in rounds(ring):
         if part is not ring:
-            cv2.fillPoly(mask, [part], 1)
+            fill(mask, part)
         turns = _windings(part, mask.shape)
         mask |= (turns != 0) & (turns % 2 == 0)
 

@@ -20,7 +20,7 @@ _RIM = 2
 _POOR, _GOOD = 0.4, 0.5
 """Agreement up to which a label may lie elsewhere, and from which it does; true labels of phantoms have 0.7 to 0.9,
 those of another hand up to 0.3."""
-_BETTER = 2.0
+_BETTER, _RESCALED = 2.0, 0.05
 _LEAST_POINTS = 40
 _FINE, _FACING, _LEVEL = 0.5, 0.7, 0.4
 _ACROSS = np.arange(-4, 4 + _FINE, _FINE, dtype=np.float32)
@@ -131,6 +131,8 @@ def elsewhere(radiograph: np.ndarray, planes: np.ndarray, runs: bool = False) ->
     last = np.array(planes.shape[::-1]) - 1.0
     for text, turn in _TURNS.items():
         found[text] = abs(edges.agreement(turn(points, last), turn(inward, np.zeros(2))))
+    scale, fit = edges.best_scale(points, inward)
+    found[f"multiplied by {scale:.3g}"] = fit if abs(scale - 1) > _RESCALED else 0.0
     best = max(found, key=lambda text: found[text])  # of several that are alike the first
     if found[best] < max(_GOOD, _BETTER * own):
         return ""

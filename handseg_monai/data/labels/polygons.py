@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from handseg_monai.bitplanes import Polygon, fill_overlaps, rounds, wind
+from handseg_monai.bitplanes import Polygon, fill_outline, fill_overlaps, rounds, wind
 
 OUTSIDE_TOLERANCE = 2
 """Pixels by which a point may lie outside the image; it is then moved to the edge."""
@@ -104,11 +103,7 @@ def polygon(points: object, shape: tuple[int, int]) -> Polygon:
 
 def fill_centres(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:
     """Fill an outline whose coordinates count pixels' centres, as the competition does; see :data:`Fill`."""
-
-    def fill(mask: np.ndarray, ring: np.ndarray) -> None:
-        cv2.fillPoly(mask, [ring], 1)
-
-    return _fill_whole(polygon(points, shape), shape, fill)
+    return _fill_whole(polygon(points, shape), shape, fill_outline)
 
 
 def fill_labelme(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:
@@ -116,9 +111,9 @@ def fill_labelme(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.nd
     require_inside(points, shape)
 
     def fill(mask: np.ndarray, ring: np.ndarray) -> None:
-        picture = Image.fromarray(mask)
+        picture = Image.new("L", mask.shape[::-1])
         ImageDraw.Draw(picture).polygon([(x, y) for x, y in ring.tolist()], outline=1, fill=1)
-        mask[:] = np.asarray(picture)
+        mask |= np.asarray(picture)
 
     return _fill_whole(np.trunc(points).astype(np.int32), shape, fill)
 
@@ -146,7 +141,7 @@ def _fill_whole(
     if mask.size:
         ring = ring - np.array([left, top], np.int32)
         fill(mask, ring)
-        fill_overlaps(mask, ring)
+        fill_overlaps(mask, ring, fill)
     return (slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1])), mask
 
 
