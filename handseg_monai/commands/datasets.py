@@ -10,6 +10,7 @@ import typer
 Preset = Literal["easy", "standard", "hard", "children"]
 LabelForm = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 MissingBone = Literal["absent", "unknown"]
+LabelOrientation = Literal["upright", "stored"]
 
 
 def phantom(
@@ -80,6 +81,22 @@ def convert(
     rows_first: Annotated[
         bool, typer.Option("--rows-first", help="Read the first axis of NIfTI as rows, not columns.")
     ] = False,
+    pixel_centres: Annotated[
+        bool,
+        typer.Option(
+            "--pixel-centres", help="Read coordinates of COCO and LabelMe outlines as pixel centres, not pixel edges."
+        ),
+    ] = False,
+    orientation: Annotated[
+        LabelOrientation | None,
+        typer.Option(
+            help="For images with an EXIF or TIFF orientation: what the labels lie on. Default: by form, size."
+        ),
+    ] = None,
+    small_bones: Annotated[
+        bool,
+        typer.Option("--small-bones", help="Accept bones of a few pixels, such as carpal dots of a young child."),
+    ] = False,
     confidence: Annotated[
         Path | None, typer.Option(help="confidence.csv of the submission; bones below --least become unknown.")
     ] = None,
@@ -120,6 +137,9 @@ def convert(
         relative_names=relative_names,
         skip_unlabelled=skip_unlabelled,
         rows_first=rows_first,
+        pixel_centres=pixel_centres,
+        orientation=orientation,
+        small_bones=small_bones,
         confidence=confidence,
         least=least,
         leave_out=leave_out,

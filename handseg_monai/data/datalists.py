@@ -23,6 +23,7 @@ from handseg_monai.data.reading.images import (
     find_images,
     require_readers,
 )
+from handseg_monai.data.reading.orientation import UPRIGHT, orientation
 from handseg_monai.files import find_files
 
 logger = logging.getLogger(__name__)
@@ -181,11 +182,22 @@ def check_items(items: Sequence[Item], max_pixels: int = MAX_PIXELS) -> list[str
     for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
         try:
             labelled.append(check_label(item["label"], checked_size(item["image"], max_pixels)))
+            faults += _turned(item)
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
     if items and not faults and not any(labelled):
         faults.append("no label holds any annotation")
     return faults + _twins(items)
+
+
+def _turned(item: Item) -> list[str]:
+    """Say that an image is stored turned whose outlines may have been drawn on it as viewers show it."""
+    if Path(item["label"]).suffix == ".npz" or (stated := orientation(item["image"])) == UPRIGHT:
+        return []
+    return [
+        f"{item['image']}: stored turned (orientation {stated} in its EXIF or TIFF header): outlines may lie on it as "
+        "viewers show it; store it upright, or drop the orientation if they lie on the stored pixels"
+    ]
 
 
 def _twins(items: Sequence[Item]) -> list[str]:

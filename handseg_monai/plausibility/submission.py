@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
+from handseg_monai.data.label_fit import counted_from_0, misplaced
 from handseg_monai.data.reading.image_sizes import read_with_images
 from handseg_monai.data.reading.images import image_size
 from handseg_monai.files import atomic_open
@@ -40,12 +41,19 @@ def judge_submission(prediction: str | Path, images: str | Path, progress: bool 
     Raises
     ------
     ValueError, OSError
-        As :func:`~handseg_monai.data.reading.image_sizes.read_with_images`.
+        As :func:`~handseg_monai.data.reading.image_sizes.read_with_images`, and for run-lengths that, by the edges of
+        the images, run down the columns or count from 0.
     """
     texts, paths = read_with_images(prediction, images)
     judgements = {}
+    shifts: list[float] = []
     for name in tqdm(texts, desc="plausibility", unit="image", disable=None if progress else True):
-        judgements[name] = plausibility(decode_image(prediction, name, texts[name], image_size(paths[name])))
+        planes = decode_image(prediction, name, texts[name], image_size(paths[name]))
+        if text := misplaced(paths[name], planes, shifts):
+            raise ValueError(f"{prediction}: image {name}: {text}")
+        judgements[name] = plausibility(planes)
+    if text := counted_from_0(shifts):
+        raise ValueError(f"{prediction}: {text}")
     return dict(sorted(judgements.items(), key=lambda item: (item[1].plausible, item[1].score, item[0])))
 
 

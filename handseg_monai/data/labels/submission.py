@@ -57,7 +57,7 @@ def read_submission(
             rows = {bone for bone in rows if sure[name][INDEX[bone]] >= least}
         with faults.of(source):
             known, draw = classes.known(rows), partial(_draw, of_image, classes)
-            labels.append(Label(images.find(name), f"{source}, image {name}", known, draw))
+            labels.append(Label(images.find(name), f"{source}, image {name}", known, draw, upright=False))
     faults.stop()
     return labels
 
