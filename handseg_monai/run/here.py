@@ -65,7 +65,7 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
 
 
 def _plain(path: Path) -> str:
-    """A path as the command line takes it: ``2024_11_25`` alone would be read as a number."""
+    """A path as the command line takes it: ``-x`` alone would be an option, ``$x`` an expression."""
     return str(path) if path.is_absolute() else f"./{path}"
 
 
