@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,9 +26,12 @@ from handseg_monai.data.reading.images import (
     read_radiograph,
     require_readers,
 )
-from handseg_monai.files import find_files
+from handseg_monai.files import find_files, nfc
 
 logger = logging.getLogger(__name__)
+
+_UNREADABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that a name in a CSV can't hold, or that a terminal obeys."""
 
 
 class DatasetError(ValueError):
@@ -55,14 +59,15 @@ def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) ->
     except ValueError as error:
         raise DatasetError(str(error)) from error
     paths: dict[str, Path] = {}
+    items = []
     for image in images:
         name = image.relative_to(root).as_posix() if relative_names and image != root else image.name
-        if name in paths:
-            raise DatasetError(f"two images of the name {name}: {paths[name]} and {image}; use --relative_names true")
-        if len(name.encode("utf-8", "replace")) > 200 or not name.isprintable():
-            raise DatasetError(f"{str(image)!a}: a CSV can't hold this name; expected at most 200 printable bytes")
-        paths[name] = image
-    return [Item(image=str(path), name=name) for name, path in paths.items()]
+        if (other := paths.setdefault(nfc(name), image)) is not image:
+            raise DatasetError(f"two images of the name {name}: {other} and {image}; use --relative_names true")
+        if _UNREADABLE.search(name):
+            raise DatasetError(f"{str(image)!a}: a CSV can't hold this name; expected UTF-8, no control characters")
+        items.append(Item(image=str(image), name=name))
+    return items
 
 
 def training_datalist(
@@ -209,4 +214,11 @@ def _twins(items: Sequence[Item]) -> list[str]:
     paths = defaultdict(list)
     for item in items:
         paths[item["name"]].append(item["image"])
-    return [f"two images of the name {name}: {' and '.join(p)}" for name, p in paths.items() if len(p) > 1]
+    twins = [f"two images of the name {name}: {' and '.join(p)}" for name, p in paths.items() if len(p) > 1]
+    files: dict[tuple[int, int], str] = {}
+    for item in items:
+        if Path(item["image"]).exists():
+            stat = Path(item["image"]).stat()
+            if (other := files.setdefault((stat.st_dev, stat.st_ino), item["image"])) != item["image"]:
+                twins.append(f"{other} and {item['image']} are one file, by a link; take one out")
+    return twins

@@ -17,6 +17,7 @@ from handseg_monai.data.labels.json_file import read_json
 from handseg_monai.data.labels.label import Label, Missing, require_size, require_stated_size
 from handseg_monai.data.labels.named_images import Images
 from handseg_monai.data.labels.polygons import polygon
+from handseg_monai.files import find_files
 
 
 def read_coco(source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing) -> list[Label]:
@@ -30,7 +31,7 @@ def read_coco(source: Path, images: Images, given: Mapping[str, Meaning], missin
         A file that is no COCO file, an annotation without its image or category, or an image that is not there. All
         of them are listed.
     """
-    files = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    files = [p for p in find_files(source, ".json") if p.parent == source] if source.is_dir() else [source]
     if not files:
         raise LabelError(f"{source}: no *.json in it; expected COCO annotations")
     contents = {path: _read(path) for path in files}
