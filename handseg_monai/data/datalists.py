@@ -115,8 +115,10 @@ def training_datalist(
     except ValueError as error:
         raise DatasetError(f"{dataset_dir}: {error}") from error
     if exclude:
-        named, used = len(excluding(exclude, dataset_dir)), len(training) + len(validation)
-        logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
+        split = Path(str(training_split(dataset_dir)))
+        listed = [p for p in excluding(exclude, dataset_dir) if is_converted(split) or p.is_relative_to(split / "DCM")]
+        message = "%s: %d images left out, %d of training and validation remain"
+        logger.info(message, exclude, len(listed), len(items))
     lists = {"training": training, "validation": validation}
     for name, data in lists.items():
         if len(data) < world_size:

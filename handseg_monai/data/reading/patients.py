@@ -48,10 +48,10 @@ def say_parted(subject_of: Mapping[Path, str]) -> None:
     subjects: defaultdict[int, dict[str, Path]] = defaultdict(dict)
     for path, patient in patients_of(subject_of).items():
         subjects[patient].setdefault(subject_of[path], path)
-    for of_patient in subjects.values():
-        if len(of_patient) > 1:
-            (one, first), (other, second) = list(of_patient.items())[:2]
-            say(f"{first} and {second}: one patient (PatientID), but subjects {one} and {other}; folds may part them")
+    if parted := [of_patient for of_patient in subjects.values() if len(of_patient) > 1]:
+        (one, first), (other, second) = list(parted[0].items())[:2]
+        more = f" ({len(parted) - 1} more patients likewise)" if len(parted) > 1 else ""
+        say(f"{first} and {second}: one patient (PatientID), but subjects {one} and {other}; folds may part them{more}")
 
 
 def united(subjects: Sequence[str], paths: Sequence[Path]) -> list[str]:
