@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from handseg_monai.data import training_datalist, write_folds
+from handseg_monai.data import DatasetError, training_datalist, write_folds
 from handseg_monai.data.labels import convert
 from handseg_monai.data.reading.patients import patients_of
 from tests.conftest import draw_radiograph, write_label
@@ -105,6 +105,23 @@ def test_the_competitions_folders_count_but_one_patient_is_one_subject(
     assert write_folds(tmp_path / "folds.json", tmp_path, 3).keys() == {"ID1", "ID3", "ID4"}
     assert "subjects ID1 and ID2 are one patient (PatientID): one subject" in caplog.text
     assert "subjects ID3: each holds images of several patients" in caplog.text
+
+
+def test_pseudo_labels_of_a_patient_of_validation_are_refused(tmp_path: Path) -> None:
+    drawn = write(tmp_path / "images", {"a.dcm": ANNA, "b.dcm": BORA})
+    more = write(tmp_path / "more", {"x.dcm": "9", "y.dcm": BORA})
+    for folder, of in (("images", drawn), ("more", more)):
+        write_labelme(tmp_path / "labels" / folder, tmp_path / folder, of)
+        convert("labelme", tmp_path / "labels" / folder, tmp_path / folder, tmp_path / f"of_{folder}")
+    pseudo = tmp_path / "of_more"
+    begun, refused = [], []
+    for fold in range(2):
+        try:
+            begun += training_datalist(tmp_path / "of_images", fold, 2, pseudo_labels=pseudo)["validation"]
+        except DatasetError as error:
+            refused.append(str(error))
+    assert [item["name"] for item in begun] == ["a.dcm"]
+    assert re.search(r"y\.dcm shows a patient \(PatientID\) of validation", *refused)
 
 
 def test_nothing_that_is_printed_or_written_holds_the_identifier(
