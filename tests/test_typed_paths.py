@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import cv2
+import fire
 import monai.bundle
 import pytest
 
@@ -145,3 +146,17 @@ def test_training_cross_validation_and_evaluation_take_names_with_hashes(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"data #1", "cv #1"}
     assert (tmp_path / "cv #1" / "fold1" / "evaluation" / "metrics.csv").exists()
     assert "trial (#3)" in (tmp_path / "cv #1" / "fold1" / "training.log").read_text()
+
+
+def test_the_command_line_of_a_program_that_runs_a_bundle_is_its_own(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image_in(tmp_path / "scan")
+
+    def program(output_dir: str) -> None:
+        options = {"dataset_dir": "scan", "checkpoint": str(checkpoint)} | tiny(inference=True)
+        monai.bundle.run(config_file=INFERENCE, output_dir=f"{output_dir}/inner", **options)
+
+    fire.Fire(program, ["--output_dir", "outer"])
+    assert written(tmp_path) == ["outer/inner/submission.csv"]

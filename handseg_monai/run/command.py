@@ -10,6 +10,7 @@ from types import FrameType, NoneType, UnionType
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import monai.bundle
+from fire.core import Fire
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
 
@@ -53,7 +54,7 @@ class Command:
                 self.given = {name.replace("::", "#"): value for name, value in frame.f_locals["_args"].items()}
                 left_out = [name for name, value in frame.f_locals["kwargs"].items() if value is None]
                 self.ignored = [name.replace("::", "#") for name in left_out if name not in _OF_MONAI]
-            elif frame.f_code.co_name == "Fire" and frame.f_globals["__name__"] == "fire.core":
+            elif frame.f_code is Fire.__code__ and _is_monais(frame.f_back):
                 self.typed = _typed(frame.f_locals["args"])
             frame = frame.f_back
         if self.files is None:
@@ -64,6 +65,11 @@ class Command:
     def config(self) -> dict[str, Any]:
         """The configuration, unresolved; empty outside of a run."""
         return cast(dict[str, Any], self.parser.config) if self.parser is not None else {}
+
+
+def _is_monais(frame: FrameType | None) -> bool:
+    """Whether a command line is that of ``python -m monai.bundle``, and not of a program that calls MONAI."""
+    return frame is not None and frame.f_globals.get("__package__") == "monai.bundle"
 
 
 def takes_text(name: str) -> bool:
