@@ -105,6 +105,10 @@ class TestUnicodeForms:
         arguments = {"confidence": tmp_path / "confidence.csv", "subjects": tmp_path / "people.csv"}
         done = convert("submission", source, tmp_path / "images", tmp_path / "out", **arguments)  # type: ignore[arg-type]
         assert [item["subject"] for item in done.items] == [KOREAN] * 4
+        told = convert("submission", source, tmp_path / "images", tmp_path / "told", subject=f"^{nfd(KOREAN)}P(.)")
+        assert [item["subject"] for item in told.items] == ["0", "0", "1", "1"]
+        told = convert("submission", source, tmp_path / "images", tmp_path / "told", subject=f"^({KOREAN}.)")
+        assert {item["subject"] for item in told.items} == {f"{KOREAN}P"}
 
     def test_the_competitions_layout(self, tmp_path: Path, dataset: Path) -> None:
         lists = training_datalist(dataset, num_folds=2, verify=True)
@@ -302,4 +306,4 @@ def test_counts_of_an_audit_are_those_of_images(tmp_path: Path) -> None:
         write_label(root / "train" / "outputs_json" / "ID001" / f"alone{number}.json", polygons)
     said = handseg("audit", root, "--out", tmp_path / "audit").stdout.splitlines()
     (line,) = [line for line in said if "images with findings" in line]
-    assert line.startswith("4 of 4 images with findings, 4 to leave out; 3 more files that do not pair; ")
+    assert line.startswith("4 of 4 images with findings, 4 to leave out; unpaired files: 3; ")

@@ -41,7 +41,7 @@ def test_images_of_one_folder_go_by_patient_and_folds_never_part_one(
 ) -> None:
     drawn = write(tmp_path / "images", {"a.dcm": ANNA, "b.dcm": f"{ANNA} ", "c.dcm": BORA, "d.dcm": BORA})
     assert subjects(tmp_path, drawn) == {"a.dcm": "a", "b.dcm": "a", "c.dcm": "c", "d.dcm": "c"}
-    assert "images of several patients (PatientID) in .; each patient is a subject" in caplog.text
+    assert f"{tmp_path / 'images'}: images of several patients (PatientID); each patient is a subject" in caplog.text
     assert set(write_folds(tmp_path / "folds.json", tmp_path / "out", 2).values()) == {0, 1}
     for fold in range(2):
         lists = training_datalist(tmp_path / "out", fold, folds_file=tmp_path / "folds.json")
@@ -60,7 +60,7 @@ def test_folders_of_several_patients_and_patients_of_several_folders(
         **{"a.dcm": "one", "b.dcm": "one", "p.png": "one"},  # a picture beside images of one patient is that patient's
         **{"c.dcm": "mixed/c", "d.dcm": "mixed/d", "e.dcm": "own"},
     }
-    assert "several patients (PatientID) in mixed; each patient" in caplog.text
+    assert "images/mixed: images of several patients (PatientID); each patient" in caplog.text
     assert "one patient (PatientID) in one and two; subject one" in caplog.text
 
 

@@ -98,7 +98,7 @@ def print_audit(result: Audit) -> None:
     ranges = "the dataset's own ranges" if result.own_ranges else "the ranges of phantoms"
     images = {radiograph.name for radiograph in result.radiographs}
     found = {finding.image for finding in result.findings}
-    alone = f"{len(found - images)} more files that do not pair; " if found - images else ""
+    alone = f"unpaired files: {len(found - images)}; " if found - images else ""
     print(
         f"{len(found & images)} of {len(images)} images with findings, {len(result.excluded.keys() & images)} to leave "
         f"out; {alone}hands judged by {ranges}"

@@ -100,14 +100,14 @@ class Subjects:
         self._table = _read_table(Path(table), images) if table else None
         self._where = table
         try:
-            self._pattern = re.compile(pattern) if pattern else None
+            self._pattern = re.compile(nfc(pattern)) if pattern else None
         except re.error as error:
             raise ValueError(f"--subject {pattern!r}: not a regular expression ({error})") from error
         self._of_patients = {} if pattern or table else _by_patient(images)
 
     def of(self, image: Path) -> str:
         """Subject of an image; ``ValueError`` where the table lacks it, or the expression does not match its path."""
-        name = self._images.relative(image)
+        name = nfc(self._images.relative(image))
         if self._table is not None:
             if image not in self._table:
                 raise ValueError(f"{self._where}: no row for image {name}; every image needs its subject")
@@ -117,8 +117,8 @@ class Subjects:
             subject = (match.group(1) if self._pattern.groups else match.group()) if match else None
             if not subject or not subject.strip():
                 raise ValueError(f"{image}: --subject {self._pattern.pattern!r} finds no subject in {name!r}")
-            return nfc(subject)
-        return self._of_patients.get(image) or nfc(name.rpartition("/")[0] or without_suffix(name))
+            return subject
+        return self._of_patients.get(image) or name.rpartition("/")[0] or without_suffix(name)
 
 
 def _by_patient(images: Images) -> dict[Path, str]:
@@ -134,9 +134,9 @@ def _by_patient(images: Images) -> dict[Path, str]:
         places[patient] += [folder] if folder not in places[patient] else []
         first.setdefault(patient, without_suffix(name))
     subject = {p: f if (f := places[p][0]) and len(held[f]) == 1 else name for p, name in first.items()}
-    if several := [folder or "." for folder, of in held.items() if len(of) > 1]:
+    if several := [Path(images.folder, folder) for folder, of in held.items() if len(of) > 1]:
         more = f" and {len(several) - 1} more folders" if len(several) > 1 else ""
-        say(f"{images.folder}: images of several patients (PatientID) in {several[0]}{more}; each patient is a subject")
+        say(f"{several[0]}{more}: images of several patients (PatientID); each patient is a subject")
     for patient, folders in places.items():
         if len(folders) > 1:
             say(f"{images.folder}: one patient (PatientID) in {' and '.join(folders)}; subject {subject[patient]}")

@@ -32,7 +32,7 @@ def patients_of(paths: Iterable[Path]) -> dict[Path, int]:
     Where several images state one and no image another, it counts as a placeholder. The log says so, and which images
     state none.
     """
-    stated = {path: _patient(path, path.stat().st_mtime_ns) for path in paths if is_dicom(path)}
+    stated = {path: _patient(path, path.stat().st_mtime_ns) for path in paths if path.is_file() and is_dicom(path)}
     known = {path: patient for path, patient in stated.items() if patient is not None}
     if len(known) > 1 and len(set(known.values())) == 1:
         say(f"{_first(known)}: DICOM states one and the same PatientID: taken for a placeholder")
