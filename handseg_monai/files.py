@@ -22,7 +22,11 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 _UNLISTABLE = re.compile("[\n\r\ud800-\udfff]")
-_OF_SYSTEMS = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin"))
+_OF_SYSTEMS = frozenset(
+    "thumbs.db|ehthumbs.db|desktop.ini|$recycle.bin|system volume information|lost+found|__macosx|icon\r|@eadir|#recycle".split(
+        "|"
+    )
+)
 """Files and folders, in lower case, that Windows, archives of macOS and network disks lay among others unasked."""
 _LONGEST = 255
 """Bytes of a name that nearly every file system takes."""

@@ -171,7 +171,14 @@ class TestUnicodeForms:
 
 class TestFilesOfSystems:
     JUNK = ("Thumbs.db", ".DS_Store", "._hand.png", "._hand.json", "desktop.ini", "__MACOSX/x.png", "@eaDir/x.json")
-    MORE = (".git/x.png", "@eaDir/x.png/SYNOFILE.jpg", "#recycle/x.png", "__MACOSX/._x.json")
+    MORE = (
+        "Icon\r",
+        "lost+found/x.png",
+        ".git/x.png",
+        "@eaDir/x.png/SYNOFILE.jpg",
+        "#recycle/x.png",
+        "__MACOSX/._x.json",
+    )
 
     def spoil(self, folder: Path) -> None:
         """Lay what systems do into a folder and all below it."""
