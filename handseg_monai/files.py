@@ -22,11 +22,10 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 _UNLISTABLE = re.compile("[\n\r\ud800-\udfff]")
-_OF_SYSTEMS = frozenset(
-    "thumbs.db|ehthumbs.db|desktop.ini|$recycle.bin|system volume information|lost+found|__macosx|icon\r|@eadir|#recycle".split(
-        "|"
-    )
-)
+_OF_SYSTEMS = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+    *("__macosx", "icon\r", "@eadir", "#recycle", "lost+found"),
+}
 """Files and folders, in lower case, that Windows, archives of macOS and network disks lay among others unasked."""
 _LONGEST = 255
 """Bytes of a name that nearly every file system takes."""
