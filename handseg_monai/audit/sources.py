@@ -17,7 +17,7 @@ from handseg_monai.data.labels.converted import DATALIST, converted_items, read_
 from handseg_monai.data.layouts import is_converted
 from handseg_monai.data.reading.image_sizes import read_with_images
 from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, without_suffix
-from handseg_monai.files import find_files
+from handseg_monai.files import find_files, nfc
 from handseg_monai.rle import decode_planes
 
 _ANY = 1 << 20, 1 << 20
@@ -104,9 +104,9 @@ def dataset_radiographs(dataset_dir: str | Path) -> tuple[list[Radiograph], list
     for _, split in sorted(splits.items()):
         images, labels = split / "DCM", split / "outputs_json"
         held = find_files(labels, ".json") if labels.is_dir() else []
-        waiting = {path.relative_to(labels).with_suffix(""): path for path in held}
+        waiting = {Path(nfc(str(path.relative_to(labels).with_suffix("")))): path for path in held}
         for image in find_images(images):
-            key = Path(without_suffix(str(image.relative_to(images))))
+            key = Path(nfc(without_suffix(str(image.relative_to(images)))))
             name, label = image.relative_to(root).as_posix(), waiting.pop(key, None)
             if label is None and labels.is_dir():
                 expected = (labels / key).relative_to(root).as_posix()

@@ -96,8 +96,10 @@ def print_audit(result: Audit) -> None:
             f"{result.agreement:.2f} of 1 in the median image, 0.7 to 0.9 is usual; do they belong to these images?"
         )
     ranges = "the dataset's own ranges" if result.own_ranges else "the ranges of phantoms"
-    images = len({f.image for f in result.findings})
+    images = {radiograph.name for radiograph in result.radiographs}
+    found = {finding.image for finding in result.findings}
+    alone = f"unpaired files: {len(found - images)}; " if found - images else ""
     print(
-        f"{images} of {len(result.radiographs)} images with findings, {len(result.excluded)} to leave out; "
-        f"hands judged by {ranges}"
+        f"{len(found & images)} of {len(images)} images with findings, {len(result.excluded.keys() & images)} to leave "
+        f"out; {alone}hands judged by {ranges}"
     )

@@ -90,7 +90,7 @@ def plausibility(
 ) -> None:
     """Judge whether the masks of each image look like a hand, the worst first; needs no labels."""
     from handseg_monai.data.reading.images import find_images
-    from handseg_monai.files import require_out
+    from handseg_monai.files import nfc, require_out
     from handseg_monai.plausibility.submission import judge_submission, print_judgements, write_judgements
 
     if out is not None:
@@ -98,7 +98,7 @@ def plausibility(
     judgements = judge_submission(prediction, images)
     print_judgements(judgements)
     if lacks := sorted(
-        path.name for path in find_images(images) if path.name not in {Path(n).name for n in judgements}
+        path.name for path in find_images(images) if nfc(path.name) not in {Path(n).name for n in judgements}
     ):
         print(f"{len(lacks)} images of {images} are not in {prediction}: {', '.join(lacks[:5])}")
     if out is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +25,12 @@ from handseg_monai.data.reading.images import (
     require_readers,
 )
 from handseg_monai.data.reading.orientation import UPRIGHT, orientation
-from handseg_monai.files import find_files
+from handseg_monai.files import find_files, nfc
 
 logger = logging.getLogger(__name__)
+
+_UNREADABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that a name in a CSV can't hold, or that a terminal obeys."""
 
 
 class DatasetError(ValueError):
@@ -54,14 +58,15 @@ def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) ->
     except ValueError as error:
         raise DatasetError(str(error)) from error
     paths: dict[str, Path] = {}
+    items = []
     for image in images:
         name = image.relative_to(root).as_posix() if relative_names and image != root else image.name
-        if name in paths:
-            raise DatasetError(f"two images of the name {name}: {paths[name]} and {image}; use --relative_names true")
-        if len(name.encode("utf-8", "replace")) > 200 or not name.isprintable():
-            raise DatasetError(f"{str(image)!a}: a CSV can't hold this name; expected at most 200 printable bytes")
-        paths[name] = image
-    return [Item(image=str(path), name=name) for name, path in paths.items()]
+        if (other := paths.setdefault(nfc(name), image)) is not image:
+            raise DatasetError(f"two images of the name {name}: {other} and {image}; use --relative_names true")
+        if _UNREADABLE.search(name):
+            raise DatasetError(f"{str(image)!a}: a CSV can't hold this name; expected UTF-8, no control characters")
+        items.append(Item(image=str(image), name=name))
+    return items
 
 
 def training_datalist(
@@ -110,8 +115,10 @@ def training_datalist(
     except ValueError as error:
         raise DatasetError(f"{dataset_dir}: {error}") from error
     if exclude:
-        named, used = len(excluding(exclude, dataset_dir)), len(training) + len(validation)
-        logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
+        split = Path(str(training_split(dataset_dir)))
+        listed = [p for p in excluding(exclude, dataset_dir) if is_converted(split) or p.is_relative_to(split / "DCM")]
+        message = "%s: %d images left out, %d of training and validation remain"
+        logger.info(message, exclude, len(listed), len(items))
     lists = {"training": training, "validation": validation}
     for name, data in lists.items():
         if len(data) < world_size:
@@ -204,4 +211,11 @@ def _twins(items: Sequence[Item]) -> list[str]:
     paths = defaultdict(list)
     for item in items:
         paths[item["name"]].append(item["image"])
-    return [f"two images of the name {name}: {' and '.join(p)}" for name, p in paths.items() if len(p) > 1]
+    twins = [f"two images of the name {name}: {' and '.join(p)}" for name, p in paths.items() if len(p) > 1]
+    files: dict[tuple[int, int], str] = {}
+    for item in items:
+        if Path(item["image"]).exists():
+            stat = Path(item["image"]).stat()
+            if (other := files.setdefault((stat.st_dev, stat.st_ino), item["image"])) != item["image"]:
+                twins.append(f"{other} and {item['image']} are one file, by a link; take one out")
+    return twins

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from handseg_monai.data.reading.images import without_suffix
+from handseg_monai.files import with_ending
 
 
 class MasksNotWrittenError(Exception):
@@ -57,7 +58,7 @@ class Form(ABC):
 
     def _path(self, masks: Masks, suffix: str) -> Path:
         """Return the file of an image, whose folder is made; the image's name may hold folders."""
-        path = self._out / f"{masks.stem}{suffix}"
+        path = with_ending(self._out / masks.stem, suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 

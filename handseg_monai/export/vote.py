@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from handseg_monai.bones import NAMES, NUM_BONES
-from handseg_monai.rle import Runs, RunsError, parse_many, read_csv, vote, write_csv
+from handseg_monai.rle import Runs, RunsError, parse_many, read_csv, spellings, vote, write_csv
 
 _AT_ONCE = 4
 """Images whose runs fit into a processor's cache together."""
@@ -81,6 +81,7 @@ def vote_submissions(
         raise ValueError("--images and --size: expected one of them")
     read: list[Texts] = [read_csv(path) for path in paths]
     names, left_out = _names(paths, read, common)
+    spelt = spellings(paths[0])
     pixels: dict[str, int] | None = None
     if images is not None:
         # What opens images takes 0.1 s to import: only where they are opened.
@@ -102,7 +103,7 @@ def vote_submissions(
         ):
             for some, texts in zip(parts, pool.map(elected, parts), strict=True):
                 for number, name in enumerate(some):
-                    yield name, texts[NUM_BONES * number : NUM_BONES * (number + 1)]
+                    yield spelt.get(name, name), texts[NUM_BONES * number : NUM_BONES * (number + 1)]
                 bar.update(len(some))
 
     write_csv(out, results())

@@ -15,6 +15,7 @@ from monai.engines import Workflow
 from handseg_monai import drawing
 from handseg_monai.data.items import Item
 from handseg_monai.data.reading.images import read_radiograph
+from handseg_monai.files import with_ending
 from handseg_monai.rle import decode_planes
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class OverlayWriter:
                 self._save(batch["name"], small, planes)
 
     def _path(self, name: str) -> Path:
-        return self.output_dir / f"{name}.jpg"
+        return with_ending(self.output_dir / name, ".jpg")
 
     def _draw(self, name: str, texts: Sequence[str]) -> None:
         """Draw an image that an earlier run has done."""

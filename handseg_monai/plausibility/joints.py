@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data.reading.image_sizes import image_sizes
-from handseg_monai.files import atomic_open
+from handseg_monai.files import atomic_open, nfc
 from handseg_monai.plausibility.judge import Plausibility, plausibility
 from handseg_monai.rle import decode_image, read_csv
 
@@ -149,7 +149,7 @@ def _point(row: Mapping[str, str], where: str) -> JointPoint:
         if row[column] not in INDEX:
             raise ValueError(f"{where}: unknown {column} {row[column]!r}; expected one of {', '.join(NAMES)}")
     bones = INDEX[row["distal_bone"]], INDEX[row["proximal_bone"]]
-    return JointPoint(row["image"], row["joint"], _number(row, "x", where), _number(row, "y", where), bones)
+    return JointPoint(nfc(row["image"]), row["joint"], _number(row, "x", where), _number(row, "y", where), bones)
 
 
 def _number(row: Mapping[str, str], column: str, where: str) -> float:

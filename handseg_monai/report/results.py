@@ -21,7 +21,7 @@ from handseg_monai.data.layouts import read_truth
 from handseg_monai.data.reading.image_sizes import image_paths
 from handseg_monai.data.reading.images import find_images, image_size, read_radiograph
 from handseg_monai.drawing import grey8, shrink
-from handseg_monai.files import atomic_open
+from handseg_monai.files import atomic_open, nfc
 from handseg_monai.plausibility.judge import Severity, plausibility
 from handseg_monai.report.document import Document
 from handseg_monai.report.outlines import outlines
@@ -134,7 +134,7 @@ def write_report(
 def _plan(prediction: Path, images: str | Path, truth: str | Path | None, missing: Missing) -> _Job:
     texts = read_csv(prediction, empty=False)
     # Images may be named by base name or by path.
-    relative = ((path.name, path.relative_to(images).as_posix()) for path in find_images(images))
+    relative = ((nfc(path.name), nfc(path.relative_to(images).as_posix())) for path in find_images(images))
     extra = [name for name, path in relative if name not in texts and path not in texts]
     items = None
     if truth is not None:

@@ -12,7 +12,7 @@ from handseg_monai.rle.codec import (
     parse_many,
     vote,
 )
-from handseg_monai.rle.table import HEADER, read_csv, rows, write_csv
+from handseg_monai.rle.table import HEADER, read_csv, rows, spellings, write_csv
 
 __all__ = [
     "HEADER",
@@ -27,6 +27,7 @@ __all__ = [
     "parse_many",
     "read_csv",
     "rows",
+    "spellings",
     "vote",
     "write_csv",
 ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handseg_monai.bones import BONES, INDEX, NAMES
+from handseg_monai.files import nfc
 
 Meaning = str | list[str] | None
 """A bone; bones that a mask covers jointly or in part, which makes them unknown; or None for no bone at all."""
@@ -50,7 +51,7 @@ def read_classes(path: str | Path) -> dict[str, Meaning]:
     twice: list[str] = []
 
     def distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        twice.extend(name for name, number in Counter(name for name, _ in pairs).items() if number > 1)
+        twice.extend(name for name, number in Counter(nfc(name) for name, _ in pairs).items() if number > 1)
         return dict(pairs)
 
     try:
@@ -89,9 +90,10 @@ def resolve(found: Collection[str], given: Mapping[str, Meaning], source: str | 
     source
         Named in errors.
     """
+    given = {nfc(name): meaning for name, meaning in given.items()}
     bone_of, unknown, strange = {}, 0, []
     for name in sorted(found):
-        meaning = given[name] if name in given else _by_name(name)
+        meaning = given[nfc(name)] if nfc(name) in given else _by_name(name)
         if meaning == "":
             strange.append(name + _hint(name, given))
         elif isinstance(meaning, list):

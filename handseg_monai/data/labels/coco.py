@@ -17,6 +17,7 @@ from handseg_monai.data.labels.json_file import read_json
 from handseg_monai.data.labels.label import Label, Missing, require_size, require_stated_size
 from handseg_monai.data.labels.named_images import Images
 from handseg_monai.data.labels.polygons import Fill, corners, fill_centres, fill_coco, require_pixels
+from handseg_monai.files import find_files
 
 _SLACK, _SHARE = 3, 0.1
 """Pixels of a box's side, and share of it or of an area, by which a stated one may differ from what was drawn."""
@@ -35,7 +36,7 @@ def read_coco(
         A file that is no COCO file, an annotation without its image or category, or an image that is not there. All
         of them are listed.
     """
-    files = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    files = [p for p in find_files(source, ".json") if p.parent == source] if source.is_dir() else [source]
     if not files:
         raise LabelError(f"{source}: no *.json in it; expected COCO annotations")
     contents = {path: _read(path) for path in files}

@@ -27,7 +27,8 @@ from handseg_monai.data.labels.masks import read_masks
 from handseg_monai.data.labels.named_images import Images, Subjects
 from handseg_monai.data.labels.submission import read_submission
 from handseg_monai.data.reading import MAX_PIXELS
-from handseg_monai.files import atomic_folder
+from handseg_monai.data.reading.patients import say_parted
+from handseg_monai.files import atomic_folder, nfc, with_ending
 
 Form = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 Adapter = Callable[[Path, Images, dict[str, Meaning], Missing], list[Label]]
@@ -149,7 +150,7 @@ def convert(
         raise ValueError(f"--least {least}: expected a number from 0 to 1")
     folder = Images(images)
     people = Subjects(folder, subject, subjects)
-    given = (read_classes(classes) if classes else {}) | dict.fromkeys(ignore)
+    given = (read_classes(classes) if classes else {}) | dict.fromkeys(map(nfc, ignore))
     adapter, usual = ADAPTERS[form]
     if rows_first:
         adapter = partial(read_label_maps if form == "labelmap" else read_masks, rows_first=True)
@@ -174,11 +175,11 @@ def convert(
             if not label.known:
                 continue
             name = folder.relative(label.image)
-            path = f"labels/{name}.npz"
+            path = with_ending(part / "labels" / name, ".npz")
             try:
                 item = Item(
                     image=os.path.join(os.path.realpath(label.image.parent), label.image.name),  # noqa: PTH118
-                    label=str(part / path),
+                    label=str(path),
                     name=name if relative_names else label.image.name,
                     subject=people.of(label.image),
                     known=label.known,
@@ -190,7 +191,7 @@ def convert(
             items.append(item)
             pixels.append(areas(planes))
             if not faults:
-                write_planes(part / path, planes)
+                write_planes(path, planes)
         if text := counted_from_0(shifts or ()):
             faults.append(f"{source}: {text}")
         if not items and not faults:
@@ -200,6 +201,8 @@ def convert(
             faults += _drop_undrawn(items, sum(1 << k for k in np.flatnonzero(drawn).tolist()))
         if faults:
             raise LabelError("\n".join([f"{source}: {len(faults)} faults, nothing was written:", *faults]))
+        if subject or subjects:
+            say_parted({Path(item["image"]): item["subject"] for item in items})
         write_datalist(part / DATALIST, items, f"{form}: {source}")
     for item in items:
         item["label"] = str(out / Path(item["label"]).relative_to(part))
@@ -224,8 +227,13 @@ def _drop_undrawn(items: list[Item], drawn: int) -> list[str]:
 def _double(labels: list[Label], images: Images, relative_names: bool) -> list[str]:
     faults = []
     seen: dict[str, Label] = {}
+    files: dict[tuple[int, int], Path] = {}
     for label in labels:
-        name = images.relative(label.image) if relative_names else label.image.name
+        if label.image.exists():
+            stat = label.image.stat()
+            if (file := files.setdefault((stat.st_dev, stat.st_ino), label.image)) != label.image:
+                faults.append(f"{file} and {label.image} are one file, by a link; take one out")
+        name = nfc(images.relative(label.image) if relative_names else label.image.name)
         other = seen.setdefault(name, label)
         if other is label:
             continue

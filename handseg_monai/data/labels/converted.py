@@ -23,7 +23,7 @@ import numpy as np
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.json_file import read_json
-from handseg_monai.files import atomic_path, write_json
+from handseg_monai.files import atomic_path, nfc, write_json
 
 DATALIST = "datalist.json"
 FORM = "handseg bit planes, 1"
@@ -128,4 +128,4 @@ def _item(path: Path, number: int, entry: object) -> Item:
         )
     folder = Path(os.path.realpath(path.parent))
     image, label = (os.path.normpath(folder / str(texts[key])) for key in ("image", "label"))
-    return Item(image=image, label=label, name=str(texts["name"]), subject=str(texts["subject"]), known=known)
+    return Item(image=image, label=label, name=nfc(str(texts["name"])), subject=nfc(str(texts["subject"])), known=known)

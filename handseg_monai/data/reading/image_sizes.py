@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from handseg_monai.data.reading.images import find_images, image_size
+from handseg_monai.files import nfc
 from handseg_monai.rle import read_csv
 
 
@@ -36,17 +37,17 @@ def image_paths(names: Collection[str], folder: str | Path) -> dict[str, Path]:
     OSError
         The folder can't be read.
     """
-    wanted = set(names)
+    wanted = {nfc(name): name for name in names}
     found: dict[str, Path] = {}
     for path in find_images(folder):
         relative = path.relative_to(folder).as_posix() if path != Path(folder) else path.name
-        name = relative if relative in wanted else path.name
-        if name not in wanted:
+        name = wanted.get(nfc(relative)) or wanted.get(nfc(path.name))
+        if name is None:
             continue
         if name in found:
             raise ValueError(f"two images of the name {name}: {found[name]} and {path}")
         found[name] = path
-    if lacks := sorted(wanted - found.keys()):
+    if lacks := sorted(set(wanted.values()) - found.keys()):
         shown = ", ".join(lacks[:3]) + (", …" if len(lacks) > 3 else "")
         raise ValueError(f"{folder}: lacks {len(lacks)} of the images ({shown})")
     return found

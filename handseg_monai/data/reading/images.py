@@ -37,7 +37,7 @@ def find_images(folder: str | Path) -> list[Path]:
     :func:`~handseg_monai.files.find_files`.
     """
     folder = Path(folder)
-    return [folder] if folder.is_file() else [path for path in find_files(folder) if _is_image(path)]
+    return [folder] if folder.is_file() else find_files(folder, _is_image)
 
 
 def _is_image(path: Path) -> bool:
