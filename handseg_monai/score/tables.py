@@ -13,6 +13,7 @@ from rich.table import Table
 from handseg_monai.bones import BONES, NAMES
 from handseg_monai.data.wrist import BENT
 from handseg_monai.files import atomic_open
+from handseg_monai.rle import count_images
 from handseg_monai.score.bootstrap import Difference, difference, interval
 from handseg_monai.score.evaluation import Evaluation
 
@@ -53,6 +54,7 @@ def _summary(result: Evaluation) -> dict[str, object]:
         "missing_images": result.missing_images,
         "missing_rows": result.missing_rows,
         "images_without_truth": result.without_truth,
+        "hands_compared": result.chosen,
         "unknown": int((~result.known).sum()),
         "groups": {
             name: {"images": int(images.sum()), "dice": _mean(result.dice[images])}
@@ -150,8 +152,9 @@ def print_evaluation(result: Evaluation) -> None:
         console.print(overlaps)
     _print_missing(result)
     low, high = interval(result.dice, result.subjects)
+    images = count_images(result.names)
     print(
-        f"mean Dice {result.mean_dice:.6f} of {len(result.names)} images and 29 bones, thresholded, at their own size; "
+        f"mean Dice {result.mean_dice:.6f} of {images} and 29 bones, thresholded, at their own size; "
         f"95 % interval over {len(set(result.subjects))} people {low:.4f} to {high:.4f}"
     )
     print(f"mean Dice {result.mean_dice_present:.6f} of the bones present")
@@ -183,6 +186,12 @@ def _number(value: float, digits: str = ".3f") -> str:
 
 
 def _print_missing(result: Evaluation) -> None:
+    if result.chosen:
+        rows = sorted(result.chosen.values())
+        shown = ", ".join(rows[:3]) + (", …" if len(rows) > 3 else "")
+        print(
+            f"{count_images(rows)} with rows of both hands, a label of one: only the hand at the label counts ({shown})"
+        )
     what_was_done = {"zero": "counted as empty", "skip": "left out"}.get(result.missing, "")
     for number, what in (
         (len(result.missing_images), "images that the CSV lacks"),
