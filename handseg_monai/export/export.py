@@ -13,7 +13,7 @@ from handseg_monai.data.reading.submission_images import submission_images
 from handseg_monai.export.form import HandMasks, Masks
 from handseg_monai.export.forms import FORMS
 from handseg_monai.files import atomic_folder
-from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.rle import by_image, decode_image, read_csv
 
 
 def export(
@@ -67,7 +67,7 @@ def export(
         raise FileExistsError(f"{out} already holds files; choose another folder, or remove it first")
     texts = read_csv(prediction, empty=False)
     shown = submission_images(texts, images)
-    _refuse_one_stem(shown)
+    _refuse_one_stem(by_image(texts, shown))
     FORMS[form].check([image.path for image in shown.values()])
     missing = {}
     with atomic_folder(out) as part:
