@@ -78,7 +78,8 @@ def export(
                 given = np.array([text is not None for text in texts[row]])
                 if not given.all():
                     missing[row] = int((~given).sum())
-                hands.append(HandMasks(side, decode_image(prediction, row, texts[row], image_size(path)), given))
+                planes = decode_image(prediction, row, texts[row], image_size(path))
+                hands.append(HandMasks(side, planes, given))
             writer.add(Masks(name, path, hands))
         writer.finish()
     return missing

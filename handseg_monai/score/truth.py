@@ -58,15 +58,15 @@ def expected_truths(
         No dataset, an image or a label without the other, two images of one name, or no image predicted has a label.
     """
     if Path(truth).is_file():
-        if images is None:
-            raise ValueError(f"{truth}: a CSV holds no sizes of images; give their folder with --images")
         return _truths_of_csv(truth, images)
     names = {name for row in predicted for name in (row, hand_of(row).image)}
     return {name: _of_item(item) for name, item in _expected_items(names, truth).items()}
 
 
-def _truths_of_csv(truth: str | Path, images: str | Path) -> dict[str, Truth]:
+def _truths_of_csv(truth: str | Path, images: str | Path | None) -> dict[str, Truth]:
     texts = read_csv(truth, empty=False)
+    if images is None:
+        raise ValueError(f"{truth}: a CSV holds no sizes of images; give their folder with --images")
     people = Subjects(Images(images))
     return {
         name: Truth(
