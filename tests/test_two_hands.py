@@ -193,6 +193,19 @@ class TestEvaluate:
             evaluate(one, truth, images=case.images, progress=False)
         assert evaluate(one, truth, "skip", images=case.images, progress=False).names == ["one.png"]
 
+    def test_one_label_that_covers_both_hands_is_said(self, case: Case) -> None:
+        both = {"a.png": case.truth["a.png#left"] | case.truth["a.png#right"]}
+        with pytest.raises(ValueError, match=r"both\.csv: the label covers both hands of .*a\.png; expected the bones"):
+            evaluate(case.submission, case.write("both.csv", both), "skip", images=case.images, progress=False)
+
+    def test_a_hand_that_was_found_twice_is_compared_once(self, case: Case) -> None:
+        planes = case.truth["a.png#left"]
+        twice = case.write("twice.csv", {"a.png#left": planes, "a.png#right": moved(planes, "Radius", 9, 9)})
+        truth = case.write("one.csv", {"a.png": planes})
+        result = evaluate(twice, truth, images=case.images, progress=False)
+        assert result.chosen == {"a.png": "a.png#left"}
+        assert result.mean_dice == 1
+
     def test_rows_and_hands_that_are_missing(self, case: Case) -> None:
         truth = case.write("truth.csv", case.truth)
         some = case.write("some.csv", {name: of for name, of in case.truth.items() if name != "b.png#right"})

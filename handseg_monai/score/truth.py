@@ -126,7 +126,8 @@ def pair_rows(
     Raises
     ------
     ValueError
-        An image has rows of its own name and of ``#left`` or ``#right``, or rows do not fit their image.
+        An image has rows of its own name and of ``#left`` or ``#right``, rows do not fit their image, or a label covers
+        both hands.
     """
     paired: dict[str, Sequence[str | None]] = {}
     chosen: dict[str, str] = {}
@@ -134,10 +135,21 @@ def pair_rows(
         if image not in truths or None in rows:
             paired.update((name, texts[name]) for name in rows.values())
             continue
-        shape = image_size(truths[image].image)
-        label = truths[image].draw(shape) != 0
-        found = {name: decode_image(prediction, name, texts[name], shape) != 0 for name in rows.values()}
-        shared = {name: (int((hand & label).sum()), int(hand.sum())) for name, hand in found.items()}
-        chosen[image] = max(shared, key=lambda name: shared[name])
+        chosen[image] = _at_label(prediction, {name: texts[name] for name in rows.values()}, truths[image])
         paired[image] = texts[chosen[image]]
     return paired, chosen
+
+
+def _at_label(prediction: str | Path, texts: Texts, truth: Truth) -> str:
+    """Name of the rows whose masks share most pixels with a label, the larger ones where none does."""
+    shape = image_size(truth.image)
+    label = truth.draw(shape) != 0
+    hands = {name: decode_image(prediction, name, of_hand, shape) != 0 for name, of_hand in texts.items()}
+    shared = {name: (int((hand & label).sum()), int(hand.sum())) for name, hand in hands.items()}
+    # One hand that was found twice is a fault of the submission, not of the label.
+    apart = not np.logical_and.reduce(list(hands.values())).any()
+    if len(hands) > 1 and apart and all(2 * both > own > 0 for both, own in shared.values()):
+        raise ValueError(
+            f"{truth.source}: the label covers both hands of {truth.image}; expected the bones of one hand"
+        )
+    return max(shared, key=lambda name: shared[name])
