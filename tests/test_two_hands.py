@@ -114,7 +114,7 @@ class TestNames:
         names = ["b.png#right", "b.png#left", "a.png"]
         assert by_image(names) == {"b.png": {"left": "b.png#left", "right": "b.png#right"}, "a.png": {None: "a.png"}}
         assert list(by_image(names)["b.png"]) == ["left", "right"]
-        assert count_images(names) == "2 images (3 hands)"
+        assert count_images(names) == "3 hands of 2 images"
         assert count_images(names[2:]) == "1 image"
 
     def test_rows_of_one_hand_and_of_both_contradict_one_another(self, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ class TestEvaluate:
         truth = case.write("truth.csv", case.truth)
         done = handseg("evaluate", case.submission, "--truth", truth, "--images", case.images, "--against", truth)
         assert done.returncode == 0, done.stderr
-        assert "of 3 images (5 hands) and 29 bones" in done.stdout
+        assert "of 5 hands of 3 images and 29 bones" in done.stdout
         assert "over 3 people" in done.stdout
 
 
@@ -281,7 +281,7 @@ class TestVote:
         assert result.images == tuple(case.truth)
         assert read_csv(case.root / "v.csv") == read_csv(truth)
         done = handseg("vote", truth, truth, "--out", case.root / "v.csv")
-        assert "3 images (5 hands), a pixel needs" in done.stdout
+        assert "5 hands of 3 images, a pixel needs" in done.stdout
 
     def test_one_hand_here_and_both_there_is_an_error_in_words(self, case: Case) -> None:
         one = case.write(

@@ -63,7 +63,7 @@ def by_image(names: Iterable[str], images: Collection[str] = ()) -> dict[str, di
 
 
 def count_images(names: Collection[str], images: Collection[str] = ()) -> str:
-    """Count images in words, and hands too where some image has two: ``3 images (4 hands)``."""
+    """Count images in words, and hands too where some image has two: ``4 hands of 3 images``."""
     count = len({hand_of(name, images).image for name in names})
     words = f"{count} image{'' if count == 1 else 's'}"
-    return words if count == len(names) else f"{words} ({len(names)} hands)"
+    return words if count == len(names) else f"{len(names)} hands of {words}"

@@ -18,7 +18,7 @@ from handseg_monai.bones import BONES, NAMES, NUM_BONES
 from handseg_monai.data.reading.dicom import pixel_spacing
 from handseg_monai.data.reading.images import image_size
 from handseg_monai.data.wrist import hand_side, wrist_deviation
-from handseg_monai.rle import decode_image, hand_of, read_csv
+from handseg_monai.rle import count_images, decode_image, hand_of, read_csv
 from handseg_monai.score.dice import dice_of_areas, known_bones
 from handseg_monai.score.surfaces import Surfaces, surfaces
 from handseg_monai.score.truth import Truth, expected_truths, pair_rows
@@ -254,8 +254,10 @@ def _refuse_one_hand(
 
 def refuse_missing(prediction: str | Path, images: list[str], rows: list[tuple[str, str]]) -> None:
     """Raise a ValueError that names the images and rows that a submission lacks, if there are any."""
-    lacks = [_some(images, "image")] if images else []
-    lacks += [_some([f"{name} {bone}" for name, bone in rows], "row")] if rows else []
+    lacks = [_some(images)] if images else []
+    if rows:
+        count = f"{len(rows)} row{'' if len(rows) == 1 else 's'}"
+        lacks.append(_some([f"{name} {bone}" for name, bone in rows], count))
     if lacks:
         raise ValueError(
             f"{prediction}: lacks {' and '.join(lacks)}; --missing zero counts them as empty, skip leaves them out"
@@ -281,6 +283,6 @@ def _compare(
     )
 
 
-def _some(names: list[str], noun: str = "image") -> str:
+def _some(names: list[str], count: str | None = None) -> str:
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'} ({shown})"
+    return f"{count or count_images(names)} ({shown})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -159,15 +160,15 @@ def print_evaluation(result: Evaluation) -> None:
     )
     print(f"mean Dice {result.mean_dice_present:.6f} of the bones present")
     if detail is not None:
-        mm = _in_millimetres(detail.nsd_mm)
+        mm = _in_millimetres(result.names, detail.nsd_mm)
         print(f"NSD at 2 px {_mean(detail.nsd_pixels):.4f}, at 1 mm {mm}; HD95 {_mean(detail.hd95):.2f} px")
 
 
-def _in_millimetres(nsd: np.ndarray) -> str:
-    known = int(np.isfinite(nsd).any(axis=1).sum())
+def _in_millimetres(names: Sequence[str], nsd: np.ndarray) -> str:
+    known = [name for name, is_known in zip(names, np.isfinite(nsd).any(axis=1), strict=True) if is_known]
     if not known:
         return "not known without --spacing"
-    some = f" (of {known} images; the spacing of the others is not known)" if known < len(nsd) else ""
+    some = f" (of {count_images(known)}; the spacing of the others is not known)" if len(known) < len(names) else ""
     return f"{_mean(nsd):.4f}{some}"
 
 

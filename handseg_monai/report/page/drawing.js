@@ -47,7 +47,7 @@ function draw(index, content) {
 // The side of a hand in words, at a corner of its box.
 function sideMark({ width, height }, side, [x, y]) {
   const long = Math.max(width, height);
-  const mark = vector("text", { class: `side-mark hand-${side}`, x, y: Math.max(y, 0.055 * long) }, handName(side));
+  const mark = vector("text", { class: `side-mark hand-${side}`, x, y: Math.max(y, 0.05 * long) }, handName(side));
   mark.dataset.side = side;
   mark.style.setProperty("--long", `${long}px`);
   return mark;
