@@ -274,7 +274,8 @@ def _duplicates(seen: Sequence[_Seen], excluded: set[str]) -> list[AuditFinding]
     prints = [one.fingerprint for one in known if one.fingerprint is not None]
     for i, j, correlation in find_duplicates(np.stack(prints)):
         first, second = known[i].radiograph, known[j].radiograph
-        if second.name not in findings:
+        # The two hands of one image are rows of one file.
+        if second.name not in findings and first.path != second.path:
             across = f" of subject {first.subject}" if first.subject != second.subject else ""
             text = f"the same radiograph as {first.name}{across} (correlation {correlation:.3f})"
             keep = first.name in excluded

@@ -86,6 +86,7 @@ def export(
     from handseg_monai.export.export import export as export_masks
     from handseg_monai.export.form import IncompleteExportError
     from handseg_monai.files import require_out
+    from handseg_monai.rle import count_images
 
     require_out(out, folder=True)
     try:
@@ -94,5 +95,5 @@ def export(
         raise ChildProcessError(f"{error}\nthe others are in {out}") from error
     if missing:
         done = "have no file" if to == "png" else "are written as absent"
-        print(f"{sum(missing.values())} rows that {prediction} lacks, of {len(missing)} images, {done}")
+        print(f"{sum(missing.values())} rows that {prediction} lacks, of {count_images(missing)}, {done}")
     print(out)

@@ -1,11 +1,14 @@
-"""Masks as DICOM SEG: 29 binary segments that refer to the DICOM radiograph they were drawn on."""
+"""Masks as DICOM SEG: 29 binary segments a hand that refer to the DICOM radiograph they were drawn on."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import handseg_monai
 from handseg_monai.bitplanes import unpack
@@ -13,6 +16,7 @@ from handseg_monai.bones import BONES, Bone
 from handseg_monai.data.reading.dicom import is_dicom, read_header, require_dicom
 from handseg_monai.data.reading.dicom_text import UNKNOWN, to_unicode
 from handseg_monai.export.form import Form, Masks, MasksNotWrittenError
+from handseg_monai.rle import Side
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -32,6 +36,8 @@ _SIDES = {"R": "Right", "L": "Left"}
 
 class DicomSeg(Form):
     """``<image>.dcm``: a SEG of type BINARY, segment k + 1 is bone k, in a series of its own in the image's study.
+
+    Of two hands segment k + 1 is of the left one, k + 30 of the right one, and each says so.
 
     Patient and study are the source's, their texts in UTF-8. It gets no geometry that the source lacks: a radiograph
     has no frame of reference. An absent bone is a segment without a frame.
@@ -120,9 +126,12 @@ def _segmentation(source: Dataset, masks: Masks) -> Any:
 
     segmentation = Segmentation(
         source_images=[source],
-        pixel_array=unpack(masks.planes).transpose(1, 2, 0)[None],
+        pixel_array=np.concatenate([unpack(hand.planes) for hand in masks.hands]).transpose(1, 2, 0)[None],
         segmentation_type="BINARY",
-        segment_descriptions=[_segment(bone, source) for bone in BONES],
+        segment_descriptions=[
+            _segment(number, bone, hand.side, source)
+            for number, (hand, bone) in enumerate(product(masks.hands, BONES), 1)
+        ],
         series_instance_uid=UID(),
         series_number=_SERIES_NUMBER,
         sop_instance_uid=UID(),
@@ -134,13 +143,13 @@ def _segmentation(source: Dataset, masks: Masks) -> Any:
         content_label="HAND_BONES",
         content_description="Bones of the hand and wrist",
         series_description="Bones of the hand and wrist",
-        omit_empty_frames=bool(masks.planes.any()),
+        omit_empty_frames=any(hand.planes.any() for hand in masks.hands),
     )
     segmentation.PatientOrientation = source.get("PatientOrientation")
     return segmentation
 
 
-def _segment(bone: Bone, source: Dataset) -> SegmentDescription:
+def _segment(number: int, bone: Bone, side: Side | None, source: Dataset) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
@@ -148,8 +157,8 @@ def _segment(bone: Bone, source: Dataset) -> SegmentDescription:
     from pydicom.sr.codedict import codes
 
     segment = SegmentDescription(
-        segment_number=bone.index + 1,
-        segment_label=bone.english,
+        segment_number=number,
+        segment_label=f"{side} {bone.english}" if side else bone.english,
         segmented_property_category=codes.SCT.AnatomicalStructure,
         segmented_property_type=CodedConcept(bone.concept.code, "SCT", bone.concept.meaning),
         algorithm_type="AUTOMATIC",
@@ -158,7 +167,8 @@ def _segment(bone: Bone, source: Dataset) -> SegmentDescription:
         ),
         display_color=CIELabColor.from_rgb(*bone.colour),
     )
-    if side := _SIDES.get(str(source.get("ImageLaterality") or source.get("Laterality") or "")):
+    stated = str(source.get("ImageLaterality") or source.get("Laterality") or "")
+    if word := side.capitalize() if side else _SIDES.get(stated):
         concept = segment.SegmentedPropertyTypeCodeSequence[0]
-        concept.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept.from_code(getattr(codes.SCT, side))]
+        concept.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept.from_code(getattr(codes.SCT, word))]
     return segment
