@@ -373,7 +373,7 @@ class TestParts:
         own = population_ranges([*swapped, *hands[52:]], frozen)
         assert own is not None
         for one in swapped[:8]:
-            found, _ = _suited([(one, frozen)], own, ())
+            found, _ = _suited([(one, frozen, None)], own, ())
             assert found
             assert (found[0][0], set(found[0][1])) == (Fault.SWAPPED, set(pair))
 

@@ -13,9 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from handseg_monai.bitplanes import areas, shared_areas
-from handseg_monai.bones import ALL_KNOWN, BONES, NAMES, NUM_BONES
+from handseg_monai.bones import ALL_KNOWN, BONES, FLAT, NAMES, NUM_BONES
+from handseg_monai.data.flat_sources import mark_flat
 from handseg_monai.data.items import Item
 from handseg_monai.data.labels.converted import DATALIST
+from handseg_monai.data.labels.flat import visible
 from handseg_monai.data.layouts import dataset_splits, items_of_split, read_truth
 from handseg_monai.data.reading.dicom import pixel_spacing
 from handseg_monai.data.reading.images import image_size
@@ -75,6 +77,8 @@ class Evaluation:
     """Wrist deviation on the label, degrees, float64 (N,); NaN where it can't be measured."""
     detail: Detail | None = None
     """Outlines and overlaps, where they were asked for."""
+    flat: int = 0
+    """Images whose label holds no overlaps; pixels in which a bone may lie beneath another are left out of them."""
 
     @property
     def mean_dice(self) -> float:
@@ -132,7 +136,8 @@ def evaluate(
         Submission CSV.
     truth_dir
         Dataset in the competition's layout, or one of its splits, or converted. Of a whole dataset those splits are
-        expected whose images the CSV names. Bones that are not known in an image are left out.
+        expected whose images the CSV names. Bones that are not known in an image are left out, and so are, of labels
+        without overlaps, pixels in which a bone may lie beneath another.
     missing
         What to do with images or rows that the CSV lacks: ``error``; ``zero`` takes them as empty masks; ``skip``
         leaves them out, and images of the CSV without a label too.
@@ -194,6 +199,7 @@ def evaluate(
         [one.side for one in compared],
         np.array([one.deviation for one in compared]),
         _detail(compared, counted) if detail else None,
+        sum(items[name].get("known", 0) & FLAT > 0 for name in names),
     )
 
 
@@ -254,6 +260,7 @@ def expected_items(predicted: Collection[str], truth_dir: str | Path) -> dict[st
         items, faults = items_of_split(folder)
         if not any(item["name"] in predicted for item in items):
             continue
+        items, _ = mark_flat(items)
         if alone := [fault for fault in faults if ": no image" in fault or ": no label " in fault]:
             raise ValueError("\n".join(alone))
         for item in items:
@@ -276,6 +283,7 @@ def _compare(
     if detail and spacing is None:
         spacing = pixel_spacing(item["image"])
     planes = decode_image(prediction, item["name"], texts, shape)
+    planes = visible(planes, truth, item.get("known", ALL_KNOWN))
     step = max(1, max(shape) // _LOOKED_AT)
     coarse = np.ascontiguousarray(truth[::step, ::step])
     return _Compared(
