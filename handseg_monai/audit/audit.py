@@ -180,7 +180,7 @@ def _look(radiograph: Radiograph, flat: bool) -> _Seen:
         seen.faults.append((Fault.MISSING, (), "no bone is labelled"))
         return seen
     seen.found = np.array([bool(np.any(label.planes & np.int32(1 << k))) for k in range(NUM_BONES)])
-    full = label.planes | hidden(label.planes) if flat else None
+    full = label.planes | hidden(label.planes, either_way=True) if flat else None
     seen.hands = [
         (hand, ranges, None if full is None else measure_hand(full, ranges.area))
         for hand, ranges in measure_by_age(label.planes)

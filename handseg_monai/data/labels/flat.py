@@ -115,10 +115,10 @@ def is_flat(labels: Iterable[np.ndarray], number: int) -> bool:
 
 
 @overload
-def hidden(planes: np.ndarray) -> np.ndarray: ...
+def hidden(planes: np.ndarray, either_way: bool = False) -> np.ndarray: ...
 @overload
-def hidden(planes: torch.Tensor) -> torch.Tensor: ...
-def hidden(planes):  # type: ignore[no-untyped-def]
+def hidden(planes: torch.Tensor, either_way: bool = False) -> torch.Tensor: ...
+def hidden(planes, either_way=False):  # type: ignore[no-untyped-def]
     """Find where a flat label does not tell whether a bone is there, because another one is.
 
     A pixel of one bone may hide another that naturally overlaps with it (:data:`~handseg_monai.bones.DEPTHS`) and
@@ -129,6 +129,8 @@ def hidden(planes):  # type: ignore[no-untyped-def]
     ----------
     planes
         Bit planes, int32 (H, W), a NumPy array or a torch tensor on any device.
+    either_way
+        Of two bones each may hide the other, whatever their outlines say.
 
     Returns
     -------
@@ -147,7 +149,7 @@ def hidden(planes):  # type: ignore[no-untyped-def]
     shape = max(1, round(height / pixel)), max(1, round(width / pixel))
     near = _resampled(planes, shape)
     bone = _top_bone(planes)
-    beneath = _beneath(planes, side)
+    beneath = _EACH if either_way else _beneath(planes, side)
     grown = 0
     for depth, partners in _PARTNERS.items():
         steps = max(1, round(depth * side / pixel))
@@ -170,6 +172,7 @@ def _partners() -> dict[float, np.ndarray]:
 
 
 _PARTNERS = _partners()
+_EACH = np.full(NUM_BONES + 2, ALL_KNOWN, np.int32)
 _HIDE_IT = np.bitwise_or.reduce(list(_PARTNERS.values())) & np.int32(1 << _VANISHING)
 
 
@@ -196,7 +199,7 @@ def _beneath(planes: Planes, side: float) -> np.ndarray:
     bitten = _shared(filled, unpack(planes))
     clearly = bitten + 1 >= _CLEARLY * (bitten.T + 1)
     bits = np.int32(1) << np.arange(NUM_BONES, dtype=np.int32)
-    beneath = np.full(NUM_BONES + 2, ALL_KNOWN, np.int32)
+    beneath = _EACH.copy()
     # What a bone takes a bite out of does not cover it.
     beneath[1:-1] -= (clearly * bits).sum(axis=1, dtype=np.int32)
     return beneath
