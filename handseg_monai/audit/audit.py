@@ -13,13 +13,21 @@ from handseg_monai.audit.duplicates import find_duplicates, fingerprint
 from handseg_monai.audit.findings import NOTES, AuditFinding, Fault
 from handseg_monai.audit.label_faults import LabelFault, doubled_polygons, label_faults, piece_faults
 from handseg_monai.audit.rings import BRIGHT, ring_brightness
-from handseg_monai.audit.sources import Label, Radiograph, dataset_radiographs, read_label, submission_radiographs
-from handseg_monai.bones import NAMES, NUM_BONES
+from handseg_monai.audit.sources import (
+    Label,
+    Radiograph,
+    dataset_radiographs,
+    read_label,
+    sound_labels,
+    submission_radiographs,
+)
+from handseg_monai.bones import FLAT, NAMES, NUM_BONES
 from handseg_monai.data.items import LabelError
 from handseg_monai.data.label_fit import EdgeDirections, outline_points, outlines_of
+from handseg_monai.data.labels.flat import hidden, is_flat
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from handseg_monai.plausibility.freeze import POPULATION, population_ranges
-from handseg_monai.plausibility.hand_measures import HandMeasures
+from handseg_monai.plausibility.hand_measures import HandMeasures, measure_hand
 from handseg_monai.plausibility.ranges import ADULT, PlausibleRanges, load_ranges, measure_by_age
 from handseg_monai.score.dice import known_bones
 
@@ -43,7 +51,8 @@ class _Seen:
     radiograph: Radiograph
     faults: list[LabelFault] = field(default_factory=list)
     fingerprint: np.ndarray | None = None
-    hands: list[tuple[HandMeasures, PlausibleRanges]] = field(default_factory=list)
+    hands: list[tuple[HandMeasures, PlausibleRanges, HandMeasures | None]] = field(default_factory=list)
+    """By each age that suits: measures, ranges, and of a flat label the measures with all that may lie hidden."""
     found: np.ndarray | None = None
     agreement: float | None = None
     rescaled: tuple[float, float] = (1.0, 0.0)
@@ -61,6 +70,8 @@ class Audit:
     """Whether hands were judged by the dataset's own ranges rather than by the frozen ones."""
     agreement: float | None = None
     """Median agreement of outlines and edges, 0 to 1; None where there are no labels to measure."""
+    flat: bool = False
+    """Whether no bones overlap in the labels, though they do on radiographs."""
 
     @property
     def excluded(self) -> dict[str, str]:
@@ -97,7 +108,8 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
 
     Areas and positions are judged by the dataset's own population where it has
     :data:`~handseg_monai.plausibility.freeze.POPULATION` whole hands, else by the frozen ranges of phantoms; those
-    of children's hands by the frozen ranges of their age.
+    of children's hands by the frozen ranges of their age. In labels without overlaps, what a bone lacks because another
+    may hide it is no fault.
 
     Parameters
     ----------
@@ -125,7 +137,8 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
         if images is not None:
             raise ValueError(f"--images {images}: is for a submission; {source} is not a file")
         radiographs, findings = dataset_radiographs(source)
-    seen = [_look(r) for r in tqdm(radiographs, desc="audit", unit="image", disable=None if progress else True)]
+    flat = all(r.known & FLAT for r in radiographs) or is_flat(sound_labels(radiographs), len(radiographs))
+    seen = [_look(r, flat) for r in tqdm(radiographs, desc="audit", unit="image", disable=None if progress else True)]
     own_ranges = _judge(seen)
     for one in seen:
         findings += [
@@ -135,10 +148,10 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
     findings += _duplicates(seen, {f.image for f in findings if f.exclude})
     fits = [one.agreement for one in seen if one.agreement is not None]
     agreement = float(np.median(fits)) if fits else None
-    return Audit(tuple(radiographs), tuple(sorted(findings, key=lambda f: f.rank)), own_ranges, agreement)
+    return Audit(tuple(radiographs), tuple(sorted(findings, key=lambda f: f.rank)), own_ranges, agreement, flat)
 
 
-def _look(radiograph: Radiograph) -> _Seen:
+def _look(radiograph: Radiograph, flat: bool) -> _Seen:
     """Find what one radiograph shows by itself, and measure it."""
     seen = _Seen(radiograph)
     try:
@@ -165,13 +178,21 @@ def _look(radiograph: Radiograph) -> _Seen:
         seen.faults.append((Fault.MISSING, (), "no bone is labelled"))
         return seen
     seen.found = np.array([bool(np.any(label.planes & np.int32(1 << k))) for k in range(NUM_BONES)])
-    seen.hands = measure_by_age(label.planes)
+    full = label.planes | hidden(label.planes, either_way=True) if flat else None
+    seen.hands = [
+        (hand, ranges, None if full is None else measure_hand(full, ranges.area))
+        for hand, ranges in measure_by_age(label.planes)
+    ]
     twice = list(doubled_polygons(label.polygons or []))
     seen.faults += twice
     if seen.hands:
         millimetres = seen.hands[0][0].frame[2] / width
         told = {fault[:2] for fault in twice}
-        seen.faults += [fault for fault in piece_faults(label.planes, millimetres) if fault[:2] not in told]
+        pieces = list(piece_faults(label.planes, millimetres))
+        if full is not None:
+            joined = {fault[:2] for fault in piece_faults(full, millimetres)}
+            pieces = [fault for fault in pieces if fault[:2] in joined]
+        seen.faults += [fault for fault in pieces if fault[:2] not in told]
         for bone, brightness in ring_brightness(image, label.planes, millimetres).items():
             if brightness >= BRIGHT:
                 seen.faults.append((Fault.RING, (NAMES[bone],), f"a ring on {NAMES[bone]}"))
@@ -242,18 +263,20 @@ def _judge(seen: Sequence[_Seen]) -> bool:
 
 
 def _suited(
-    hands: Sequence[tuple[HandMeasures, PlausibleRanges]], own: PlausibleRanges | None, unknown: Collection[str]
+    hands: Sequence[tuple[HandMeasures, PlausibleRanges, HandMeasures | None]],
+    own: PlausibleRanges | None,
+    unknown: Collection[str],
 ) -> tuple[list[LabelFault], frozenset[int]]:
     """Return the faults of a label at the age that suits it best, the adult's if that has none, and its late bones.
 
     Bones that are unknown may be missing.
     """
     best: tuple[list[LabelFault], frozenset[int]] | None = None
-    for hand, ranges in hands:
+    for hand, ranges, filled in hands:
         judged_by = own if own is not None and ranges.age == ADULT else ranges
-        judged = label_faults(hand, judged_by)
+        judged = label_faults(hand, judged_by, filled)
         if judged and judged_by is own and not _swaps(judged):  # where a swap is common, own ranges allow for it
-            judged = _swaps(label_faults(hand, ranges)) + judged
+            judged = _swaps(label_faults(hand, ranges, filled)) + judged
         faults = [fault for fault in judged if not (fault[0] is Fault.MISSING and set(fault[1]) <= set(unknown))]
         if best is None or len(faults) < len(best[0]):
             best = faults, ranges.late

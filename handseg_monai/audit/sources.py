@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,13 @@ from handseg_monai.data.items import LabelError
 from handseg_monai.data.labels.competition import find_splits, read_polygons
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
 from handseg_monai.data.layouts import is_converted
-from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, without_suffix
+from handseg_monai.data.reading.images import (
+    IMAGE_SUFFIXES,
+    UnreadableImageError,
+    find_images,
+    image_size,
+    without_suffix,
+)
 from handseg_monai.data.reading.submission_images import submission_images
 from handseg_monai.files import find_files, nfc
 from handseg_monai.rle import decode_planes, read_csv, row_name
@@ -81,6 +88,17 @@ def read_label(radiograph: Radiograph, shape: tuple[int, int]) -> Label | None:
         except LabelError:
             raise LabelError(fault) from error
     return Label(rasterise(polygons, shape), polygons, fault)
+
+
+def sound_labels(radiographs: Iterable[Radiograph]) -> Iterator[np.ndarray]:
+    """Yield the bit planes of the labels that keep the contract."""
+    for radiograph in radiographs:
+        try:
+            label = read_label(radiograph, image_size(radiograph.path))
+        except (LabelError, UnreadableImageError):
+            continue
+        if label is not None and not label.fault:
+            yield label.planes
 
 
 def dataset_radiographs(dataset_dir: str | Path) -> tuple[list[Radiograph], list[AuditFinding]]:

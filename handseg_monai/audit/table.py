@@ -15,6 +15,7 @@ from handseg_monai.audit.audit import FIT, Audit
 from handseg_monai.audit.findings import NOTES, Fault
 from handseg_monai.audit.pictures import audit_sheet
 from handseg_monai.data.exclude import write_exclude
+from handseg_monai.data.labels.flat import FLAT_SOURCE
 from handseg_monai.drawing import save
 from handseg_monai.files import atomic_open, atomic_path
 
@@ -95,6 +96,8 @@ def print_audit(result: Audit) -> None:
             "most labels do not lie on the bones: outlines and edges agree by "
             f"{result.agreement:.2f} of 1 in the median image, 0.7 to 0.9 is usual; do they belong to these images?"
         )
+    if result.flat:
+        print(FLAT_SOURCE)
     ranges = "the dataset's own ranges" if result.own_ranges else "the ranges of phantoms"
     images = {radiograph.name for radiograph in result.radiographs}
     found = {finding.image for finding in result.findings}

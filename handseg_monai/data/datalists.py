@@ -11,9 +11,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from handseg_monai.data.exclude import ExcludeError, excluding
+from handseg_monai.data.flat_sources import mark_flat
 from handseg_monai.data.folds import split_items
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.converted import DATALIST
+from handseg_monai.data.labels.flat import FLAT_SOURCE
 from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
 from handseg_monai.data.pseudo_labels import with_pseudo_labels
 from handseg_monai.data.reading import MAX_PIXELS
@@ -85,7 +87,8 @@ def training_datalist(
     """List a dataset's labelled radiographs as ``training`` and ``validation``; for the rest see :func:`split_items`.
 
     Images that ``exclude`` lists (:func:`~handseg_monai.data.exclude.read_exclude`) are left out of both; their number
-    is logged. Those of ``pseudo_labels``, a converted data set, are added to ``training``
+    is logged. A source without overlaps is marked (:func:`~handseg_monai.data.flat_sources.mark_flat`), and logged too.
+    Those of ``pseudo_labels``, a converted data set, are added to ``training``
     (:func:`~handseg_monai.data.pseudo_labels.with_pseudo_labels`). With ``verify`` every image is
     found whole first, of at most ``max_pixels`` pixels, and every label to keep the contract.
 
@@ -179,6 +182,9 @@ def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tup
         if is_converted(split):
             raise DatasetError(f"{split}/{DATALIST}: the list 'training' is empty")
         raise DatasetError(f"no images in {split}/DCM; looked for {', '.join(IMAGE_SUFFIXES)}")
+    items, flat = mark_flat(items)
+    if flat:
+        logger.info("%s: %s", root, FLAT_SOURCE)
     return items, faults
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from handseg_monai.bitplanes import areas, shared_areas
-from handseg_monai.bones import BONES, NAMES, NUM_BONES
+from handseg_monai.bones import BONES, FLAT, NAMES, NUM_BONES
+from handseg_monai.data.labels.flat import visible
 from handseg_monai.data.reading.dicom import pixel_spacing
 from handseg_monai.data.reading.images import image_size
 from handseg_monai.data.wrist import hand_side, wrist_deviation
@@ -76,6 +77,8 @@ class Evaluation:
     """Outlines and overlaps, where they were asked for."""
     chosen: dict[str, str] = field(default_factory=dict)
     """Rows that were compared with a label of one hand, by its name, of images with rows of both hands."""
+    flat: int = 0
+    """Images whose label holds no overlaps; pixels in which a bone may lie beneath another are left out of them."""
 
     @property
     def mean_dice(self) -> float:
@@ -138,7 +141,8 @@ def evaluate(
     truth
         Dataset in the competition's layout, or one of its splits, or converted. Of a whole dataset those splits are
         expected whose images the CSV names. Or a CSV in the form of a submission, with ``images``. Bones that are not
-        known in an image are left out.
+        known in an image are left out, and so are, of labels without overlaps, pixels in which a bone may lie beneath
+        another.
     missing
         What to do with images or rows that the CSV lacks: ``error``; ``zero`` takes them as empty masks; ``skip``
         leaves them out, and images of the CSV without a label too.
@@ -207,6 +211,7 @@ def evaluate(
         np.array([one.deviation for one in compared]),
         _detail(compared, counted) if detail else None,
         chosen,
+        sum(truths[name].known & FLAT > 0 for name in names),
     )
 
 
@@ -271,7 +276,7 @@ def _compare(
     truth = label.draw(shape)
     if detail and spacing is None:
         spacing = pixel_spacing(label.image)
-    planes = decoded(shape)
+    planes = visible(decoded(shape), truth, label.known)
     step = max(1, max(shape) // _LOOKED_AT)
     coarse = np.ascontiguousarray(truth[::step, ::step])
     return _Compared(

@@ -203,6 +203,8 @@ def _print_missing(result: Evaluation) -> None:
             print(f"{number} {what}: {what_was_done}")
     if not result.known.all():
         print(f"{(~result.known).sum()} of {result.known.size} pairs of image and bone are not labelled: left out")
+    if result.flat:
+        print(f"{result.flat} images have labels without overlaps: left out where one bone may hide another")
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, Difference]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from handseg_monai.bones import ALL_KNOWN
+from handseg_monai.data.flat_sources import mark_flat
 from handseg_monai.data.items import Item
 from handseg_monai.data.labels.converted import DATALIST
 from handseg_monai.data.labels.named_images import Images, Subjects
@@ -32,7 +33,7 @@ class Truth:
     subject: str
     """Who it is of."""
     known: int
-    """Bit k is set where bone k is labelled, present or absent."""
+    """Bit k is set where bone k is labelled, present or absent; :data:`~handseg_monai.bones.FLAT` without overlaps."""
     draw: Callable[[tuple[int, int]], np.ndarray]
     """Bit planes, int32 (H, W), of an image of (height, width); raises ``ValueError`` where they don't fit it."""
 
@@ -94,6 +95,7 @@ def _expected_items(predicted: Collection[str], truth_dir: str | Path) -> dict[s
         items, faults = items_of_split(folder)
         if not any(item["name"] in predicted for item in items):
             continue
+        items, _ = mark_flat(items)
         if alone := [fault for fault in faults if ": no image" in fault or ": no label " in fault]:
             raise ValueError("\n".join(alone))
         for item in items:

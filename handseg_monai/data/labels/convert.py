@@ -13,13 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from handseg_monai.bitplanes import areas
-from handseg_monai.bones import NUM_BONES
+from handseg_monai.bones import FLAT, NUM_BONES
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.label_fit import counted_from_0
 from handseg_monai.data.labels.classes import Meaning, read_classes
 from handseg_monai.data.labels.coco import read_coco
 from handseg_monai.data.labels.converted import DATALIST, write_datalist, write_planes
 from handseg_monai.data.labels.drawn import Orientation, draw
+from handseg_monai.data.labels.flat import OverlapCount
 from handseg_monai.data.labels.label import Label, Missing
 from handseg_monai.data.labels.label_map import read_label_maps
 from handseg_monai.data.labels.labelme import read_labelme
@@ -54,6 +55,8 @@ class Conversion:
     """Images that the conversion left out because the source holds no label for them."""
     unmentioned: list[Path]
     """Images of the folder that the source does not name."""
+    flat: bool = False
+    """Whether no bones overlap in the source, though they do on radiographs; each item's ``known`` says so too."""
 
 
 def convert(
@@ -170,6 +173,7 @@ def convert(
     items: list[Item] = []
     pixels: list[np.ndarray] = []
     shifts: list[float] | None = [] if form == "submission" else None
+    overlaps = OverlapCount()
     with atomic_folder(out) as part:
         for label in tqdm(labels, desc="converting", unit="image", disable=None if progress else True):
             if not label.known:
@@ -190,6 +194,7 @@ def convert(
                 continue
             items.append(item)
             pixels.append(areas(planes))
+            overlaps.add(planes)
             if not faults:
                 write_planes(path, planes)
         if text := counted_from_0(shifts or ()):
@@ -203,6 +208,9 @@ def convert(
             raise LabelError("\n".join([f"{source}: {len(faults)} faults, nothing was written:", *faults]))
         if subject or subjects:
             say_parted({Path(item["image"]): item["subject"] for item in items})
+        if overlaps.flat:
+            for item in items:
+                item["known"] |= FLAT
         write_datalist(part / DATALIST, items, f"{form}: {source}")
     for item in items:
         item["label"] = str(out / Path(item["label"]).relative_to(part))
@@ -212,6 +220,7 @@ def convert(
         np.array(pixels, np.int64).reshape(-1, NUM_BONES),
         [label.image for label in unlabelled],
         [path for path in folder.paths if path not in named],
+        overlaps.flat,
     )
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    DATA/datalist.json       images, subjects, and which bones are known in each image
+    DATA/datalist.json       images, subjects, and what is known in each image
     DATA/labels/<image>.npz  bit planes as runs of equal pixels
 
 A label file of a 2048 x 2048 radiograph holds 15 kB and is read in about a millisecond; a PNG of four channels holds
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handseg_monai.bones import ALL_KNOWN
+from handseg_monai.bones import ALL_KNOWN, FLAT
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.json_file import read_json
 from handseg_monai.files import atomic_path, nfc, write_json
@@ -122,9 +122,10 @@ def _item(path: Path, number: int, entry: object) -> Item:
         if not isinstance(value, str) or not value:
             raise LabelError(f"{path}, entry {number}: '{key}' is {value!r}; expected a text")
     known = entry.get("known")
-    if not isinstance(known, int) or isinstance(known, bool) or not 0 < known <= ALL_KNOWN:
+    if not isinstance(known, int) or isinstance(known, bool) or not 0 < known & ~FLAT <= ALL_KNOWN:
         raise LabelError(
-            f"{path}, entry {number}: 'known' is {known!r}; expected a number from 1 to {ALL_KNOWN}, bit k for bone k"
+            f"{path}, entry {number}: 'known' is {known!r}; expected a number from 1 to {ALL_KNOWN}, bit k for bone k, "
+            f"and {FLAT} more where the label holds no overlaps"
         )
     folder = Path(os.path.realpath(path.parent))
     image, label = (os.path.normpath(folder / str(texts[key])) for key in ("image", "label"))
