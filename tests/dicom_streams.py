@@ -190,8 +190,7 @@ def padded_above_the_bits(path: Path) -> None:
 def padded_signed_in_us(path: Path) -> None:
     made = signed()
     pixels = as_signed(FINE, 12)
-    pixels[FINE == 0] = -2000
-    pixels[(FINE > 0) & (pixels == -2000)] = -1999
+    pixels[FINE < 600] = -2000
     made.add_new("PixelPaddingValue", "US", 2**16 - 2000)
     save(made, path, pixels.tobytes())
 

@@ -129,7 +129,7 @@ READ: dict[str, tuple[Callable[[Path], Any], np.ndarray, float, str]] = {
         0,
         "an overlay or padding",
     ),
-    "padding of signed pixels as US": (padded_signed_in_us, FINE, 60, ""),
+    "padding of signed pixels as US": (padded_signed_in_us, np.maximum(FINE, FINE[FINE >= 600].min()), 0, ""),
     "a table below 0, after a rescale": (
         with_table(raw_table(2**16 - 1024), RescaleSlope=1, RescaleIntercept=-1024),
         FINE,
