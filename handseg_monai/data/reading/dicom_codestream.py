@@ -132,11 +132,11 @@ def _only_frame(data: bytes, rle: bool) -> bytes:
     if not data.startswith(_ITEM):
         raise DicomError("the transfer syntax is a compressed one, the pixel data are not")
     try:
-        table, *fragments = generate_fragments(data)
+        _, *fragments = generate_fragments(data)  # the first is a table of offsets
     except Exception:  # whatever damaged items make of the parser
         raise DicomError("the items of the compressed pixel data are damaged or cut short") from None
     starts = [fragment for fragment in fragments if rle or fragment.startswith((_SOI, _SOC))]
-    if (frames := max(len(starts), len(table) // 4)) > 1:
+    if (frames := len(starts)) > 1:
         raise DicomError(f"the pixel data hold {frames} frames; expected one")
     if not fragments or not any(fragments):
         raise DicomError("the pixel data are empty")

@@ -188,7 +188,8 @@ def _planar(dataset: Dataset, say: Say) -> bool:
 
 def _values(samples: Samples, header: Stated, say: Say) -> tuple[np.ndarray, np.ndarray]:
     """Return samples as the pixel data alone tell them, and as the header does, by its bits stored and sign."""
-    signed = header.signed if samples.signed is None else samples.signed
+    # Without a sign of its own a codestream has that of the header, at the highest bit stored, if it goes up to there.
+    signed = (header.signed and samples.bits >= header.stored) if samples.signed is None else samples.signed
     own = _of_bits(samples.values, samples.bits, signed)
     values = _of_bits(samples.values, min(samples.bits, header.stored), header.signed)
     if header.allocated == 16:
