@@ -21,7 +21,7 @@ _POOR, _GOOD = 0.4, 0.5
 """Agreement up to which a label may lie elsewhere, and from which it does; true labels of phantoms have 0.7 to 0.9,
 those of another hand up to 0.3."""
 _BETTER, _RESCALED = 2.0, 0.05
-_LEAST_POINTS = 40
+_LEAST_POINTS, _SIDE = 40, 0.2
 _FINE, _FACING, _LEVEL = 0.5, 0.7, 0.4
 _ACROSS = np.arange(-4, 4 + _FINE, _FINE, dtype=np.float32)
 """Places across an outline where its edge is looked for, pixels."""
@@ -124,21 +124,28 @@ def elsewhere(radiograph: np.ndarray, planes: np.ndarray, runs: bool = False) ->
     points, inward = outline_points(outlines_of(planes))
     if len(points) < _LEAST_POINTS or (own := abs(edges.agreement(points, inward))) >= _POOR:
         return ""
-    found: dict[str, float] = {}
+    last = np.array(planes.shape[::-1]) - 1.0
+    found = {text: (turn(points, last), turn(inward, np.zeros(2))) for text, turn in _TURNS.items()}
     if runs:
         down = np.ascontiguousarray(planes.reshape(planes.shape[::-1]).T)
-        found[_DOWN] = abs(edges.agreement(*outline_points(outlines_of(down))))
-    last = np.array(planes.shape[::-1]) - 1.0
-    for text, turn in _TURNS.items():
-        found[text] = abs(edges.agreement(turn(points, last), turn(inward, np.zeros(2))))
-    scale, fit = edges.best_scale(points, inward)
-    found[f"multiplied by {scale:.3g}"] = fit if abs(scale - 1) > _RESCALED else 0.0
-    best = max(found, key=lambda text: found[text])  # of several that are alike the first
-    if found[best] < max(_GOOD, _BETTER * own):
+        found = {_DOWN: outline_points(outlines_of(down))} | found
+    scale, _ = edges.best_scale(points, inward)
+    if abs(scale - 1) > _RESCALED:
+        found[f"multiplied by {scale:.3g}"] = points * scale, inward
+    fits = {text: abs(edges.agreement(*turned)) for text, turned in found.items()}
+    best = max(fits, key=lambda text: fits[text])  # of several that are alike the first
+    if fits[best] < max(_GOOD, _BETTER * own) or not _all_round(edges, *found[best]):
         return ""
     if best == _DOWN:
         return "by the image's edges the run-lengths run down the columns; expected runs along the rows"
     return f"by the image's edges the label lies on the bones only once it is {best}; correct the label"
+
+
+def _all_round(edges: EdgeDirections, points: np.ndarray, inward: np.ndarray) -> bool:
+    """Whether edges agree with outlines on every side of the bones: a slope of brightness alone does on one."""
+    sides = [sign * inward[:, axis] > _FACING for axis in (0, 1) for sign in (-1, 1)]
+    agreements = [edges.agreement(points[side], inward[side]) for side in sides if side.any()]
+    return len(agreements) == len(sides) and (min(agreements) > _SIDE or max(agreements) < -_SIDE)
 
 
 def shift(radiograph: np.ndarray, planes: np.ndarray) -> tuple[float, float]:
@@ -157,7 +164,8 @@ def shift(radiograph: np.ndarray, planes: np.ndarray) -> tuple[float, float]:
             at = np.repeat(points[facing].astype(np.float32)[None], len(_ACROSS) + 1, axis=0)
             at[..., axis] += np.append(_ACROSS, _ACROSS[-1] + _FINE)[:, None] - _FINE / 2
             grey = [cv2.remap(image, x[None], y[None], cv2.INTER_LINEAR)[0] for x, y in np.moveaxis(at, 2, 1).copy()]
-            steep = np.maximum(side * np.diff(grey, axis=0), 0).sum(axis=1)
+            rise = side * np.diff(grey, axis=0)
+            steep = np.maximum(rise if rise.sum() >= 0 else -rise, 0).sum(axis=1)  # bones may be dark
             steep -= steep.min(initial=0)
             places.append(float(steep @ _ACROSS / steep.sum()) if steep.sum() > 0 else np.nan)
         found.append(sum(places) / 2)
