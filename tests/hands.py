@@ -60,3 +60,10 @@ def with_mirrored_carpus(planes: np.ndarray) -> np.ndarray:
     result = planes & ~bits
     result[:, box] |= (planes & bits)[:, box][:, ::-1]
     return result
+
+
+def both_hands(left: int, right: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Radiograph of two phantoms side by side, by their numbers, and the planes of each hand on it by its side."""
+    empty = np.zeros_like(hand(left))
+    planes = {"left": np.hstack([hand(left), empty]), "right": np.hstack([empty, hand(right)])}
+    return np.hstack([phantom(left).image, phantom(right).image]), planes

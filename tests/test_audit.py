@@ -17,11 +17,11 @@ from handseg_monai.audit import Audit, Fault, audit, print_audit, write_audit
 from handseg_monai.audit.audit import _suited
 from handseg_monai.audit.duplicates import find_duplicates, fingerprint
 from handseg_monai.audit.label_faults import label_faults
-from handseg_monai.audit.label_fit import EdgeDirections, outline_points
 from handseg_monai.audit.rings import BRIGHT, ring_brightness
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import labelled_items, read_exclude, read_polygons, read_radiograph, training_datalist
+from handseg_monai.data.label_fit import EdgeDirections, outline_points
 from handseg_monai.data.labels import convert
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.plausibility.criteria import disorder

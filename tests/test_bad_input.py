@@ -453,6 +453,28 @@ def test_bad_images_among_good_ones(drawn_dataset: Path, tmp_path: Path, checkpo
     assert len(list((tmp_path / "out" / "overlays").glob("*.jpg"))) == 3
 
 
+def test_images_of_more_pixels_than_allowed(
+    drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    first, second = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[:2]
+    shutil.copy(first, images)
+    picture = cv2.imread(str(second))
+    cv2.imwrite(str(images / "large.png"), cv2.resize(picture, None, fx=2, fy=2))
+    pixels = picture.shape[0] * picture.shape[1]
+    options = {"dataset_dir": str(images), "output_dir": str(tmp_path / "out"), "checkpoint": str(checkpoint)}
+    with pytest.raises(SystemExit) as exit_:
+        run_here("inference.json", **options, **(tiny(inference=True) | {"max_pixels": pixels}))
+    assert exit_.value.code == 1
+    assert list(read_csv(tmp_path / "out" / "submission.csv")) == [first.name]
+    assert f"large.png: 144 x 192 pixels are more than {pixels}" in (tmp_path / "out" / "failures.csv").read_text()
+    capsys.readouterr()
+    said = "\n".join(train(capsys, drawn_dataset, tmp_path, max_pixels=pixels - 1))
+    assert f"72 x 96 pixels are more than {pixels - 1}" in said
+    assert "training does not begin" in said
+
+
 def test_pictures_need_no_second_reading(
     drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

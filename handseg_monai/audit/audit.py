@@ -6,19 +6,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from handseg_monai.audit.duplicates import find_duplicates, fingerprint
 from handseg_monai.audit.findings import NOTES, AuditFinding, Fault
 from handseg_monai.audit.label_faults import LabelFault, doubled_polygons, label_faults, piece_faults
-from handseg_monai.audit.label_fit import EdgeDirections, outline_points
 from handseg_monai.audit.rings import BRIGHT, ring_brightness
 from handseg_monai.audit.sources import Label, Radiograph, dataset_radiographs, read_label, submission_radiographs
-from handseg_monai.bitplanes import Polygon
 from handseg_monai.bones import NAMES, NUM_BONES
 from handseg_monai.data.items import LabelError
+from handseg_monai.data.label_fit import EdgeDirections, outline_points, outlines_of
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from handseg_monai.plausibility.freeze import POPULATION, population_ranges
 from handseg_monai.plausibility.hand_measures import HandMeasures
@@ -191,7 +189,7 @@ def _is_constant(image: np.ndarray) -> bool:
 
 
 def _fit(seen: _Seen, image: np.ndarray, label: Label) -> None:
-    outlines = _contours(label.planes) if label.polygons is None else [points for _, points in label.polygons]
+    outlines = outlines_of(label.planes) if label.polygons is None else [points for _, points in label.polygons]
     points, inward = outline_points(outlines)
     if not len(points):
         return
@@ -206,14 +204,6 @@ def _fit(seen: _Seen, image: np.ndarray, label: Label) -> None:
         else:
             seen.faults.append((Fault.LABEL, (), label.fault))
         seen.agreement = None
-
-
-def _contours(planes: np.ndarray) -> list[Polygon]:
-    found: list[Polygon] = []
-    for k in range(NUM_BONES):
-        mask = ((planes >> k) & 1).astype(np.uint8)
-        found += [c[:, 0] for c in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]]
-    return found
 
 
 def _scale_text(scale: float) -> str:
@@ -284,7 +274,8 @@ def _duplicates(seen: Sequence[_Seen], excluded: set[str]) -> list[AuditFinding]
     prints = [one.fingerprint for one in known if one.fingerprint is not None]
     for i, j, correlation in find_duplicates(np.stack(prints)):
         first, second = known[i].radiograph, known[j].radiograph
-        if second.name not in findings:
+        # The two hands of one image are rows of one file.
+        if second.name not in findings and first.path != second.path:
             across = f" of subject {first.subject}" if first.subject != second.subject else ""
             text = f"the same radiograph as {first.name}{across} (correlation {correlation:.3f})"
             keep = first.name in excluded

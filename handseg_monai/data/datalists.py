@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from handseg_monai.data.exclude import ExcludeError, excluding
@@ -17,15 +16,15 @@ from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.converted import DATALIST
 from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
 from handseg_monai.data.pseudo_labels import with_pseudo_labels
-from handseg_monai.data.reading.dicom import is_dicom
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import (
     IMAGE_SUFFIXES,
     UnreadableImageError,
+    checked_size,
     find_images,
-    image_size,
-    read_radiograph,
     require_readers,
 )
+from handseg_monai.data.reading.orientation import UPRIGHT, orientation
 from handseg_monai.files import find_files, nfc
 
 logger = logging.getLogger(__name__)
@@ -81,13 +80,14 @@ def training_datalist(
     *,
     verify: bool = False,
     world_size: int = 1,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, list[Item]]:
     """List a dataset's labelled radiographs as ``training`` and ``validation``; for the rest see :func:`split_items`.
 
     Images that ``exclude`` lists (:func:`~handseg_monai.data.exclude.read_exclude`) are left out of both; their number
     is logged. Those of ``pseudo_labels``, a converted data set, are added to ``training``
     (:func:`~handseg_monai.data.pseudo_labels.with_pseudo_labels`). With ``verify`` every image is
-    found whole first, and every label to keep the contract.
+    found whole first, of at most ``max_pixels`` pixels, and every label to keep the contract.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def training_datalist(
 
     def labelled(folder: str | Path, left_out: str | Path | None = None) -> list[Item]:
         items, found = _labelled(folder, left_out)
-        faults.extend(found + (check_items(items) if verify else []))
+        faults.extend(found + (check_items(items, max_pixels) if verify else []))
         return items
 
     items = labelled(dataset_dir, exclude)
@@ -182,13 +182,14 @@ def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tup
     return items, faults
 
 
-def check_items(items: Sequence[Item]) -> list[str]:
-    """Check images and labels of a datalist; a sentence for each file at fault."""
+def check_items(items: Sequence[Item], max_pixels: int = MAX_PIXELS) -> list[str]:
+    """Check images, of at most ``max_pixels`` pixels, and labels of a datalist; a sentence for each file at fault."""
     faults = []
     labelled = []
     for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
         try:
-            labelled.append(check_label(item["label"], _verified_size(item["image"])))
+            labelled.append(check_label(item["label"], checked_size(item["image"], max_pixels)))
+            faults += _turned(item)
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
     if items and not faults and not any(labelled):
@@ -196,20 +197,14 @@ def check_items(items: Sequence[Item]) -> list[str]:
     return faults + _twins(items)
 
 
-def _verified_size(path: str) -> tuple[int, int]:
-    """Size of an image, its checksums compared where the format has them, which is quicker than decoding it."""
-    try:
-        if is_dicom(path):
-            height, width = read_radiograph(path).shape
-            return height, width
-        with Image.open(path) as image:
-            image.verify()
-            if image.format == "PNG":  # alone has checksums
-                return image_size(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(f"{path}: not an image, or cut short or damaged ({error})") from error
-    height, width = read_radiograph(path).shape
-    return height, width
+def _turned(item: Item) -> list[str]:
+    """Say that an image is stored turned whose outlines may have been drawn on it as viewers show it."""
+    if Path(item["label"]).suffix == ".npz" or (stated := orientation(item["image"])) == UPRIGHT:
+        return []
+    return [
+        f"{item['image']}: stored turned (orientation {stated} in its EXIF or TIFF header): outlines may lie on it as "
+        "viewers show it; store it upright, or drop the orientation if they lie on the stored pixels"
+    ]
 
 
 def _twins(items: Sequence[Item]) -> list[str]:

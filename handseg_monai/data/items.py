@@ -39,3 +39,8 @@ class Faults(list[str]):
         """Raise :class:`LabelError` with all faults, a line each, if there are any."""
         if self:
             raise LabelError("\n".join(self))
+
+    def stop_in_one(self) -> None:
+        """Raise ``ValueError`` with all faults of one image, if there are any."""
+        if self:
+            raise ValueError("; ".join(self))

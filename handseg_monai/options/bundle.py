@@ -71,6 +71,11 @@ class Options(Declared):
     any_body_part: Flag = option(
         "also accept DICOM files whose header names a body part other than the hand, and report them"
     )
+    max_pixels: int = option(
+        "largest number of pixels that an image may have; inference lists larger images as failures, and training "
+        "does not begin with one",
+        ge=1,
+    )
     overlays: Flag = option("write a picture of each image with its bones to `overlays/`")
     picture_side: int = option("longest side of the pictures of `--overlays`, in pixels", ge=32)
     confidence: Flag = option("write `confidence.csv`: how sure the network is of each bone")

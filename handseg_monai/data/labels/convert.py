@@ -15,16 +15,18 @@ from tqdm import tqdm
 from handseg_monai.bitplanes import areas
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.label_fit import counted_from_0
 from handseg_monai.data.labels.classes import Meaning, read_classes
 from handseg_monai.data.labels.coco import read_coco
 from handseg_monai.data.labels.converted import DATALIST, write_datalist, write_planes
+from handseg_monai.data.labels.drawn import Orientation, draw
 from handseg_monai.data.labels.label import Label, Missing
 from handseg_monai.data.labels.label_map import read_label_maps
 from handseg_monai.data.labels.labelme import read_labelme
 from handseg_monai.data.labels.masks import read_masks
 from handseg_monai.data.labels.named_images import Images, Subjects
 from handseg_monai.data.labels.submission import read_submission
-from handseg_monai.data.reading.images import image_size
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.patients import say_parted
 from handseg_monai.files import atomic_folder, nfc, with_ending
 
@@ -68,9 +70,13 @@ def convert(
     relative_names: bool = False,
     skip_unlabelled: bool = False,
     rows_first: bool = False,
+    pixel_centres: bool = False,
+    orientation: Orientation | None = None,
+    small_bones: bool = False,
     confidence: str | Path | None = None,
     least: float = 0.9,
     leave_out: Collection[str] = (),
+    max_pixels: int = MAX_PIXELS,
     progress: bool = True,
 ) -> Conversion:
     """Convert labels to bit planes beside a datalist; images stay where they are.
@@ -100,11 +106,22 @@ def convert(
         Leave out images for which the source holds no label, instead of stopping.
     rows_first
         Of NIfTI, label maps or masks: the first axis counts rows.
+    pixel_centres
+        Of COCO and LabelMe: coordinates count pixels' centres, not their edges; outlines are filled as the
+        competition's (:mod:`~handseg_monai.data.labels.polygons`).
+    orientation
+        What labels lie on where an image states an EXIF or TIFF orientation: the image as viewers show it
+        (``upright``), or its pixels as ``stored``. None goes by form and size, or stops where they don't tell.
+    small_bones
+        Accept bones however small, such as dots in a young child's wrist
+        (:func:`~handseg_monai.data.labels.drawn.size_faults`).
     confidence, least
         Of a submission: file that inference wrote beside it, and the confidence from which a bone is taken; below it
         is unknown. Images without any such bone are left out.
     leave_out
         Of a submission: names of images to leave out.
+    max_pixels
+        Pixels of an image at most.
     progress
         Show a progress bar on a terminal.
 
@@ -123,6 +140,10 @@ def convert(
         raise ValueError(f"--out {out} lies in {source}, where convert reads labels; choose another folder")
     if rows_first and form not in ("labelmap", "masks"):
         raise ValueError(f"--rows-first is for NIfTI, label maps or masks, not for {form}")
+    if pixel_centres and form not in ("coco", "labelme"):
+        raise ValueError(f"--pixel-centres is for outlines, coco or labelme, not for {form}")
+    if orientation is not None and form == "submission":
+        raise ValueError("--orientation is not for submissions, whose masks always lie on the stored pixels")
     if (confidence is not None or leave_out) and form != "submission":
         raise ValueError(f"--confidence and --plausible are for submissions, not for {form}")
     if not 0 <= least <= 1:
@@ -133,6 +154,8 @@ def convert(
     adapter, usual = ADAPTERS[form]
     if rows_first:
         adapter = partial(read_label_maps if form == "labelmap" else read_masks, rows_first=True)
+    if pixel_centres:
+        adapter = partial(read_coco if form == "coco" else read_labelme, pixel_centres=True)
     if form == "submission":
         sure = Path(confidence) if confidence is not None else None
         adapter = partial(read_submission, confidence=sure, least=least, leave_out=leave_out)
@@ -146,6 +169,7 @@ def convert(
         ]
     items: list[Item] = []
     pixels: list[np.ndarray] = []
+    shifts: list[float] | None = [] if form == "submission" else None
     with atomic_folder(out) as part:
         for label in tqdm(labels, desc="converting", unit="image", disable=None if progress else True):
             if not label.known:
@@ -160,7 +184,7 @@ def convert(
                     subject=people.of(label.image),
                     known=label.known,
                 )
-                planes = _draw(label)
+                planes = draw(label, orientation, small_bones, shifts, max_pixels)
             except ValueError as error:
                 faults.append(str(error))
                 continue
@@ -168,6 +192,8 @@ def convert(
             pixels.append(areas(planes))
             if not faults:
                 write_planes(path, planes)
+        if text := counted_from_0(shifts or ()):
+            faults.append(f"{source}: {text}")
         if not items and not faults:
             faults.append(f"{source}: no image with a label")
         if form not in ("submission", "masks"):  # whose empty fields and masks say absent
@@ -187,14 +213,6 @@ def convert(
         [label.image for label in unlabelled],
         [path for path in folder.paths if path not in named],
     )
-
-
-def _draw(label: Label) -> np.ndarray:
-    shape = image_size(label.image)
-    try:
-        return label.draw(shape) & np.int32(label.known)
-    except ValueError as error:
-        raise LabelError(f"{label.source}: {error}") from error
 
 
 def _drop_undrawn(items: list[Item], drawn: int) -> list[str]:
