@@ -47,9 +47,11 @@ class Command:
         self.ignored: list[str] = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and not self.typed:
-            if self.parser is None and frame.f_code is ConfigWorkflow._run_expr.__code__:
+            if frame.f_code is ConfigWorkflow._run_expr.__code__ and self.files is None:
                 self.parser = frame.f_locals["self"].parser
-            elif self.files is None and frame.f_code is create_workflow.__code__:
+            elif frame.f_code is create_workflow.__code__:
+                if self.files is not None:  # a run within a run has no command line
+                    break
                 self.files = frame.f_locals["config_file"]
                 self.given = {name.replace("::", "#"): value for name, value in frame.f_locals["_args"].items()}
                 left_out = [name for name, value in frame.f_locals["kwargs"].items() if value is None]
