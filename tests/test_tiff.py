@@ -158,6 +158,12 @@ class TestTiff:
         with pytest.raises(ValueError, match=said):
             read(tiff(draw("u1").tobytes() * 8, SHAPE, **tags))
 
+    def test_a_place_that_is_no_whole_number(self) -> None:
+        content = tiff(draw("u1").tobytes(), SHAPE)
+        place = content.index(struct.pack("<HHI", 273, 4, 1)) + 2
+        with pytest.raises(ValueError, match="tag 273 has no value that can be read"):
+            read(content[:place] + struct.pack("<H", 11) + content[place + 2 :])
+
     def test_one_that_does_not_say_what_black_is(self) -> None:
         content = tiff(draw("u1").tobytes(), SHAPE)
         place = content.index(struct.pack("<HHI", 262, 4, 1))

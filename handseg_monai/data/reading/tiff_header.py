@@ -18,7 +18,8 @@ _NAMES |= {50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
 _PHOTOMETRICS = {4: "a transparency mask", 5: "CMYK", 6: "YCbCr", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
 _PHOTOMETRICS |= {32803: "a camera's raw mosaic", 34892: "a camera's raw pixels", 32844: "LogL", 32845: "LogLuv"}
 _FORMATS = {1: "u", 2: "i", 3: "f", 4: "u"}
-_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_TYPES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}
+"""Types of the tags that are read, none of which has a sign or a fraction."""
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIPS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _T4 = 273, 277, 278, 279, 284, 292
 _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 317, 320, 322, 323, 324, 325
@@ -181,11 +182,12 @@ def _tags(content: Content) -> Tags:
             (first,) = struct.unpack(f"{order}Q", content[8:16])
         else:
             (first,) = struct.unpack(f"{order}I", content[4:8])
-        tags, following = _directory(content, first, order, big)
+        entries, following = _directory(content, first, order, big)
         seen = {first}
         while following and following not in seen:
             seen.add(following)
             _, following = _directory(content, following, order, big)
+        tags = _read_tags(content, entries, order, big)
     except (struct.error, MemoryError, OverflowError) as error:
         raise damaged("a TIFF whose header reaches beyond the file") from error
     if len(seen) > 1:
@@ -193,18 +195,22 @@ def _tags(content: Content) -> Tags:
     return tags
 
 
-def _directory(content: Content, at: int, order: str, big: bool) -> tuple[Tags, int]:
-    """Tags of a directory, and where the next one lies, 0 for nowhere."""
-    head, entry, word = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
-    step = struct.calcsize(f"{order}{entry}")
-    (count,) = struct.unpack(f"{order}{head}", content[at : at + struct.calcsize(head)])
-    at += struct.calcsize(head)
-    end = at + count * step
+def _directory(content: Content, at: int, order: str, big: bool) -> tuple[range, int]:
+    """Places of the entries of a directory, and where the next directory lies, 0 for nowhere."""
+    head, word, step = ("Q", "Q", 20) if big else ("H", "I", 12)
+    start = at + struct.calcsize(head)
+    (count,) = struct.unpack(f"{order}{head}", content[at:start])
+    end = start + count * step
     (following,) = struct.unpack(f"{order}{word}", content[end : end + struct.calcsize(word)])
+    return range(start, end, step), following
+
+
+def _read_tags(content: Content, entries: range, order: str, big: bool) -> Tags:
+    layout, word = ("HHQ8s", "Q") if big else ("HHI4s", "I")
     tags: Tags = {}
-    for place in range(at, end, step):
-        tag, kind, number, value = struct.unpack(f"{order}{entry}", content[place : place + step])
-        if tag not in _WANTED:
+    for place in entries:
+        tag, kind, number, value = struct.unpack(f"{order}{layout}", content[place : place + entries.step])
+        if tag not in _WANTED or tag in tags:
             continue
         if kind not in _TYPES or not number:
             raise damaged(f"tag {tag} has no value that can be read")
@@ -213,7 +219,7 @@ def _directory(content: Content, at: int, order: str, big: bool) -> tuple[Tags, 
             (start,) = struct.unpack(f"{order}{word}", value)
             value = content[start : start + size]
         tags[tag] = struct.unpack(f"{order}{number}{_TYPES[kind]}", value[:size])
-    return tags, following
+    return tags
 
 
 def _one(tags: Tags, tag: int, default: int | None = None) -> int:
