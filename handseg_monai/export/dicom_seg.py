@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Collection
 from itertools import product
 from pathlib import Path
@@ -51,8 +52,9 @@ class DicomSeg(Form):
             import highdicom  # noqa: F401
         except ImportError as error:
             raise ValueError("DICOM SEG takes more packages: pip install 'handseg-monai[dicom]'") from error
-        # highdicom quotes a name that breaks the standard.
+        # highdicom quotes a name that breaks the standard, or has one part.
         logging.getLogger("highdicom").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module="highdicom")
         for path in paths:
             if not is_dicom(path):
                 raise ValueError(

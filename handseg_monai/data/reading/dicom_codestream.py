@@ -33,6 +33,8 @@ _KINDS = {
 }
 COMPRESSED = {_RLE}.union(*_KINDS.values())
 """Transfer syntaxes that are decoded here."""
+_SMALL, _MOST_PER_BYTE = 2**24, 2000
+"""Samples that are decoded in any case, and for one byte of a codestream at most: JPEG 2000 states any number."""
 _ITEM = b"\xfe\xff\x00\xe0"
 
 
@@ -108,6 +110,8 @@ def decode(data: bytes, syntax: UID, stated: Stated) -> tuple[Samples, str]:
         return Samples(_rle(frame, stated), stated.allocated, None, ""), ""
     stream = read_codestream(frame)
     _compare(stream, stated)
+    if stated.rows * stated.columns * stated.samples > max(_SMALL, _MOST_PER_BYTE * len(frame)):
+        raise DicomError(f"a codestream of {len(frame)} bytes holds no {stated.rows} x {stated.columns} pixels")
     if _END not in frame.rstrip(b"\0")[-16:]:
         raise DicomError(f"the {stream.kind} codestream is cut short: it has no end marker")
     remarks = []
