@@ -309,6 +309,15 @@ class TestRunLengths:
             assert abs(right + moved) < 0.4
             assert abs(below) < 0.3
 
+    def test_masks_of_which_edges_can_tell_nothing_pass(self, tmp_path: Path) -> None:
+        planes = {"corner": np.zeros((50, 60), np.int32), "line": np.zeros((80, 200), np.int32), "all": None}
+        planes["corner"][:5, :5], planes["line"][40] = 1, 4
+        planes["all"] = np.full((3, 4), 1, np.int32)
+        for name, of_image in planes.items():
+            write_image(tmp_path / "im" / f"{name}.png", np.arange(of_image.size).reshape(of_image.shape).astype("u1"))
+        write_csv(tmp_path / "p.csv", ((f"{name}.png", encode_planes(p)) for name, p in planes.items()))
+        assert len(judge_submission(tmp_path / "p.csv", tmp_path / "im", progress=False)) == 3
+
     def test_a_submission_without_pictures_of_bones_is_judged_as_it_is(self, tmp_path: Path) -> None:
         write_image(tmp_path / "a.png", np.zeros(hand(0).shape, np.uint8))
         write_csv(tmp_path / "p.csv", [("a.png", in_columns(hand(0)))])

@@ -22,6 +22,12 @@ _POOR, _GOOD = 0.4, 0.5
 those of another hand up to 0.3."""
 _BETTER, _RESCALED = 2.0, 0.05
 _LEAST_POINTS, _SIDE = 40, 0.2
+_ENOUGH = 20
+"""Images that tell what run-lengths count from, which is the same in all of a file."""
+_SOME = 5000
+"""Points of a side that are looked at."""
+_REMAPPED = 1 << 15
+"""Side of an image that OpenCV remaps no more, pixels."""
 _FINE, _FACING, _LEVEL = 0.5, 0.7, 0.4
 _ACROSS = np.arange(-4, 4 + _FINE, _FINE, dtype=np.float32)
 """Places across an outline where its edge is looked for, pixels."""
@@ -154,28 +160,33 @@ def shift(radiograph: np.ndarray, planes: np.ndarray) -> tuple[float, float]:
     On either side of the bones it is the mean place of the edge across the outline, weighted by how steep it is; the
     mean of two opposite sides leaves out that labels are somewhat wide or narrow.
     """
-    image = radiograph.astype(np.float32)
     points, inward = outline_points(outlines_of(planes))
-    found = []
-    for axis in (0, 1):
-        places = []
-        for side in (-1, 1):
-            facing = side * inward[:, axis] > _FACING
-            at = np.repeat(points[facing].astype(np.float32)[None], len(_ACROSS) + 1, axis=0)
-            at[..., axis] += np.append(_ACROSS, _ACROSS[-1] + _FINE)[:, None] - _FINE / 2
-            grey = [cv2.remap(image, x[None], y[None], cv2.INTER_LINEAR)[0] for x, y in np.moveaxis(at, 2, 1).copy()]
-            rise = side * np.diff(grey, axis=0)
-            steep = np.maximum(rise if rise.sum() >= 0 else -rise, 0).sum(axis=1)  # bones may be dark
-            steep -= steep.min(initial=0)
-            places.append(float(steep @ _ACROSS / steep.sum()) if steep.sum() > 0 else np.nan)
-        found.append(sum(places) / 2)
-    return found[0], found[1]
+    dark = EdgeDirections(radiograph).agreement(points, inward) < 0 if len(points) else False
+    image = radiograph.astype(np.float32) * (-1 if dark else 1)
+    right, below = (
+        sum(_edge(image, points[side * inward[:, axis] > _FACING], axis, side) for side in (-1, 1)) / 2
+        for axis in (0, 1)
+    )
+    return right, below
+
+
+def _edge(image: np.ndarray, points: np.ndarray, axis: int, side: int) -> float:
+    """Mean place of the edge across points of an outline, all on one side of bones, along an axis; NaN without any."""
+    some = points[:: 1 + len(points) // _SOME].astype(np.float32)
+    if not len(some):
+        return np.nan
+    at = np.repeat(some[None], len(_ACROSS) + 1, axis=0)
+    at[..., axis] += np.append(_ACROSS, _ACROSS[-1] + _FINE)[:, None] - _FINE / 2
+    grey = [cv2.remap(image, x[None], y[None], cv2.INTER_LINEAR)[0] for x, y in np.moveaxis(at, 2, 1).copy()]
+    steep = np.maximum(side * np.diff(grey, axis=0), 0).sum(axis=1)
+    steep -= steep.min()
+    return float(steep @ _ACROSS / steep.sum()) if steep.sum() > 0 else np.nan
 
 
 def misplaced(image: Path, planes: np.ndarray, shifts: list[float] | None = None) -> str:
     """Say what :func:`elsewhere` does of a label and its image, which tells nothing where it can't be read.
 
-    ``shifts`` is for run-lengths: it gets how far the edges lie to the right of the label, for
+    ``shifts`` is for run-lengths: it gets how far the edges of the first images lie to the right of the label, for
     :func:`counted_from_0`, if they don't lie above or below it as well.
     """
     try:
@@ -183,7 +194,7 @@ def misplaced(image: Path, planes: np.ndarray, shifts: list[float] | None = None
     except UnreadableImageError:
         return ""
     text = elsewhere(radiograph, planes, shifts is not None)
-    if shifts is not None and not text and planes.any():
+    if shifts is not None and len(shifts) < _ENOUGH and max(planes.shape) < _REMAPPED and not text and planes.any():
         right, below = shift(radiograph, planes)
         if abs(below) < _LEVEL and np.isfinite(right):
             shifts.append(right)
