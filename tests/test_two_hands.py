@@ -307,7 +307,8 @@ class TestLabels:
 
     def test_an_image_called_so_is_an_image(self, tmp_path: Path) -> None:
         write_dicom(tmp_path / "images" / "IM1#left", np.zeros((20, 30), np.uint16))
-        planes = np.full((20, 30), 1 << 28, np.int32)
+        planes = np.zeros((20, 30), np.int32)
+        planes[4:9, 5:12] = 1 << 28
         write_csv(tmp_path / "p.csv", [("IM1#left", encode_planes(planes))])
         found = convert("submission", tmp_path / "p.csv", tmp_path / "images", tmp_path / "labels", progress=False)
         assert [item["name"] for item in found.items] == ["IM1#left"]
