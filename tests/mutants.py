@@ -66,7 +66,7 @@ def make_kinds(folder: Path) -> dict[str, Kind]:
         "DICOM": Kind((*BYTES, attribute, attribute, attribute), list(_dicoms(folder / "dcm", grey)), _radiograph),
         **_label_kinds(folder, labels),
         "submission": _submission(folder, labels, outlines),
-        "competition": _training(write_drawn_dataset(folder / "competition", subjects=1), "*.json", (*JSON, *BYTES)),
+        "competition": _training(write_drawn_dataset(folder / "competition", subjects=2), "*.json", (*JSON, *BYTES)),
         "converted": _converted(folder, labels),
     }
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.benchmarks.mutations import run
+from tests.mutants import make_kinds
+
+
+def test_whole_files_are_read(tmp_path: Path) -> None:
+    for kind in make_kinds(tmp_path).values():
+        for path in kind.files:
+            kind.read(path)
 
 
 def test_damaged_files_are_read_or_refused() -> None:
