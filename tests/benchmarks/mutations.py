@@ -36,9 +36,10 @@ _LONGEST = 60.0
 _ADDRESSES = 12 << 30
 """Bytes of addresses that a process may use, so that a bomb ends the process and not the machine."""
 _FOREIGN = re.compile(
-    r"operands|broadcast|has no attribute|unsupported operand|cannot reshape|out of range|out of bounds|invalid literal for"
+    r"operands|broadcast|has no attribute|unsupported operand|cannot reshape|out of range|out of bounds"
     r"|not subscriptable|not iterable|unhashable|NoneType|can't convert|could not convert|object is not|dtype"
-    r"|at 0x|not supported between|must be str|must be real|expected str|codec can't|buffer is|size of array"
+    r"|invalid literal for|at 0x|not supported between|must be str|must be real|expected str"
+    r"|codec can't|buffer is|size of array"
 )
 """How libraries speak of what they were given."""
 
