@@ -116,7 +116,7 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
     try:
         content = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
+        raise ValueError(f"{path}: not a text file in UTF-8 (byte {error.start}); save it as UTF-8") from error
     rows = csv.DictReader(io.StringIO(content, newline=""))
     header = [name.strip() for name in rows.fieldnames or ()]
     if lacks := [name for name in COLUMNS if name not in header]:

@@ -42,7 +42,7 @@ def read_csv(path: str | Path, empty: bool = True) -> dict[str, list[str | None]
     try:
         content.isascii() or content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
+        raise ValueError(f"{path}: not a text file in UTF-8 (byte {error.start}); save it as UTF-8") from error
     rows = _rows(_lines(content))
     texts: dict[str, list[str | None]] = {}
     _, header = next(rows, (1, []))

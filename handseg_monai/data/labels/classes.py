@@ -58,6 +58,8 @@ def read_classes(path: str | Path) -> dict[str, Meaning]:
         content = json.loads(path.read_bytes(), object_pairs_hook=distinct)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror} (--classes)") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not JSON, byte {error.start} is not UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(content, dict):

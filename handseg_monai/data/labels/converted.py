@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def read_planes(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
             values, lengths = file["values"], file["lengths"]
     except OSError as error:
         raise LabelError(f"{path}: {error.strerror or 'not a label file of handseg convert'}") from error
-    except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, KeyError, TypeError, ValueError, TokenError, zipfile.BadZipFile, zlib.error) as error:
         raise LabelError(
             f"{path}: not a label file of handseg convert, or damaged ({error}); run handseg convert again"
         ) from error
