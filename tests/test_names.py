@@ -21,11 +21,11 @@ from handseg_monai.data.folds.metadata import read_metadata
 from handseg_monai.data.labels import convert
 from handseg_monai.data.reading.images import find_images
 from handseg_monai.files import atomic_folder, atomic_open, find_files, with_ending
-from handseg_monai.rle import read_csv, write_csv
+from handseg_monai.rle import encode_planes, read_csv, write_csv
 from handseg_monai.score.evaluation import evaluate
 from tests.bundle_runs import TINY, save_untrained
 from tests.conftest import write_drawn_dataset, write_label
-from tests.label_forms import Polygons, write_coco, write_images, write_labelme, write_masks
+from tests.label_forms import Polygons, planes_of, write_coco, write_images, write_labelme, write_masks
 from tests.programs import handseg
 
 KOREAN = "환자"
@@ -273,8 +273,9 @@ class TestLongAndOddNames:
         assert done.returncode == 0, done.stderr[-2000:]
         assert set(read_csv(tmp_path / "o" / "submission.csv")) == {path.name for path in images}
         assert len(list((tmp_path / "o" / "overlays").iterdir())) == len(images)
+        prediction = tmp_path / "drawn.csv"
+        write_csv(prediction, [(path.name, encode_planes(planes_of(polygons))) for path, polygons in images.items()])
         for form in ("png", "labelme", "nifti"):
-            prediction = tmp_path / "o" / "submission.csv"
             exported = handseg("export", prediction, "--images", folder, "--to", form, "--out", tmp_path / form)
             assert exported.returncode == 0, exported.stderr
         back = ["convert", "labelme", tmp_path / "labelme", "--images", folder, "--out", tmp_path / "back"]
