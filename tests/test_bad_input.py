@@ -504,7 +504,7 @@ def test_an_image_that_has_changed_since_an_earlier_run_has_no_picture(
     items = [Item(image=str(tmp_path / name), name=name) for name in ("same.png", "changed.png", "gone.png")]
     for item, shape in zip(items[:2], ((40, 30), (20, 30)), strict=True):
         cv2.imwrite(item["image"], np.zeros(shape, np.uint8))
-    OverlayWriter(tmp_path / "out", items).begin((item["name"], texts) for item in items)
+    OverlayWriter(tmp_path / "out", items).begin((item["name"], [texts]) for item in items)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["same.png.jpg"]
     assert all(f"no overlay: {name}" in caplog.text for name in ("changed.png", "gone.png"))
 
