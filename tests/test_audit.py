@@ -142,6 +142,15 @@ class TestPlantedFaults:
         assert f"of subject {where['original'].parent.name}" in finding.text
         assert found(planted, "original") == []
 
+    def test_dark_bones_are_noted_and_keep_the_image(self, phantom_dataset: Path, tmp_path: Path) -> None:
+        root = shutil.copytree(phantom_dataset, tmp_path / "data")
+        dark = images_of(root)[0]
+        cv2.imwrite(str(dark), 255 - read_radiograph(dark))
+        result = audit(root, progress=False)
+        noted = [f for f in result.findings if f.fault is Fault.NEGATIVE]
+        assert [(f.image, f.exclude) for f in noted] == [(dark.relative_to(root).as_posix(), False)]
+        assert result.excluded == {}
+
     def test_images_without_a_fault_raise_none(self, planted) -> None:
         root, where, result = planted
         touched = {path.relative_to(root).as_posix() for path in where.values()} - {

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
+from handseg_monai import bundle_root
 from handseg_monai.data.polarity import NEGATIVE, bone_brightness
 from handseg_monai.transforms import TurnNegatived
+from tests.conftest import write_drawn_dataset
 from tests.hands import phantom
 
 
@@ -54,3 +59,21 @@ def test_an_image_without_labels_stays() -> None:
     data["label"] = data["label"] * 0
     torch.testing.assert_close(TurnNegatived("image", "label")(data)["image"], data["image"])
     assert NEGATIVE < 0
+
+
+def test_training_sees_bright_bones_whatever_the_files_hold(tmp_path: Path) -> None:
+    for folder in ("bright", "dark"):
+        write_drawn_dataset(tmp_path / folder, subjects=2)
+    for path in (tmp_path / "dark").rglob("*.png"):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+
+    def first(folder: str, invert: str) -> np.ndarray:
+        parser = ConfigParser(ConfigParser.load_config_file(bundle_root() / "configs" / "train.json"))
+        parser.update({"dataset_dir": str(tmp_path / folder), "size": 96, "window": 64, "cache_rate": 0.0})
+        parser.update({"num_folds": 2, "invert": invert})
+        return parser.get_parsed_content("train#dataset")[0]["image"].numpy()
+
+    upright = first("bright", "auto")
+    np.testing.assert_allclose(first("dark", "auto"), upright, atol=0.02)
+    assert np.abs(first("dark", "no") - upright).mean() > 0.1
+    np.testing.assert_array_equal(first("bright", "no"), upright)

@@ -25,6 +25,7 @@ from handseg_monai.bones import FLAT, NAMES, NUM_BONES
 from handseg_monai.data.items import LabelError
 from handseg_monai.data.label_fit import EdgeDirections, outline_points, outlines_of
 from handseg_monai.data.labels.flat import hidden, is_flat
+from handseg_monai.data.polarity import NEGATIVE, bone_brightness
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from handseg_monai.plausibility.freeze import POPULATION, population_ranges
 from handseg_monai.plausibility.hand_measures import HandMeasures, measure_hand
@@ -104,6 +105,7 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
     position   a bone away from its place, apart from its neighbours or out of order
     overlap    bones over one another that never are
     ring       a ring on a finger: noted only
+    negative   bones are dark, which training and inference turn round: noted only
     ========== =======================================================================================================
 
     Areas and positions are judged by the dataset's own population where it has
@@ -196,6 +198,8 @@ def _look(radiograph: Radiograph, flat: bool) -> _Seen:
         for bone, brightness in ring_brightness(image, label.planes, millimetres).items():
             if brightness >= BRIGHT:
                 seen.faults.append((Fault.RING, (NAMES[bone],), f"a ring on {NAMES[bone]}"))
+        if bone_brightness(image, label.planes) < NEGATIVE:
+            seen.faults.append((Fault.NEGATIVE, (), "bones are dark; training and inference take the negative"))
     elif 2 * seen.found.sum() < (expected := int(known_bones(radiograph.known).sum())):
         bones = ", ".join(NAMES[k] for k in np.flatnonzero(seen.found))
         seen.faults.append((Fault.MISSING, (), f"of {expected} bones only {bones} labelled"))

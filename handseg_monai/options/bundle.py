@@ -78,7 +78,8 @@ class Options(Declared):
         ge=1,
     )
     invert: Invert = option(
-        "infer in the negative of an image: `auto`: if its bones are dark; `yes`: always; `no`: never"
+        "take the negative of an image: `auto`: if its bones are dark (in training the labels tell); `yes`: always; "
+        "`no`: never"
     )
     hands: Hands = option(
         "where an image shows both hands, segment the `one` that the network is more certain of, or `both`: "
