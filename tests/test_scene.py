@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from handseg_monai import bundle_root
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import INDEX, NUM_BONES
 from handseg_monai.inferers import EnsembleInferer, HandInferer, PlanesInferer, WindowsInferer
+from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.transforms import ScalePercentilesd
 from tests.hands import pair, phantom
 from tests.test_hand_inferer import BASE, SeeingNetwork, dice, drawn
@@ -154,6 +156,12 @@ class TestTwoHands:
 
     def test_a_hand_alone_is_one_hand(self) -> None:
         found, said = infer(phantom(2).image, hands="both")
+        assert len(found) == 1
+        assert said == ""
+
+    def test_a_piece_of_another_hand_is_no_second_hand(self) -> None:
+        ranges = replace(PRESETS["hard"], inversion_share=0.0)
+        found, said = infer(render_phantom(910002, 59, "right", ranges, 1024).image, hands="both")
         assert len(found) == 1
         assert said == ""
 

@@ -162,12 +162,13 @@ class PlanesInferer(Inferer):
         said = [] if told else ["both hands look like the same one, so their places name them"]
         if self.hands == "both":
             return [hand for _, hand in sorted(zip(names, hands, strict=True), key=lambda pair: pair[0])], said
-        one, other = hands
-        by = one.certainty - other.certainty
-        if by < -_LARGER or (by < _LARGER and one.area < other.area):
-            one, other = other, one
-        name = names[hands.index(one)]
-        return [one], [f"two hands, the {name} one is segmented; `--hands both` segments both", *said]
+        by = hands[0].certainty - hands[1].certainty
+        first = by > _LARGER or (by >= -_LARGER and hands[0].area >= hands[1].area)
+        chosen = 0 if first else 1
+        return [hands[chosen]], [
+            f"two hands, the {names[chosen]} one is segmented; `--hands both` segments both",
+            *said,
+        ]
 
     def _drawn_at(self) -> Sequence[tuple[float, ...]]:
         return [self.thresholds]
