@@ -112,17 +112,17 @@ def _brightness(grey: torch.Tensor, bones: torch.Tensor) -> float:
 def two_hands(scene: Scene, image: torch.Tensor, look: Callable[[torch.Tensor], Scene]) -> list[Scene]:
     """Look at two parts of an image, (1, h, w), that may be hands: scenes of two hands, or none.
 
-    A line parts the bones that were found, or else what is bright. Each part is looked at in an image of the same size
-    that is even background beyond the line. Two parts are hands where they show most of the same bones, rather than
-    halves of one hand.
+    A line parts the bones that were found, or else what is bright, where nearly all bones that were found lie on one
+    side. Each part is looked at in an image of the same size that is even background beyond the line. Two parts are
+    hands where they show most of the same bones, rather than halves of one hand.
     """
     bones = scene.probabilities.amax(dim=0) > 0.5
     for mask in (bones, _bright(scene.grey)):
         line = _line_between(mask)
-        if line is None:
+        if line is None or (mask is not bones and not _spares(line, bones)):
             continue
         hands: list[Scene] = []
-        for part in _parts(line, mask, image):
+        for part in _parts(line, bones, image):
             hands.append(look(part))
             if hands[-1].certainty < _COMMON:
                 break
@@ -154,6 +154,13 @@ def _parts(line: torch.Tensor, mask: torch.Tensor, image: torch.Tensor) -> list[
     rows, columns = mask.nonzero(as_tuple=True)
     is_less = float((line[0] * columns + line[1] * rows + line[2] >= 0).float().mean()) < 0.5
     return images[::-1] if is_less else images
+
+
+def _spares(line: torch.Tensor, bones: torch.Tensor) -> bool:
+    """Whether nearly all bones of the grid, bool (h, w), lie on one side of a line."""
+    rows, columns = bones.nonzero(as_tuple=True)
+    beyond = line[0] * columns + line[1] * rows + line[2] >= 0
+    return min(int(beyond.sum()), int((~beyond).sum())) <= _LEAST_SHARE * len(rows)
 
 
 def _line_between(mask: torch.Tensor) -> torch.Tensor | None:
