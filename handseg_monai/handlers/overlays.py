@@ -18,7 +18,7 @@ from handseg_monai.data.items import Item
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.files import with_ending
-from handseg_monai.rle import decode_planes
+from handseg_monai.rle import SIDES, decode_planes
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class OverlayWriter:
         planes = [hand if hand.shape == size else reduce(hand, size) for hand in hands]
         drawn = drawing.overlay(small, np.bitwise_or.reduce(planes))
         if len(planes) == 2:
-            for side, hand in zip(("left", "right"), planes, strict=True):
+            for side, hand in zip(SIDES, planes, strict=True):
                 drawing.write_above(drawn, side, hand)
         drawing.save(self._path(name), drawn, _NOTE)
 
