@@ -14,11 +14,12 @@ from monai.engines import Workflow
 
 from handseg_monai import drawing
 from handseg_monai.bitplanes import reduce
+from handseg_monai.bones import SIDES
 from handseg_monai.data.items import Item
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.files import with_ending
-from handseg_monai.rle import SIDES, decode_planes
+from handseg_monai.rle import decode_planes
 
 logger = logging.getLogger(__name__)
 

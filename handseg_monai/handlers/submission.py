@@ -18,13 +18,14 @@ import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 
+from handseg_monai.bones import SIDES
 from handseg_monai.data.confidence import HEADER as CONFIDENCE_HEADER
 from handseg_monai.data.confidence import confidence_rows
 from handseg_monai.data.records import Hand, Records, gather
 from handseg_monai.files import atomic_open
 from handseg_monai.handlers.probabilities import Asking, Probabilities
 from handseg_monai.inferers.coarse import confidences
-from handseg_monai.rle import SIDES, encode_planes, row_name, write_csv
+from handseg_monai.rle import encode_planes, row_name, write_csv
 
 logger = logging.getLogger(__name__)
 _NAMED = 10
