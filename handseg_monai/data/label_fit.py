@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import Polygon, boxes
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 
 SIZE = 512
@@ -183,14 +184,16 @@ def _edge(image: np.ndarray, points: np.ndarray, axis: int, side: int) -> float:
     return float(steep @ _ACROSS / steep.sum()) if steep.sum() > 0 else np.nan
 
 
-def misplaced(image: Path, planes: np.ndarray, shifts: list[float] | None = None) -> str:
-    """Say what :func:`elsewhere` does of a label and its image, which tells nothing where it can't be read.
+def misplaced(image: Path, planes: np.ndarray, shifts: list[float] | None = None, max_pixels: int = MAX_PIXELS) -> str:
+    """Say what :func:`elsewhere` does of a label and its image, of at most ``max_pixels`` pixels.
+
+    An image that can't be read tells nothing.
 
     ``shifts`` is for run-lengths: it gets how far the edges of the first images lie to the right of the label, for
     :func:`counted_from_0`, if they don't lie above or below it as well.
     """
     try:
-        radiograph = read_radiograph(image)
+        radiograph = read_radiograph(image, max_pixels=max_pixels)
     except UnreadableImageError:
         return ""
     text = elsewhere(radiograph, planes, shifts is not None)

@@ -42,8 +42,9 @@ def judge_submission(prediction: str | Path, images: str | Path, progress: bool 
     ------
     ValueError, OSError
         As :func:`~handseg_monai.rle.read_csv` and
-        :func:`~handseg_monai.data.reading.submission_images.image_paths`, and for run-lengths that, by the edges of the
-        images, run down the columns or count from 0.
+        :func:`~handseg_monai.data.reading.submission_images.image_paths`; and, by the edges of the images, for
+        run-lengths that run down the columns or count from 0, and for masks that lie on the bones only once they are
+        turned or scaled.
     """
     texts = read_csv(prediction, empty=False)
     paths = image_paths(texts, images)
