@@ -15,7 +15,7 @@ from PIL import Image
 from handseg_monai.bones import BONES, INDEX, NAMES
 from handseg_monai.cli import main
 from handseg_monai.data import DatasetError, LabelError, training_datalist
-from handseg_monai.data.label_fit import misplaced, shift
+from handseg_monai.data.label_fit import LEVEL, misplaced, shift
 from handseg_monai.data.labels import convert
 from handseg_monai.data.labels.drawn import size_faults
 from handseg_monai.data.layouts import read_truth
@@ -311,11 +311,11 @@ class TestRunLengths:
             wide |= grown.astype(np.int32) << np.int32(bone)
         for label in (planes, wide):
             for seen in (image, 255 - image):
-                assert np.abs(shift(seen, label)).max() < 0.3
+                assert np.abs(shift(seen, label)).max() < LEVEL
         for moved in (-1, 1):
             right, below = shift(image, np.roll(planes, moved, axis=1))
-            assert abs(right + moved) < 0.4
-            assert abs(below) < 0.3
+            assert abs(right + moved) < LEVEL
+            assert abs(below) < LEVEL
 
     def test_masks_of_which_edges_can_tell_nothing_pass(self, tmp_path: Path) -> None:
         planes = {"corner": np.zeros((50, 60), np.int32), "line": np.zeros((80, 200), np.int32), "all": None}

@@ -23,13 +23,13 @@ _POOR, _GOOD = 0.4, 0.5
 those of another hand up to 0.3."""
 _BETTER, _RESCALED = 2.0, 0.05
 _LEAST_POINTS, _SIDE = 40, 0.2
-_ENOUGH = 20
+TELLING = 20
 """Images that tell what run-lengths count from, which is the same in all of a file."""
 _SOME = 5000
 """Points of a side that are looked at."""
 _REMAPPED = 1 << 15
 """Side of an image that OpenCV remaps no more, pixels."""
-_FINE, _FACING, _LEVEL = 0.5, 0.7, 0.4
+_FINE, _FACING, LEVEL = 0.5, 0.7, 0.4
 _ACROSS = np.arange(-4, 4 + _FINE, _FINE, dtype=np.float32)
 """Places across an outline where its edge is looked for, pixels."""
 
@@ -197,16 +197,16 @@ def misplaced(image: Path, planes: np.ndarray, shifts: list[float] | None = None
     except UnreadableImageError:
         return ""
     text = elsewhere(radiograph, planes, shifts is not None)
-    if shifts is not None and len(shifts) < _ENOUGH and max(planes.shape) < _REMAPPED and not text and planes.any():
+    if shifts is not None and len(shifts) < TELLING and max(planes.shape) < _REMAPPED and not text and planes.any():
         right, below = shift(radiograph, planes)
-        if abs(below) < _LEVEL and np.isfinite(right):
+        if abs(below) < LEVEL and np.isfinite(right):
             shifts.append(right)
     return text
 
 
 def counted_from_0(shifts: Sequence[float]) -> str:
     """Say that run-lengths count pixels from 0, by the shifts of all their images; empty where they don't."""
-    if not shifts or abs(float(np.median(shifts)) - 1) > _LEVEL:
+    if not shifts or abs(float(np.median(shifts)) - 1) > LEVEL:
         return ""
     return (
         "by the images' edges all masks lie one pixel to the left of the bones: the run-lengths count pixels from 0; "

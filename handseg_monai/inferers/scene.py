@@ -171,7 +171,8 @@ def _line_between(mask: torch.Tensor) -> torch.Tensor | None:
     rows, columns = mask.nonzero(as_tuple=True)
     if len(rows) < _LEAST_AREA:
         return None
-    points = torch.stack([columns, rows], dim=1).float()[:: max(1, len(rows) // _POINTS)]
+    # So few points are quicker on the processor than by waiting for a device at each step.
+    points = torch.stack([columns, rows], dim=1).float()[:: max(1, len(rows) // _POINTS)].cpu()
     extent = float((points.amax(dim=0) - points.amin(dim=0)).norm()) + 1
     least, line = _TOUCHED, None
     for step in range(_DIRECTIONS):
@@ -179,13 +180,13 @@ def _line_between(mask: torch.Tensor) -> torch.Tensor | None:
         normal = points.new_tensor([math.cos(angle), math.sin(angle)])
         along = (points @ normal).sort().values
         low, high = (float(along[int((len(along) - 1) * share)]) for share in (_LEAST_SHARE, 1 - _LEAST_SHARE))
-        places = torch.arange(low, high + 1e-3, 0.01 * extent, device=points.device)
+        places = torch.arange(low, high + 1e-3, 0.01 * extent)
         distance = (along[None] - places[:, None]).abs() / extent
         touched = torch.stack([(-0.5 * (distance / near) ** 2).exp().mean(dim=1) for near in _NEAR]).sum(dim=0)
         if float(touched.min()) < least:
             least = float(touched.min())
             line = torch.cat([normal, -places[touched.argmin()][None]])
-    return line
+    return line if line is None else line.to(mask.device)
 
 
 def sides(first: Scene, second: Scene) -> tuple[list[str], bool]:
