@@ -57,6 +57,7 @@ def _summary(result: Evaluation) -> dict[str, object]:
         "images_without_truth": result.without_truth,
         "hands_compared": result.chosen,
         "unknown": int((~result.known).sum()),
+        "images_without_overlaps": result.flat,
         "groups": {
             name: {"images": int(images.sum()), "dice": _mean(result.dice[images])}
             for name, images in groups(result).items()

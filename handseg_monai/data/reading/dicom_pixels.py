@@ -253,7 +253,7 @@ def _padding(own: np.ndarray, values: np.ndarray, dataset: Dataset, header: Stat
     searched = values if header.least <= low and high <= header.greatest else own
     padding = (searched >= low) & (searched <= high)
     if padding.all():
-        say("its Pixel Padding Value covers all pixels; passed over")
+        say("its Pixel Padding Value covers all pixels; ignored")
         return none
     return padding
 
