@@ -199,7 +199,7 @@ READ: dict[str, tuple[Callable[[Path], Any], np.ndarray, float, str]] = {
         lambda p: save(dataset(RescaleSlope=0, RescaleIntercept=7), p),
         FINE,
         0,
-        "slope 0 and intercept 7 can't",
+        "slope 0 and intercept 7 is invalid",
     ),
     "slope that is not a number": (
         lambda p: text_of("RescaleSlope", "NaN ", p, RescaleIntercept=0),
