@@ -68,7 +68,8 @@ def publish(
 ) -> None:
     """Write the weights of a checkpoint to pass on: in half precision, without the names of the training images."""
     from handseg_monai.checkpoints import publish_weights
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
 
     require_out(out)
+    require_other([out], [checkpoint])
     print(f"{publish_weights(checkpoint, out)}: {out.stat().st_size / 1e6:.1f} MB")
