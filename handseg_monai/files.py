@@ -38,6 +38,12 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def plain_name(name: str) -> str:
+    """Return a name as people read it: composed, without invisible signs, any spaces as one, none at the ends."""
+    seen = "".join(c for c in nfc(name) if unicodedata.category(c) not in ("Cf", "Cc") or c.isspace())
+    return " ".join(seen.split())
+
+
 def with_ending(path: Path, ending: str) -> Path:
     """Add an ending to a path; of a name that becomes too long for a file a digest takes the place of its end."""
     if len(os.fsencode(path.name + ending)) <= _LONGEST:
