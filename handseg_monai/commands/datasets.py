@@ -163,11 +163,19 @@ def folds(
     """Divide the subjects of a dataset into folds that are alike in sex, height and wrist deviation."""
     from collections import Counter
 
-    from handseg_monai.data.folds import dataset_traits, write_folds
+    from handseg_monai.data.folds import dataset_traits, read_folds, write_folds
     from handseg_monai.data.folds.traits import print_balance
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
 
     require_out(out)
+    require_other([out], [data, exclude])
+    if out.is_file() and out.stat().st_size:
+        try:
+            read_folds(out)
+        except ValueError as error:
+            raise ValueError(
+                f"{out} is there, and handseg folds did not write it; choose another one (--out)"
+            ) from error
     traits = dataset_traits(data, exclude)
     fold_of = write_folds(out, data, k, seed, exclude, traits)
     print_balance(fold_of, traits)
@@ -185,7 +193,7 @@ def audit(
     """Find faults in labels and images, and list the images that training should leave out."""
     from handseg_monai.audit import audit as audit_data
     from handseg_monai.audit import print_audit, write_audit
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
 
     folder = images if images is not None else source
     if any(part == "DCM" for part in out.parts) or (
@@ -195,6 +203,7 @@ def audit(
             f"--out {out} lies among the radiographs, where worst.png would count as one; choose another folder"
         )
     require_out(out, folder=True)
+    require_other([out / "audit.csv"], [source])
     result = audit_data(source, images)
     print_audit(result)
     print(", ".join(str(path) for path in write_audit(result, out)))

@@ -54,9 +54,10 @@ def vote(
 ) -> None:
     """Combine submissions of the same images by a vote on every pixel."""
     from handseg_monai.export.vote import print_vote, vote_submissions
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
 
     require_out(out)
+    require_other([out], [*submissions, images])
     shape = None
     if size is not None:
         match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", size)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data.reading.images import image_size
 from handseg_monai.data.reading.submission_images import image_paths
-from handseg_monai.files import atomic_open, nfc
+from handseg_monai.files import atomic_open, nfc, require_file
 from handseg_monai.plausibility.judge import Plausibility, plausibility
 from handseg_monai.rle import by_image, decode_image, read_csv
 
@@ -113,6 +113,7 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
         message names the file and the line.
     """
     path = Path(path)
+    require_file(path, "a CSV of marked joints")
     try:
         content = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

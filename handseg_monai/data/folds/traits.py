@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,16 +54,22 @@ def read_traits(items: Sequence[Item], metadata: str | Path, progress: bool = Tr
     notes = []
     if Path(metadata).is_file():
         try:
-            people = read_metadata(metadata)
+            table = read_metadata(metadata)
         except (ValueError, ImportError) as error:
             notes.append(f"{error}; not balanced by sex and height")
         else:
+            people = _of_subjects(table, subjects)
+            if table and not people:
+                notes.append(
+                    f"{metadata}: no ID is that of a subject (IDs such as {next(iter(table))}, subjects such as "
+                    f"{subjects[0]}); not balanced by sex and height"
+                )
             known = [people.get(subject, Person()) for subject in subjects]
             for what, unknown in (
                 ("sex", sum(person.sex is None for person in known)),
                 ("height", sum(person.height is None for person in known)),
             ):
-                if unknown:
+                if unknown and people:
                     notes.append(f"{metadata}: {what} of {unknown} of {len(subjects)} subjects is not known")
     else:
         notes.append(f"no {metadata}: not balanced by sex and height")
@@ -75,6 +82,22 @@ def read_traits(items: Sequence[Item], metadata: str | Path, progress: bool = Tr
         {subject: Traits(people.get(subject, Person()), tuple(deviations[subject])) for subject in subjects},
         tuple(notes),
     )
+
+
+def _of_subjects(table: Mapping[str, Person], subjects: Sequence[str]) -> dict[str, Person]:
+    """People by subject; Excel drops the leading zeros of a number, so 1 is 001 where it can be no other."""
+    short = Counter(map(_short, subjects))
+    rows = Counter(map(_short, table))
+    by_number = {_short(name): person for name, person in table.items() if rows[_short(name)] == 1}
+    found = {
+        subject: table.get(subject) or (by_number.get(_short(subject)) if short[_short(subject)] == 1 else None)
+        for subject in subjects
+    }
+    return {subject: person for subject, person in found.items() if person is not None}
+
+
+def _short(name: str) -> str:
+    return name.lstrip("0") if name.isdecimal() else name
 
 
 def _deviation(item: Item) -> float:

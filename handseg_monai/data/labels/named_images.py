@@ -9,7 +9,7 @@ from pathlib import Path
 
 from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, without_suffix
 from handseg_monai.data.reading.patients import patients_of, say
-from handseg_monai.files import nfc
+from handseg_monai.files import nfc, plain_name
 
 
 class Images:
@@ -82,10 +82,10 @@ class Subjects:
     table
         CSV with columns ``image`` and ``subject``.
 
-    With neither, the subject is the folder that holds the image, and the image's name without suffix where it lies
-    in the folder of images itself. The images of one patient, by the PatientID of DICOM, are one subject, and those of
-    several patients are several, whatever their folders; the subject is named after the patient's first folder, or
-    first image where others share that folder.
+    Names count as people read them: spaces and invisible signs part nobody. With neither, the subject is the folder
+    that holds the image, and the image's name without suffix where it lies in the folder of images itself. The images
+    of one patient, by the PatientID of DICOM, are one subject, and those of several patients are several, whatever
+    their folders; the subject is named after the patient's first folder, or first image where others share that folder.
 
     Raises
     ------
@@ -115,7 +115,7 @@ class Subjects:
         if self._pattern is not None:
             match = self._pattern.search(name)
             subject = (match.group(1) if self._pattern.groups else match.group()) if match else None
-            if not subject or not subject.strip():
+            if not (subject := plain_name(subject or "")):
                 raise ValueError(f"{image}: --subject {self._pattern.pattern!r} finds no subject in {name!r}")
             return subject
         return self._of_patients.get(image) or name.rpartition("/")[0] or without_suffix(name)
@@ -159,7 +159,7 @@ def _read_table(path: Path, images: Images) -> dict[Path, str]:
         raise ValueError(f"{path}: columns {', '.join(columns) or 'none'}; expected image and subject")
     table: dict[Path, str] = {}
     for number, row in enumerate(rows, 2):
-        subject = nfc((row["subject"] or "").strip())
+        subject = plain_name(row["subject"] or "")
         if not row["image"] or not subject:
             raise ValueError(f"{path}, line {number}: expected an image and a subject")
         if not images.has(row["image"]):
