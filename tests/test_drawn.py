@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES, INDEX, NAMES
 from handseg_monai.cli import main
 from handseg_monai.data import DatasetError, LabelError, training_datalist
 from handseg_monai.data.label_fit import LEVEL, misplaced, shift
 from handseg_monai.data.labels import convert
-from handseg_monai.data.labels.drawn import size_faults
+from handseg_monai.data.labels.drawn import hand_faults, size_faults
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.data.reading.orientation import orientation, stored_from_upright, upright_shape
@@ -26,7 +27,7 @@ from handseg_monai.plausibility.ranges import load_ranges
 from handseg_monai.plausibility.submission import judge_submission
 from handseg_monai.rle import encode_planes, write_csv
 from tests.conftest import write_drawn_dataset
-from tests.hands import hand, mask, phantom, with_mask, without
+from tests.hands import both_hands, hand, mask, pair, phantom, with_mask, without
 
 UPRIGHT = phantom(0).image[:, 60:], np.ascontiguousarray(hand(0)[:, 60:])
 """Radiograph and planes of a hand, not square."""
@@ -152,6 +153,41 @@ class TestSizes:
         assert not (tmp_path / "out").exists()
         found = converted(tmp_path, form, self.dot("Scaphoid", 3), small_bones=True)
         assert mask(found, "Scaphoid").sum() == 9
+
+
+class TestTwoHands:
+    @pytest.mark.parametrize("form", ["coco", "labelme", "masks", "labelmap"])
+    def test_both_in_one_label_are_told(self, tmp_path: Path, form: str) -> None:
+        image, planes = both_hands(0, 1)
+        write_image(tmp_path / "im" / "a.png", image)
+        left, both = planes["left"], planes["left"] | planes["right"]
+        if form == "labelmap":
+            left, both = left & -left, both & -both
+        with pytest.raises(LabelError, match=r"shows two hands: 29 of 29 bones come twice.*; a label is of one hand"):
+            converted(tmp_path, form, both)
+        np.testing.assert_array_equal(converted(tmp_path, form, left), left)
+
+    @pytest.mark.parametrize("number", range(2))
+    def test_hands_close_together_and_wrists(self, number: int) -> None:
+        for name in ("standard", "children"):
+            of_two = pair(5, number, name, 800, inwards=number == 0)
+            wrist = np.int32(sum(1 << k for k in range(19, 29)))
+            for planes in (of_two.planes[0] | of_two.planes[1], (of_two.planes[0] | of_two.planes[1]) & wrist):
+                assert len(hand_faults(planes)) == 1
+            for planes in (*of_two.planes, of_two.planes[0] & wrist):
+                assert hand_faults(planes) == []
+
+    def test_bones_in_two_pieces_are_those_of_one_hand(self) -> None:
+        """Each bone cut across, the middle third of it hidden as by an implant; and one bone drawn twice."""
+        planes = hand(0)
+        for k, (rows, columns) in boxes(planes):
+            third = (rows.stop - rows.start) // 3
+            planes[rows.start + third : rows.stop - third, columns] &= ~np.int32(1 << k)
+        assert hand_faults(planes) == []
+        twice = hand(0)
+        twice[:60, :60] |= 1 << INDEX["Ulna"]
+        assert hand_faults(twice) == []
+        assert hand_faults(twice & (1 << INDEX["Ulna"])) == []
 
 
 class TestTurnedImages:

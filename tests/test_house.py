@@ -19,7 +19,7 @@ from handseg_monai.rle import encode_planes, write_csv
 ROOT = Path(handseg_monai.__file__).parent
 NUMPY_FLOOR = [
     {"__init__", "bones", "files", "words"},
-    {"compiled", "options"},
+    {"compiled", "options", "outlines"},
     {"bitplanes", "rle"},
     {"drawing", "data"},
     {"phantom"},

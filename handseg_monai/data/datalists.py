@@ -14,9 +14,10 @@ from handseg_monai.data.exclude import ExcludeError, excluding
 from handseg_monai.data.flat_sources import mark_flat
 from handseg_monai.data.folds import split_items
 from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.label_fit import TELLING
 from handseg_monai.data.labels.converted import DATALIST
 from handseg_monai.data.labels.flat import FLAT_SOURCE
-from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
+from handseg_monai.data.layouts import check_label, elsewhere_on, is_converted, items_of_split, training_split
 from handseg_monai.data.pseudo_labels import with_pseudo_labels
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import (
@@ -189,13 +190,21 @@ def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tup
 
 
 def check_items(items: Sequence[Item], max_pixels: int = MAX_PIXELS) -> list[str]:
-    """Check images, of at most ``max_pixels`` pixels, and labels of a datalist; a sentence for each file at fault."""
+    """Check images, of at most ``max_pixels`` pixels, and labels of a datalist; a sentence for each file at fault.
+
+    Where outlines lie on their images is looked at in :data:`~handseg_monai.data.label_fit.TELLING` of them or somewhat
+    more, evenly spread: that takes the pixels of the image, and outlines are mostly written alike in all of a data set.
+    """
     faults = []
     labelled = []
-    for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
+    step = max(1, len(items) // TELLING)
+    for number, item in enumerate(tqdm(items, desc="checking labels", unit="image", leave=False, disable=None)):
         try:
-            labelled.append(check_label(item["label"], checked_size(item["image"], max_pixels)))
+            shape = checked_size(item["image"], max_pixels)
+            labelled.append(check_label(item["label"], shape))
             faults += _turned(item)
+            if number % step == 0 and (text := elsewhere_on(item["image"], item["label"], shape, max_pixels)):
+                faults.append(text)
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
     if items and not faults and not any(labelled):

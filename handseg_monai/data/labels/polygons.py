@@ -18,13 +18,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from handseg_monai.bitplanes import Polygon, fill_outline, fill_overlaps, rounds, wind
+from handseg_monai.bitplanes import Polygon
+from handseg_monai.outlines import fill_outline, fill_overlaps, length_of, rounds, wind
 
 OUTSIDE_TOLERANCE = 2
 """Pixels by which a point may lie outside the image; it is then moved to the edge."""
 _FIFTHS = 5
 _LARGE = 200
 """Sides of an image, in pixels, from which a label within 0 to 100 is one in percent."""
+_MOST_LENGTH, _LEAST_BOX = 100, 100
+"""Length of an outline at most, as a multiple of the width and height of its box, which count as so many pixels."""
 
 Box = tuple[slice, slice]
 """Rows and columns."""
@@ -66,6 +69,19 @@ def require_inside(points: np.ndarray, shape: tuple[int, int], last: int = 0) ->
         raise ValueError(f"a point lies {outside:.0f} pixels outside the image of {shape[1]} x {shape[0]} pixels{hint}")
 
 
+def require_traced(points: np.ndarray) -> None:
+    """Raise ``ValueError`` where an outline, (N, 2), runs to and fro in its box as no bone's does.
+
+    Time and memory that filling takes grow with an outline's length, so this bounds them by the image's sides.
+    """
+    length, (width, height) = length_of(points), np.ptp(points, axis=0)
+    if length > _MOST_LENGTH * max(width + height, _LEAST_BOX):
+        raise ValueError(
+            f"an outline of {len(points)} points that runs through {length:.0f} pixels in a box of {width:.0f} x "
+            f"{height:.0f}; expected one that goes round the bone: draw it again"
+        )
+
+
 def require_pixels(points: Sequence[np.ndarray], shape: tuple[int, int]) -> None:
     """Raise ``ValueError`` where the points of all outlines of an image are shares of its size, or percent.
 
@@ -94,10 +110,12 @@ def polygon(points: object, shape: tuple[int, int]) -> Polygon:
     Raises
     ------
     ValueError
-        No pairs, fewer than 3, not finite, or more than :data:`OUTSIDE_TOLERANCE` pixels outside the image.
+        No pairs, fewer than 3, not finite, more than :data:`OUTSIDE_TOLERANCE` pixels outside the image, or an outline
+        that runs to and fro.
     """
     found = np.rint(corners(points))
     require_inside(found, shape, last=1)
+    require_traced(found)
     return np.clip(found, 0, (shape[1] - 1, shape[0] - 1)).astype(np.int32)
 
 
@@ -109,6 +127,7 @@ def fill_centres(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.nd
 def fill_labelme(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:
     """Fill an outline as LabelMe does, the pixels that it runs through included; see :data:`Fill`."""
     require_inside(points, shape)
+    require_traced(points)
 
     def fill(mask: np.ndarray, ring: np.ndarray) -> None:
         picture = Image.new("L", mask.shape[::-1])
@@ -121,6 +140,7 @@ def fill_labelme(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.nd
 def fill_coco(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:
     """Fill an outline as ``pycocotools`` does: pixels whose centre lies inside; see :data:`Fill`."""
     require_inside(points, shape)
+    require_traced(points)
     parts = [_crossings(part, shape) for part in rounds(points)]
     x, y, _ = np.concatenate(parts, axis=1)
     if not x.size:
