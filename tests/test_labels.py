@@ -449,6 +449,45 @@ class TestFaults:
         convert(*arguments, classes=tmp_path / "classes.json", ignore=["Ring"])
         require_same(tmp_path / "out", labels)
 
+    @pytest.mark.parametrize("name", ["finger 1.1", "finger-1-1", "Finger_1/1", "finger-11 (1)", "finger-1.0"])
+    def test_numbers_that_a_sign_parts_are_not_one_number(self, tmp_path: Path, labels: Labels, name: str) -> None:
+        write_coco(tmp_path / "source", labels)
+        _edit(lambda c: [x.update(name=name) for x in c["categories"] if x["name"] == "finger-11"])(tmp_path / "source")
+        with pytest.raises(ValueError, match=f"unknown classes {re.escape(name)}; give each a bone"):
+            convert("coco", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    def test_signs_and_case_of_a_name_do_not_matter(self, tmp_path: Path, labels: Labels) -> None:
+        write_coco(tmp_path / "source", labels)
+        other = {"finger-11": "Finger_11 ", "finger-1": "FINGER 1", "Ulna": "ulna."}
+        _edit(lambda c: [x.update(name=other.get(x["name"], x["name"])) for x in c["categories"]])(tmp_path / "source")
+        convert("coco", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        require_same(tmp_path / "out", labels)
+
+    def test_a_class_map_matches_as_names_do(
+        self, tmp_path: Path, labels: Labels, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def known(classes: object, *ignore: str) -> int:
+            caplog.clear()
+            (tmp_path / "classes.json").write_text(json.dumps(classes))
+            arguments = ("coco", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+            return convert(*arguments, classes=tmp_path / "classes.json", ignore=ignore).items[0]["known"]
+
+        write_coco(tmp_path / "source", labels)
+        for classes, ignore in (
+            ({"RADIUS": None}, []),
+            ({"Radius ": None}, []),
+            ({}, ["radius"]),
+            ({"Radius": "Ulna"}, ["radius"]),
+        ):
+            assert known(classes, *ignore) == ALL_KNOWN & ~bits("Radius")
+            assert not caplog.messages
+        assert known({"radius": "Ulna", "Radius": None}) == ALL_KNOWN & ~bits("Radius")  # to the letter
+        with pytest.raises(ValueError, match="class Radius may be radius or RADIUS of --classes; name it to"):
+            known({"radius": "Ulna", "RADIUS": None})
+        assert known({"Radiuss": None}, "Ring") == ALL_KNOWN
+        (line,) = caplog.messages
+        assert "no class 'Radiuss' (did you mean Radius?), 'Ring'; --classes or --ignore" in line
+
     @pytest.mark.parametrize(
         ("content", "message"),
         [

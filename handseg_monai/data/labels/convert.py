@@ -16,7 +16,7 @@ from handseg_monai.bitplanes import areas
 from handseg_monai.bones import FLAT, NUM_BONES
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.label_fit import counted_from_0
-from handseg_monai.data.labels.classes import Meaning, read_classes
+from handseg_monai.data.labels.classes import Meaning, class_map
 from handseg_monai.data.labels.coco import read_coco
 from handseg_monai.data.labels.converted import DATALIST, write_datalist, write_planes
 from handseg_monai.data.labels.drawn import Orientation, draw
@@ -153,7 +153,7 @@ def convert(
         raise ValueError(f"--least {least}: expected a number from 0 to 1")
     folder = Images(images)
     people = Subjects(folder, subject, subjects)
-    given = (read_classes(classes) if classes else {}) | dict.fromkeys(map(nfc, ignore))
+    given = class_map(classes, ignore)
     adapter, usual = ADAPTERS[form]
     if rows_first:
         adapter = partial(read_label_maps if form == "labelmap" else read_masks, rows_first=True)
