@@ -191,14 +191,20 @@ def test_points_a_little_outside_are_tolerated_and_others_told(fill: Fill) -> No
 
 @pytest.mark.parametrize(
     ("points", "shape", "unit"),
-    [(ROUND / [120, 90], SHAPE, "shares of its size"), (ROUND / [1.2, 0.9], (300, 400), "percent")],
+    [(ROUND / [120, 90], SHAPE, "shares of the image's size"), (ROUND / [1.2, 0.9], (300, 400), "percent")],
 )
 def test_shares_and_percent_are_no_pixels(points: np.ndarray, shape: tuple[int, int], unit: str) -> None:
     with pytest.raises(ValueError, match=f"all coordinates lie within 0 to 1.* as {unit} do; expected pixels"):
-        require_pixels([points, points[:10]], shape)
-    require_pixels([points, np.array([[150.0, 3]])], shape)
-    require_pixels([points, np.array([[-1.0, 3]])], shape)
-    require_pixels([ROUND], (150, 400))  # of so small an image it is a good part
+        require_pixels([("Ulna", points), ("Ulna", points[:10])], shape)
+    require_pixels([("Ulna", points), ("Ulna", np.array([[150.0, 3]]))], shape)
+    require_pixels([("Ulna", points), ("Ulna", np.array([[-1.0, 3]]))], shape)
+    others = [("Radius", np.array([[150.0, 3]])), ("Lunate", np.array([[0.0, 3]]))]
+    if "shares" in unit:
+        with pytest.raises(ValueError, match=r"all coordinates of Ulna lie within 0 to 1, as shares"):
+            require_pixels([*others, ("Ulna", points)], shape)
+    else:
+        require_pixels([*others, ("Ulna", points)], shape)  # may lie in the corner
+    require_pixels([("Ulna", ROUND)], (150, 400))  # of so small an image it is a good part
 
 
 def png(mask: np.ndarray) -> str:

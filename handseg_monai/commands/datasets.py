@@ -76,7 +76,7 @@ def convert(
         bool, typer.Option("--relative-names", help="Name images by their path inside --images, not by file name.")
     ] = False,
     skip_unlabelled: Annotated[
-        bool, typer.Option("--skip-unlabelled", help="Leave out images for which the source holds no label.")
+        bool, typer.Option("--skip-unlabelled", help="Leave out images without a label, or without a bone.")
     ] = False,
     rows_first: Annotated[
         bool, typer.Option("--rows-first", help="Read the first axis of NIfTI as rows, not columns.")

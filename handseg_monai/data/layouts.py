@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from handseg_monai.bitplanes import rasterise, reduce
+from handseg_monai.bones import NAMES
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.label_fit import misplaced
 from handseg_monai.data.labels.competition import find_splits, labelled_items, read_polygons
@@ -103,7 +104,7 @@ def _polygons(label: str | Path, shape: tuple[int, int]) -> Sequence[tuple[int, 
 def _parsed(path: Path, changed: int, shape: tuple[int, int]) -> Sequence[tuple[int, np.ndarray]]:
     polygons = read_polygons(path, shape)
     try:
-        require_pixels([points for _, points in polygons], shape)
+        require_pixels([(NAMES[bone], points) for bone, points in polygons], shape)
     except ValueError as error:
         raise LabelError(f"{path}: {error}") from error
     return tuple(polygons)

@@ -25,6 +25,7 @@ from handseg_monai.data.labels.polygons import (
     fill_centres,
     fill_labelme,
     pairs,
+    require_drawn,
     require_inside,
     require_pixels,
 )
@@ -108,13 +109,15 @@ def _draw(content: dict[str, Any], classes: Classes, pixel_centres: bool, shape:
         with faults.of(f"shape {number}, {entry['label']}"):
             points[number] = _points(entry)
     faults.stop_in_one()
-    require_pixels([points[n] for n, entry in entries if entry.get("shape_type") != "mask"], shape)
+    outlines = [(entry["label"], points[n]) for n, entry in entries if entry.get("shape_type") != "mask"]
+    require_pixels(outlines, shape)
     planes = np.zeros(shape, np.int32)
     for number, entry in entries:
         with faults.of(f"shape {number}, {entry['label']}"):
             box, inside = _filled(entry, points[number], pixel_centres, shape)
             planes[box] |= inside.astype(np.int32) << np.int32(classes.bone_of[entry["label"]])
     faults.stop_in_one()
+    require_drawn(planes, [(entry["label"], classes.bone_of[entry["label"]]) for _, entry in entries])
     return planes
 
 

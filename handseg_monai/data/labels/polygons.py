@@ -13,7 +13,8 @@ In all of them an outline that runs over itself is filled once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -24,8 +25,8 @@ from handseg_monai.outlines import fill_outline, fill_overlaps, length_of, round
 OUTSIDE_TOLERANCE = 2
 """Pixels by which a point may lie outside the image; it is then moved to the edge."""
 _FIFTHS = 5
-_LARGE = 200
-"""Sides of an image, in pixels, from which a label within 0 to 100 is one in percent."""
+_TINY, _LARGE = 3, 200
+"""Sides of an image, in pixels, from which a label within 0 to 1 is one in shares, within 0 to 100 one in percent."""
 _MOST_LENGTH, _LEAST_BOX = 100, 100
 """Length of an outline at most, as a multiple of the width and height of its box, which count as so many pixels."""
 
@@ -82,26 +83,43 @@ def require_traced(points: np.ndarray) -> None:
         )
 
 
-def require_pixels(points: Sequence[np.ndarray], shape: tuple[int, int]) -> None:
-    """Raise ``ValueError`` where the points of all outlines of an image are shares of its size, or percent.
+def require_pixels(outlines: Iterable[tuple[str, np.ndarray]], shape: tuple[int, int]) -> None:
+    """Raise ``ValueError`` where points are shares of the image's size, of one class or of all, or percent.
 
     Parameters
     ----------
-    points
-        Of each outline, float64 (N, 2).
+    outlines
+        Class and points, float64 (N, 2), of each outline of an image.
     shape
         (height, width).
     """
-    if not points:
-        return
-    every = np.concatenate(points)
-    low, high = every.min(), every.max()
-    for unit, most, sides in ("shares of its size", 1, 3), ("percent", 100, _LARGE):
-        if low >= 0 and high <= most and min(shape) > sides:
-            raise ValueError(
-                f"all coordinates lie within 0 to {most} in an image of {shape[1]} x {shape[0]} pixels, as {unit} do; "
-                "expected pixels"
-            )
+    of_class: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+    for name, points in outlines:
+        of_class[name].append(points)
+    joined = {name: np.concatenate(points) for name, points in of_class.items()}
+    shares = [name for name, points in joined.items() if min(shape) > _TINY and _within(points, 1)]
+    if shares:
+        which = "all coordinates" if len(shares) == len(joined) else f"all coordinates of {', '.join(shares)}"
+        raise ValueError(f"{which} lie within 0 to 1, as shares of the image's size do; expected pixels")
+    if joined and min(shape) > _LARGE and all(_within(points, 100) for points in joined.values()):
+        raise ValueError(
+            f"all coordinates lie within 0 to 100 in an image of {shape[1]} x {shape[0]} pixels, as percent do; "
+            "expected pixels"
+        )
+
+
+def _within(points: np.ndarray, most: float) -> bool:
+    return bool(points.min() >= 0 and points.max() <= most)
+
+
+def require_drawn(planes: np.ndarray, outlined: Iterable[tuple[str, int]]) -> None:
+    """Raise ``ValueError`` where bit planes, int32 (H, W), lack a bone that is outlined: it would count as absent.
+
+    ``outlined`` holds class and bone index of each outline.
+    """
+    drawn = int(np.bitwise_or.reduce(planes, axis=None))
+    if empty := sorted({name for name, bone in outlined if not drawn >> bone & 1}):
+        raise ValueError(f"{', '.join(empty)}: outlined, but covers no pixel; correct the outline or delete it")
 
 
 def polygon(points: object, shape: tuple[int, int]) -> Polygon:

@@ -28,8 +28,8 @@ def read_submission(
 ) -> list[Label]:
     """Read a submission; for the parameters see :func:`handseg_monai.data.labels.convert`.
 
-    An empty field says that the bone is absent; ``missing`` is about rows that are not there. A bone whose
-    confidence is below ``least`` is unknown, whether it has a mask or not.
+    An empty field says that the bone is absent, if other images have it; ``missing`` is about rows that are not
+    there. A bone whose confidence is below ``least`` is unknown, whether it has a mask or not.
 
     Raises
     ------

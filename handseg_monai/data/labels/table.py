@@ -27,7 +27,7 @@ def print_conversion(result: Conversion) -> None:
     Console().print(table)
     if result.flat:
         print(FLAT_SOURCE)
-    _list(result.unlabelled, "without a label, left out")
+    _list(result.unlabelled, "without a label or a bone, left out")
     _list(result.unmentioned, "that the source does not name, left out")
 
 
