@@ -274,7 +274,7 @@ class TestCheckBeforeTraining:
         [
             (
                 lambda x, y, side: (x / side, y / side),
-                "all coordinates lie within 0 to 1 in .* as shares of its size",
+                "all coordinates lie within 0 to 1, as shares of the image.s size",
             ),
             (lambda x, y, side: (100 * x / side, 100 * y / side), "within 0 to 100 in .* as percent do; expected"),
             (lambda x, y, side: (y, x), "the label lies on the bones only once it is rows and columns exchanged"),
