@@ -177,6 +177,12 @@ class TestTwoHands:
             for planes in (*of_two.planes, of_two.planes[0] & wrist):
                 assert hand_faults(planes) == []
 
+    def test_two_views_of_both_hands(self) -> None:
+        _, planes = both_hands(0, 1)
+        both = planes["left"] | planes["right"]
+        for four in (np.vstack([both, both]), np.hstack([both, both])):
+            assert len(hand_faults(four)) == 1
+
     def test_bones_in_two_pieces_are_those_of_one_hand(self) -> None:
         """Each bone cut across, the middle third of it hidden as by an implant; and one bone drawn twice."""
         planes = hand(0)

@@ -24,6 +24,7 @@ from handseg_monai.data import LabelError, training_datalist, write_folds
 from handseg_monai.data.labels import convert
 from handseg_monai.data.labels.coco import decode_rle
 from handseg_monai.data.labels.converted import read_planes, write_planes
+from handseg_monai.data.labels.named_images import Images
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.rle import encode_planes, write_csv
 from tests.label_forms import (
@@ -615,6 +616,63 @@ class TestFaults:
         with pytest.raises(LabelError, match=r"hand0\.json: named after .*hand0\.png, but its 'imagePath' is .*hand10"):
             convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
 
+    def test_image_path_decides_between_images_that_differ_in_their_suffix(
+        self, tmp_path: Path, labels: Labels
+    ) -> None:
+        write_labelme(tmp_path / "source", tmp_path / "images", labels)
+        file = tmp_path / "source" / "P0" / "hand0.json"
+        other = tmp_path / "images" / "P0" / "hand0.bmp"
+        cv2.imwrite(str(other), np.zeros(SHAPE, np.uint8))
+        for stated in ("hand0.png", "../images/P0/hand0.png", "..\\images\\hand0.png"):
+            _edit(lambda c, stated=stated: c.update(imagePath=stated))(file)
+            convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+            require_same(tmp_path / "out", labels)
+        _edit(lambda c: c.update(imagePath="hand0.bmp"))(file)
+        result = convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        assert str(other) in {item["image"] for item in result.items}
+        for stated in ("hand0.dcm", ""):
+            _edit(lambda c, stated=stated: c.update(imagePath=stated))(file)
+            with pytest.raises(LabelError, match=r"'P0/hand0' is the name of several images: "):
+                convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    def test_masks_that_lie_in_other_places_are_told_where_they_belong(self, tmp_path: Path, labels: Labels) -> None:
+        def refused(source: str, images: Path = tmp_path / "images") -> str:
+            with pytest.raises(LabelError) as raised:
+                convert("masks", tmp_path / source, images, tmp_path / "out")
+            return str(raised.value)
+
+        (tmp_path / "flat").mkdir()
+        for name in ("hand0.png", "hand10.nii.gz"):
+            (tmp_path / "flat" / name).write_bytes(b"")
+        assert refused("flat").count("not in a folder of an image or a class; masks lie in <image>/<class>.png or") == 2
+        write_masks(tmp_path / "split" / "train", labels, by_bone=True)
+        assert "no image 'train/Ulna' or 'Ulna/hand0' in" in refused("split")
+        shutil.rmtree(tmp_path / "split")
+        first = next(iter(labels)).parent
+        write_masks(tmp_path / "split" / "train", {p: q for p, q in labels.items() if p.parent == first}, by_bone=True)
+        text = refused("split", first)
+        assert text.count("\n") == 0
+        assert f"are classes, convert {tmp_path / 'split' / 'train'}" in text
+
+    def test_a_stack_with_the_channels_last_is_told_by_its_shape(self, tmp_path: Path, labels: Labels) -> None:
+        write_stacks(tmp_path / "source", labels)
+        for path in (tmp_path / "source").iterdir():
+            np.save(path, np.load(path).transpose(1, 2, 0))
+        with pytest.raises(LabelError) as raised:
+            convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        words = "an array of shape (96, 72, 29); expected a stack (C, H, W), here (C, 96, 72)"
+        assert str(raised.value).count(words) == len(str(raised.value).splitlines()) == 6
+
+    def test_a_backslash_in_a_name_is_tried_before_folders_of_windows(self, tmp_path: Path, labels: Labels) -> None:
+        first, *others = labels
+        odd = first.with_name("a\\b.png")
+        moved = {(odd if path == first else path): polygons for path, polygons in labels.items()}
+        first.rename(odd)
+        write_submission(tmp_path / "source.csv", moved)
+        convert("submission", tmp_path / "source.csv", tmp_path / "images", tmp_path / "out")
+        require_same(tmp_path / "out", moved)
+        assert Images(tmp_path / "images").find(f"P0\\{others[0].name}") == others[0]
+
     def test_the_folder_that_one_is_in_is_not_replaced(
         self, tmp_path: Path, labels: Labels, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -652,7 +710,9 @@ class TestFaults:
         assert "hand10: Lunate.png: not an image" in lines[3]
         (folder / "notes.txt").write_text("x")
         cv2.imwrite(str(tmp_path / "source" / "alone.png"), np.zeros(SHAPE, np.uint8))
-        with pytest.raises(LabelError, match=r"alone\.png: no image(.|\n)*notes\.txt: not a mask; expected \.png"):
+        with pytest.raises(
+            LabelError, match=r"alone\.png: not in a folder(.|\n)*notes\.txt: not a mask; expected \.png"
+        ):
             convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
 
     @pytest.mark.parametrize("small", [False, True])

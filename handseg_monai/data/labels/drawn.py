@@ -24,7 +24,7 @@ LEAST_SHARE = 1 / 50
 """Of the area that a bone usually has in a hand of this size."""
 MOST_SHARE = 1 / 4
 """Of the image."""
-_TWICE, _HANDS, _PIECES = 1 / 3, 1 / 4, 2 / 3
+_TWICE, _LIKE, _MOST = 1 / 3, 1 / 4, 2 / 5
 """Two hands: share of the bones that come twice, least size of the second one as a share of the first, and share of the
 bone's pixels that the two make up, at least."""
 _AREAS = np.array([bone.area for bone in BONES])
@@ -154,7 +154,7 @@ def _comes_twice(mask: np.ndarray) -> bool:
     (start, end), (other_start, other_end) = ((p[:2], p[:2] + p[2:4]) for p in (one, other))
     gap = np.hypot(*np.maximum(np.maximum(start, other_start) - np.minimum(end, other_end), 0))
     area, other_area = one[cv2.CC_STAT_AREA], other[cv2.CC_STAT_AREA]
-    alike = other_area >= _HANDS * area and area + other_area >= _PIECES * pieces[:, cv2.CC_STAT_AREA].sum()
+    alike = other_area >= _LIKE * area and area + other_area >= _MOST * pieces[:, cv2.CC_STAT_AREA].sum()
     return bool(alike and gap > np.sqrt(area + other_area))
 
 

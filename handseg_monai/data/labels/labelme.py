@@ -44,7 +44,8 @@ def read_labelme(
 ) -> list[Label]:
     """Read a folder of LabelMe files; for the parameters see :func:`handseg_monai.data.labels.convert`.
 
-    A file belongs to the image of its own path below ``source``, or else to its ``imagePath``.
+    A file belongs to the image of its own path below ``source``; where there is none, or several that differ in their
+    suffix, to its ``imagePath``.
 
     Raises
     ------
@@ -65,11 +66,11 @@ def read_labelme(
     labels = []
     for path, content in contents.items():
         own = path.relative_to(source).with_suffix("").as_posix() if path != source else path.stem
-        name = own if images.has(own) else str(content.get("imagePath") or own)
+        stated = str(content.get("imagePath") or own)
         present = classes.known(shape["label"] for shape in content["shapes"])
         known = anywhere if present and missing == "absent" else present
         with faults.of(path):
-            image = images.find(name)
+            image = images.find(own if images.has(own) else stated, stated)
             _require_one_image(content, image, images)
             labels.append(Label(image, str(path), known, partial(_draw, content, classes, pixel_centres), upright=True))
     faults.stop()

@@ -41,12 +41,17 @@ class Images:
         """Whether :meth:`find` finds one or several of this name."""
         return bool(self._matches(name))
 
-    def find(self, name: str) -> Path:
+    def find(self, name: str, stated: str = "") -> Path:
         """Find an image by its path, with or without suffix: one of the two paths must end as the other does.
+
+        Of several it is the one whose file has the name that the path ``stated`` ends in.
 
         ``ValueError`` where none has this name, or several have.
         """
         found = self._matches(name)
+        if len(found) > 1:
+            endings = {nfc(stated), nfc(stated.replace("\\", "/")).rpartition("/")[2]}
+            found = [path for path in found if nfc(path.name) in endings] or found
         if not found:
             raise ValueError(f"no image {name!r} in {self.folder}")
         if len(found) > 1:
@@ -54,9 +59,12 @@ class Images:
         return found[0]
 
     def _matches(self, name: str) -> list[Path]:
-        """Images of the longest match: of a name with a suffix before one without."""
-        whole = nfc(name.replace("\\", "/"))
-        for form in dict.fromkeys([whole, without_suffix(whole)]):
+        """Images of the longest match: of a name with a suffix before one without.
+
+        A backslash belongs to the name, or parts folders as on Windows.
+        """
+        forms = [nfc(name), nfc(name.replace("\\", "/"))]
+        for form in dict.fromkeys([*forms, *map(without_suffix, forms)]):
             parts = form.split("/")
             for i in range(len(parts)):
                 tail = "/".join(parts[i:])
