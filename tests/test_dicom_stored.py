@@ -41,6 +41,7 @@ from tests.dicom_streams import (
     planar_rgb,
     raw_table,
     rle_overlaid,
+    rle_padded,
     save,
     signed,
     text_of,
@@ -293,6 +294,21 @@ READ: dict[str, tuple[Callable[[Path], Any], np.ndarray, float, str]] = {
         0,
         "MONOCHROME1, which decides; its Presentation LUT Shape, IDENTITY, contradicts",
     ),
+    "RLE padded by 4 zeros": (rle_padded(4), FINE, 0, ""),
+    "RLE padded by 300 zeros": (rle_padded(300), FINE, 0, ""),
+    "pixels half as high as wide": (
+        lambda p: save(dataset(PixelAspectRatio=[1, 2]), p),
+        FINE,
+        0,
+        "its Pixel Aspect Ratio is 1 down, 2 across: not square pixels, read as stored, unstretched",
+    ),
+    "spacing that differs by 2 %": (
+        lambda p: save(dataset(PixelSpacing=None, ImagerPixelSpacing=[0.1, 0.102]), p),
+        FINE,
+        0,
+        "its Imager Pixel Spacing is 0.1 down, 0.102 across",
+    ),
+    "spacing that differs by 0.5 %": (lambda p: save(dataset(PixelSpacing=[0.2, 0.201]), p), FINE, 0, ""),
     "a few bytes after the pixels": (lambda p: save(dataset(), p, FINE.tobytes() + bytes(6)), FINE, 0, "6 bytes after"),
 }
 

@@ -109,8 +109,8 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
     Raises
     ------
     ValueError
-        A column is missing, a bone is unknown, a value is not a number, a joint comes twice, or there is no row. The
-        message names the file and the line.
+        A column is missing, a bone is unknown or both distal and proximal, a value is not a number, a joint comes
+        twice, or there is no row. The message names the file and the line.
     """
     path = Path(path)
     require_file(path, "a CSV of marked joints")
@@ -151,6 +151,8 @@ def _point(row: Mapping[str, str], where: str) -> JointPoint:
         if row[column] not in INDEX:
             raise ValueError(f"{where}: unknown {column} {row[column]!r}; expected one of {', '.join(NAMES)}")
     bones = INDEX[row["distal_bone"]], INDEX[row["proximal_bone"]]
+    if bones[0] == bones[1]:
+        raise ValueError(f"{where}: distal_bone and proximal_bone are both {row['distal_bone']}; expected two bones")
     return JointPoint(nfc(row["image"]), row["joint"], _number(row, "x", where), _number(row, "y", where), bones)
 
 
@@ -194,8 +196,8 @@ def joints(
     Raises
     ------
     ValueError
-        A file breaks its contract, the submission or the folder lacks an image of the points, no size is given, or a
-        point lies outside its image.
+        A file breaks its contract, the submission or the folder lacks an image of the points, no size is given, or
+        one that is not the image's, or a point lies outside its image.
     OSError
         A file can't be read.
     """
@@ -215,7 +217,13 @@ def joints(
         shown = ", ".join(lacks[:3]) + (", …" if len(lacks) > 3 else "")
         raise ValueError(f"{prediction}: lacks {len(lacks)} of the images of {points_file} ({shown})")
     if images is not None:
-        sizes = {name: image_size(path) for name, path in image_paths(names, images).items()}
+        stated, sizes = sizes, {name: image_size(path) for name, path in image_paths(names, images).items()}
+        for name, size in stated.items():
+            if size != sizes[name]:
+                raise ValueError(
+                    f"{points_file}: height and width of image {name} are {size[0]} x {size[1]}; the image in "
+                    f"{images} is {sizes[name][0]} x {sizes[name][1]}"
+                )
     elif not sizes:
         raise ValueError(
             f"{points_file}: a submission holds no image size; give the folder of the images (--images), or the "
