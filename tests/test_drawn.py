@@ -26,7 +26,7 @@ from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.plausibility.ranges import load_ranges
 from handseg_monai.plausibility.submission import judge_submission
 from handseg_monai.rle import encode_planes, write_csv
-from tests.conftest import write_drawn_dataset
+from tests.conftest import write_drawn_dataset, write_label
 from tests.hands import both_hands, hand, mask, pair, phantom, with_mask, without
 
 UPRIGHT = phantom(0).image[:, 60:], np.ascontiguousarray(hand(0)[:, 60:])
@@ -311,12 +311,55 @@ def from_0(planes: np.ndarray) -> list[str]:
     return [" ".join(str(int(n) - (i % 2 == 0)) for i, n in enumerate(text.split())) for text in encode_planes(planes)]
 
 
+IN_COLUMNS = "image 0.png: by the image's edges the run-lengths run down the columns; expected runs along"
+
+
 class TestRunLengths:
+    @pytest.mark.parametrize("made_of", [(256, 256), (512, 504), (505, 519)], ids=["half", "narrower", "wider"])
+    def test_masks_of_images_of_another_size_are_told(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        made_of: tuple[int, int],
+    ) -> None:
+        folder = tmp_path / "data" / "train"
+        image = folder / "DCM" / "ID001" / "image1.png"
+        write_image(image, phantom(0).image)
+        outlines = {}
+        for k, name in enumerate(NAMES):
+            pieces, _ = cv2.findContours((hand(0) >> k & 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            outlines[name] = max(pieces, key=len)[:, 0].tolist()
+        write_label(folder / "outputs_json" / "ID001" / "image1.json", outlines)
+        height, width = made_of
+        every = 512 // min(width, 512)
+        planes = np.zeros(made_of, np.int32)
+        part = hand(0)[::every, ::every][:height, :width]
+        planes[: part.shape[0], : part.shape[1]] = part
+        write_csv(tmp_path / "p.csv", [("image1.png", encode_planes(planes))])
+        images = ["--images", str(image.parent)]
+        words = f"image1.png: the run-lengths fit images {width} pixels wide; this one has 512: give the images that"
+        for command, *more in (
+            ["convert", "submission", *images, "--out", "c"],
+            ["plausibility", *images],
+            ["evaluate", "--truth", "data", "--missing", "skip", "--out", "e"],
+            ["report", *images, "--out", "r.html"],
+            ["export", *images, "--to", "labelme", "--out", "x"],
+        ):
+            place = 1 if command == "convert" else 0
+            monkeypatch.chdir(tmp_path)
+            monkeypatch.setattr(sys, "argv", ["handseg", command, *more[:place], "p.csv", *more[place:]])
+            with pytest.raises(SystemExit) as exit_:
+                main()
+            output = capsys.readouterr()
+            assert (exit_.value.code, words in " ".join(output.err.split())) == (2, True), (command, output.err)
+        assert {path.name for path in tmp_path.iterdir()} == {"data", "p.csv"}
+
     @pytest.mark.parametrize("cut", [0, 60], ids=["square", "not square"])
     @pytest.mark.parametrize(
         ("runs", "words"),
         [
-            (in_columns, "image 0.png: by the image's edges the run-lengths run down the columns; expected runs along"),
+            (in_columns, IN_COLUMNS),
             (from_0, "all masks lie one pixel to the left of the bones: the run-lengths count pixels from 0; expected"),
         ],
     )
@@ -330,6 +373,8 @@ class TestRunLengths:
         words: str,
     ) -> None:
         texts = {}
+        if cut and words == IN_COLUMNS:
+            words = "image 0.png: the run-lengths fit images 512 pixels wide, or run down the columns; this one has 452"
         for number in (0, 1):
             write_image(tmp_path / "im" / f"{number}.png", phantom(number).image[:, cut:])
             texts[f"{number}.png"] = np.ascontiguousarray(hand(number)[:, cut:])
