@@ -30,6 +30,7 @@ from handseg_monai.data.labels.submission import read_submission
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.patients import say_parted
 from handseg_monai.files import atomic_folder, nfc, with_ending
+from handseg_monai.words import counted
 
 Form = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 Adapter = Callable[[Path, Images, dict[str, Meaning], Missing], list[Label]]
@@ -205,7 +206,7 @@ def convert(
             drawn = np.any([counts > 0 for counts in pixels], axis=0)
             faults += _drop_undrawn(items, sum(1 << k for k in np.flatnonzero(drawn).tolist()))
         if faults:
-            raise LabelError("\n".join([f"{source}: {len(faults)} faults, nothing was written:", *faults]))
+            raise LabelError("\n".join([f"{source}: {counted(len(faults), 'fault')}, nothing was written:", *faults]))
         if subject or subjects:
             say_parted({Path(item["image"]): item["subject"] for item in items})
         if overlaps.flat:
