@@ -72,7 +72,7 @@ def test_evaluate_refuses_missing_images_unless_told_what_to_do(perfect: Path, d
     assert "Traceback" not in result.stderr
     zero = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset), "--missing", "zero")
     assert "mean Dice 0.900000 of 10 images" in zero.stdout
-    assert "1 images that the CSV lacks: counted as empty" in zero.stdout
+    assert "1 image that the CSV lacks: counted as empty" in zero.stdout
     skip = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset), "--missing", "skip")
     assert "mean Dice 1.000000 of 9 images" in skip.stdout
 
@@ -178,7 +178,7 @@ def test_joints_counts_hits_and_says_why_others_are_missed(perfect: Path, drawn_
     assert result.returncode == 0, result.stderr
     # The drawn ellipses are no hand.
     assert "0 / 1 joints hit" in result.stdout
-    assert "1 missed joints are near enough, but their images have implausible masks" in result.stdout
+    assert "1 missed joint near enough, but on images with implausible masks" in result.stdout
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 2
 
 
@@ -317,3 +317,14 @@ def test_a_folder_or_nothing_where_a_file_is_wanted_is_said_in_words(
     (line,) = result.stderr.splitlines()
     assert str(gone) in line
     assert "Errno" not in line
+
+
+def test_one_thing_is_no_plural(perfect: Path, drawn_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(next(drawn_dataset.rglob("*.png")), tmp_path / "one" / "a.png")
+    lines = perfect.read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([lines[0], *(f"a.png,{line.split(',', 1)[1]}" for line in lines[1:30])]))
+    arguments = ["submission", tmp_path / "a.csv", "--images", tmp_path / "one", "--out", tmp_path / "out"]
+    assert "1 image of 1 subject\n" in handseg("convert", *arguments, "--small-bones").stdout
+    judged = handseg("plausibility", tmp_path / "a.csv", "--images", tmp_path / "one")
+    assert "0 of 1 image plausible\n" in judged.stdout

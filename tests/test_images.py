@@ -148,6 +148,15 @@ class TestKinds:
         np.testing.assert_allclose(read_radiograph(tmp_path / "a.jpg"), luminance(rgb), atol=12)
         assert np.abs(read_radiograph(tmp_path / "a.jpg") - luminance(rgb)).mean() < 3
 
+    @pytest.mark.parametrize("factor", [5e33, -5e33])
+    def test_values_that_float32_can_not_calculate_with_are_scaled(self, tmp_path: Path, factor: float) -> None:
+        values = grey16().astype(np.float64) * factor
+        values[0, 0] = -values.max() if factor > 0 else -values.min()
+        cv2.imwrite(str(tmp_path / "a.tif"), values.astype(np.float32))
+        read = read_radiograph(tmp_path / "a.tif")
+        assert (read.dtype, read.min(), read.max()) == (np.float32, 0, 1)
+        np.testing.assert_allclose(read, (values - values.min()) / np.ptp(values), atol=1e-6)
+
     def test_tiff_of_float32_keeps_its_values(self, tmp_path: Path) -> None:
         values = grey16().astype(np.float32) / 7
         cv2.imwrite(str(tmp_path / "a.tif"), values)

@@ -894,7 +894,7 @@ def test_the_command_says_what_is_known_and_stops_in_one_line(
     rows = {line.split("│")[1].strip(): line.split("│")[3:5] for line in said.splitlines() if "│" in line}
     assert [int(n) for n in rows["Ulna"]] == [5, 5]
     assert [int(n) for n in rows["finger-1"]] == [0, 0]
-    assert "1 images that the source does not name, left out:" in said
+    assert "1 image that the source does not name, left out:" in said
     assert "5 images of 3 subjects" in said
     (out / "notes.txt").write_text("mine")
     assert handseg(*arguments) == 2

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from handseg_monai.words import counted
+
 Preset = Literal["easy", "standard", "hard", "children"]
 LabelForm = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 MissingBone = Literal["absent", "unknown"]
@@ -146,7 +148,8 @@ def convert(
         max_pixels=max_pixels,
     )
     print_conversion(result)
-    print(f"{out}: {len(result.items)} images of {len({item['subject'] for item in result.items})} subjects")
+    subjects_made = len({item["subject"] for item in result.items})
+    print(f"{out}: {counted(len(result.items), 'image')} of {counted(subjects_made, 'subject')}")
 
 
 def folds(
@@ -180,7 +183,7 @@ def folds(
     fold_of = write_folds(out, data, k, seed, exclude, traits)
     print_balance(fold_of, traits)
     counts = Counter(fold_of.values())
-    print(f"{out}: {len(fold_of)} subjects, by fold {[counts[i] for i in range(k)]}")
+    print(f"{out}: {counted(len(fold_of), 'subject')}, by fold {[counts[i] for i in range(k)]}")
 
 
 def audit(

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from handseg_monai.words import counted
+
 MissingRows = Annotated[
     Literal["error", "zero", "skip"],
     typer.Option(help="If the CSV lacks images or rows: stop, count them as empty, or leave them out."),
@@ -104,7 +106,7 @@ def plausibility(
     judgements = judge_submission(prediction, images)
     print_judgements(judgements)
     if lacks := sorted(images_without_rows(judgements, images)):
-        print(f"{len(lacks)} images of {images} are not in {prediction}: {', '.join(lacks[:5])}")
+        print(f"{counted(len(lacks), 'image')} of {images} not in {prediction}: {', '.join(lacks[:5])}")
     if out is not None:
         write_judgements(judgements, out)
         print(out)
@@ -131,12 +133,12 @@ def report(
     require_other([out], [prediction, images, truth])
     result = write_report(prediction, images, out, truth, missing, long_side=size)
     done = "counted as empty" if missing == "zero" else "left out"
-    for lacking, what in ((result.missing_images, "images"), (result.missing_rows, "rows")):
+    for lacking, what in ((result.missing_images, "image"), (result.missing_rows, "row")):
         if lacking:
-            print(f"{len(lacking)} {what} that {prediction} lacks: {done}")
+            print(f"{counted(len(lacking), what)} that {prediction} lacks: {done}")
     if result.evaluation is not None:
-        print(f"mean Dice {result.evaluation.mean_dice:.6f} of {len(result.names)} images")
-    print(f"{out}: {len(result.names)} images, {result.size / 1e6:.1f} MB")
+        print(f"mean Dice {result.evaluation.mean_dice:.6f} of {counted(len(result.names), 'image')}")
+    print(f"{out}: {counted(len(result.names), 'image')}, {result.size / 1e6:.1f} MB")
 
 
 def track(

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from handseg_monai.words import counted
+
 ExportForm = Literal["png", "labelme", "coco", "nifti", "dicom-seg"]
 
 
@@ -95,6 +97,6 @@ def export(
     except IncompleteExportError as error:
         raise ChildProcessError(f"{error}\nthe others are in {out}") from error
     if missing:
-        done = "have no file" if to == "png" else "are written as absent"
-        print(f"{sum(missing.values())} rows that {prediction} lacks, of {count_images(missing)}, {done}")
+        done = "no file written" if to == "png" else "written as absent"
+        print(f"{counted(sum(missing.values()), 'row')} that {prediction} lacks, of {count_images(missing)}: {done}")
     print(out)

@@ -29,6 +29,7 @@ from handseg_monai.data.reading.images import (
 )
 from handseg_monai.data.reading.orientation import UPRIGHT, orientation
 from handseg_monai.files import find_files, nfc
+from handseg_monai.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def training_datalist(
     items = labelled(dataset_dir, exclude)
     pseudo = labelled(pseudo_labels) if pseudo_labels else []
     if faults:
-        summary = [f"{dataset_dir}: {len(faults)} faults, training does not begin:"] if verify else []
+        summary = [f"{dataset_dir}: {counted(len(faults), 'fault')}, training does not begin:"] if verify else []
         raise DatasetError("\n".join(summary + faults))
     try:
         training, validation = split_items(items, fold, num_folds, seed, folds_file)
@@ -121,12 +122,14 @@ def training_datalist(
     if exclude:
         split = Path(str(training_split(dataset_dir)))
         listed = [p for p in excluding(exclude, dataset_dir) if is_converted(split) or p.is_relative_to(split / "DCM")]
-        message = "%s: %d images left out, %d of training and validation remain"
-        logger.info(message, exclude, len(listed), len(items))
+        message = "%s: %s left out, %d of training and validation remain"
+        logger.info(message, exclude, counted(len(listed), "image"), len(items))
     lists = {"training": training, "validation": validation}
     for name, data in lists.items():
         if len(data) < world_size:
-            raise DatasetError(f"{dataset_dir}: {len(data)} {name} images for {world_size} ranks; expected one each")
+            raise DatasetError(
+                f"{dataset_dir}: {counted(len(data), f'{name} image')} for {world_size} ranks; expected one each"
+            )
     return lists
 
 
@@ -151,7 +154,7 @@ def phantom_datalist(dataset_dir: str | Path, held_out: float = 0.03) -> dict[st
         subjects = sorted(set(subject.values()))
         if len(subjects) < 2:
             raise DatasetError(
-                f"{folder} holds phantoms of {len(subjects)} subjects, expected two or more; "
+                f"{folder} holds phantoms of {counted(len(subjects), 'subject')}, expected two or more; "
                 f"make them with: handseg phantom {folder} --subjects 1000 --components"
             )
         last = set(subjects[-max(1, round(held_out * len(subjects))) :])

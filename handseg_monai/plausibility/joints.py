@@ -21,6 +21,7 @@ from handseg_monai.data.reading.submission_images import image_paths
 from handseg_monai.files import atomic_open, nfc, require_file
 from handseg_monai.plausibility.judge import Plausibility, plausibility
 from handseg_monai.rle import by_image, decode_image, read_csv
+from handseg_monai.words import counted
 
 WITHIN = 12.0
 """Pixels within which both bones must come to the joint's point."""
@@ -296,5 +297,5 @@ def print_joints(result: Joints) -> None:
             table.add_row(escape(r.point.image), escape(r.point.joint), "; ".join(reasons))
         console.print(table)
     if near := sum(r.near and not r.hit for r in result.results):
-        print(f"{near} missed joints are near enough, but their images have implausible masks")
+        print(f"{counted(near, 'missed joint')} near enough, but on images with implausible masks")
     print(f"{result.hits} / {len(result.results)} joints hit")

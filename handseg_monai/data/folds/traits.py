@@ -17,6 +17,7 @@ from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.data.reading.images import UnreadableImageError, image_size
 from handseg_monai.data.wrist import BENT, wrist_deviation
+from handseg_monai.words import counted
 
 _SIZE = 512
 """Long side of the label that the wrist's deviation is measured on, pixels."""
@@ -70,14 +71,14 @@ def read_traits(items: Sequence[Item], metadata: str | Path, progress: bool = Tr
                 ("height", sum(person.height is None for person in known)),
             ):
                 if unknown and people:
-                    notes.append(f"{metadata}: {what} of {unknown} of {len(subjects)} subjects is not known")
+                    notes.append(f"{metadata}: {what} of {unknown} of {counted(len(subjects), 'subject')} is not known")
     else:
         notes.append(f"no {metadata}: not balanced by sex and height")
     deviations: dict[str, list[float]] = {subject: [] for subject in subjects}
     for item in tqdm(items, desc="wrist deviation", unit="image", leave=False, disable=None if progress else True):
         deviations[item["subject"]].append(_deviation(item))
     if unmeasured := int(sum(np.isnan(values).sum() for values in deviations.values())):
-        notes.append(f"wrist deviation can't be measured on {unmeasured} of {len(items)} images")
+        notes.append(f"wrist deviation can't be measured on {unmeasured} of {counted(len(items), 'image')}")
     return SubjectTraits(
         {subject: Traits(people.get(subject, Person()), tuple(deviations[subject])) for subject in subjects},
         tuple(notes),

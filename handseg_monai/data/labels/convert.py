@@ -30,6 +30,7 @@ from handseg_monai.data.labels.submission import read_submission
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.patients import say_parted
 from handseg_monai.files import atomic_folder, nfc, with_ending
+from handseg_monai.words import counted
 
 Form = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 Adapter = Callable[[Path, Images, dict[str, Meaning], Missing], list[Label]]
@@ -215,7 +216,7 @@ def convert(
         for item in items:  # many bones are declared, or have empty masks, that nobody drew
             item["known"] &= sum(1 << k for k in np.flatnonzero(drawn).tolist())
         if faults:
-            raise LabelError("\n".join([f"{source}: {len(faults)} faults, nothing was written:", *faults]))
+            raise LabelError("\n".join([f"{source}: {counted(len(faults), 'fault')}, nothing was written:", *faults]))
         if subject or subjects:
             say_parted({Path(item["image"]): item["subject"] for item in items})
         if overlaps.flat:

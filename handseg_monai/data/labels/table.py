@@ -12,6 +12,7 @@ from rich.table import Table
 from handseg_monai.bones import BONES
 from handseg_monai.data.labels.convert import Conversion
 from handseg_monai.data.labels.flat import FLAT_SOURCE
+from handseg_monai.words import counted
 
 
 def print_conversion(result: Conversion) -> None:
@@ -33,4 +34,6 @@ def print_conversion(result: Conversion) -> None:
 
 def _list(paths: Sequence[Path], what: str) -> None:
     if paths:
-        print(f"{len(paths)} images {what}: {', '.join(map(str, paths[:3]))}{', …' if len(paths) > 3 else ''}")
+        print(
+            f"{counted(len(paths), 'image')} {what}: {', '.join(map(str, paths[:3]))}{', …' if len(paths) > 3 else ''}"
+        )

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from handseg_monai.data.reading import MAX_PIXELS
+from handseg_monai.data.reading.contrast import in_range
 from handseg_monai.data.reading.dicom import (
     DICOM_SUFFIXES,
     begins_unmarked,
@@ -169,7 +170,8 @@ def read_radiograph(path: str | Path, any_body_part: bool = True, max_pixels: in
     radiograph
         uint8 or uint16, or float32 of floating-point and negative numbers, (H, W), the stored pixel grid: an EXIF
         rotation is ignored. 0 is black, bright is more: WhiteIsZero of TIFF is turned round. Samples of 1, 2 and 4 bits
-        are spread over 0 to 255. Three equal channels give that channel, colours their luminance.
+        are spread over 0 to 255, values beyond 1e30 scaled to 0 to 1. Three equal channels give that channel, colours
+        their luminance.
 
     Raises
     ------
@@ -221,7 +223,7 @@ def _grey(samples: Samples) -> np.ndarray:
         return grey * np.uint8(255 // (2**samples.bits - 1))
     if grey.dtype.kind == "i" and grey.min() >= 0:
         return grey.astype(f"uint{8 * grey.dtype.itemsize}")
-    return grey if grey.dtype.kind == "u" else grey.astype(np.float32, copy=False)
+    return grey if grey.dtype.kind == "u" else in_range(grey)
 
 
 def _one_channel(pixels: np.ndarray) -> np.ndarray:
