@@ -174,8 +174,8 @@ class TestBadLabels:
             (polygon("Ulna", [*TRIANGLE, [1, float("inf")]]), "Ulna: some points are NaN or infinite"),
             (polygon("Ulna", [*TRIANGLE, [None, 1]]), "Ulna: "),
             (polygon("Ulna", [*TRIANGLE, [10**400, 1]]), "Ulna: "),
-            (["Ulna"], "expected an object, got list"),
-            (None, "expected an object, got NoneType"),
+            (["Ulna"], "expected an object, got a list"),
+            (None, "expected an object, got null"),
         ],
     )
     def test_a_fault_names_file_annotation_and_bone(self, tmp_path: Path, annotation: Any, fault: str) -> None:
