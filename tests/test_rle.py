@@ -388,8 +388,10 @@ class TestWidth:
         band[100:160] |= 8
         edges[300:360, :30] |= 7
         edges[300:360, -30:] |= 7
-        stripes[:, np.arange(512) % 8 < 4] |= 2**29 - 1
-        for planes in (band, edges, stripes, np.hstack([hand(0), hand(1)]), np.hstack([hand(0), hand(0)[:, ::-1]])):
+        stripes[:] = np.where(np.arange(512) % 8 < 4, 2**29 - 1, 0)
+        dots = np.where(rng.random((512, 512)) < 0.0023, 1, 0).astype(np.int32)
+        twins = [np.hstack([hand(0), other]) for other in (hand(1), hand(0)[:, ::-1], np.roll(hand(0), 5, axis=0))]
+        for planes in (band, edges, stripes, dots, *twins):
             assert other_width(self.runs(planes), planes.shape[1]) is None
         assert other_width([np.empty((0, 2), np.int64)] * 29, 512) is None
 
