@@ -1,0 +1,115 @@
+"""Radiographs read in a process of its own, with limits of time and memory: a hostile file ends that process alone."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from handseg_monai.data.reading import MAX_PIXELS
+from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
+from handseg_monai.serve.child import Answer, Arrays, Child, ChildError, answer
+
+_START_SECONDS = 120.0
+"""Time for the process to start: its libraries come from a disk that may be busy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Radiograph:
+    """A radiograph as it was read.
+
+    Attributes
+    ----------
+    image
+        uint8, uint16 or float32 (H, W), see :func:`~handseg_monai.data.reading.images.read_radiograph`.
+    facts
+        What its header says beside the pixels, plain values by name.
+    """
+
+    image: np.ndarray
+    facts: dict[str, Any]
+
+
+class Decoder:
+    """A process that reads one radiograph after another; where a file ends it, the next file finds a new one.
+
+    Parameters
+    ----------
+    seconds
+        Time that a file may take.
+    memory
+        Bytes that the process may take beside those of its libraries.
+    """
+
+    def __init__(self, seconds: float = 20.0, memory: int = 2 << 30) -> None:
+        self.seconds, self.memory = seconds, memory
+        limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._child = Child("handseg_monai.serve.decode", str(memory), str(seconds), environment=limits)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, None where none runs."""
+        return self._child.pid
+
+    def read(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> Radiograph:
+        """Read a radiograph; one at a time, other threads wait.
+
+        Raises
+        ------
+        UnreadableImageError
+            It can't be read, takes too long or too much memory, or ends the process. The message says which, and does
+            not name the path.
+        """
+        try:
+            if self._child.pid is None:
+                self._child.ask({}, seconds=_START_SECONDS)
+            facts, arrays = self._child.ask({"path": str(path), "max_pixels": max_pixels}, seconds=self.seconds)
+        except ChildError as error:
+            raise UnreadableImageError(f"reading it failed: {error}; it is damaged, or asks for too much") from error
+        except ValueError as error:
+            raise UnreadableImageError(str(error).removeprefix(f"{path}: ")) from error
+        return Radiograph(arrays["image"], facts)
+
+    def close(self) -> None:
+        """End the process."""
+        self._child.close()
+
+
+def _limit(memory: int) -> None:
+    """Limit the memory that this process may take from now on; and it leaves no core behind."""
+    with suppress(ImportError):  # Windows has no such limits
+        import resource
+
+        pages = Path("/proc/self/statm").read_text().split()
+        taken = int(pages[0]) * resource.getpagesize()
+        for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+            resource.setrlimit(what, (taken + memory, taken + memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _read(request: dict[str, Any], _: Arrays) -> Answer:
+    if "path" not in request:
+        return {}, {}
+    # Without a parent that would end it, the system does.
+    signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]) + 1)
+    try:
+        image = read_radiograph(request["path"], max_pixels=request["max_pixels"])
+    except UnreadableImageError as error:
+        cause = error.__cause__
+        if isinstance(cause, MemoryError) or getattr(cause, "code", 0) == cv2.Error.StsNoMem:
+            raise ValueError(f"it takes more than {int(sys.argv[1]) >> 20} MiB of memory to read") from error
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return {}, {"image": image}
+
+
+if __name__ == "__main__":
+    _limit(int(sys.argv[1]))
+    answer(_read)

@@ -1,0 +1,175 @@
+"""The journal of an image: every act of correcting it, a line of JSON each, on disk before it counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import numpy as np
+
+from handseg_monai.serve.state import Box, DamagedError, Marks
+
+
+class Act(TypedDict):
+    """One act: ``edit`` of a bone within a box, ``unknown`` of a bone, ``done``, ``undo`` or ``redo``.
+
+    ``box`` is the first row and column, and the number of rows and columns. ``runs`` are the pixels in which the mask
+    changes, line by line: lengths by turns of those that stay and of those that change.
+    """
+
+    act: str
+    bone: NotRequired[int]
+    on: NotRequired[bool]
+    box: NotRequired[list[int]]
+    runs: NotRequired[str]
+
+
+class Journal:
+    """Acts of one image in the order in which they came, in a file that only grows.
+
+    An unfinished last line, which was never acknowledged, is cut off.
+
+    Parameters
+    ----------
+    path
+        The file; it is made by the first act.
+
+    Raises
+    ------
+    DamagedError
+        A line is not what was written.
+
+    Attributes
+    ----------
+    past
+        Acts that can be undone, the last one first to go.
+    future
+        Acts that were undone and can be done again, the last one first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.past: list[Act] = []
+        self.future: list[Act] = []
+        self._revision, self._unknown, self._done, self._length = 0, 0, False, 0
+        content = path.read_bytes() if path.exists() else b""
+        *lines, rest = content.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            try:
+                self._take(_read(line, number))
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                raise DamagedError(
+                    f"{path.name}, line {number}: the corrections are damaged; restore the file, or remove the image "
+                    "and add it again"
+                ) from error
+        self._length = len(content) - len(rest)
+        if rest:
+            os.truncate(path, self._length)
+
+    @property
+    def marks(self) -> Marks:
+        """What the acts so far come to, but for the pixels."""
+        return Marks(self._revision, self._unknown, self._done, len(self.past), len(self.future))
+
+    def append(self, act: Act) -> Act:
+        """Write an act to the disk and return the one whose pixels change by it: itself, or what it undoes or redoes.
+
+        Raises
+        ------
+        OSError
+            It can't be written; the journal is as it was.
+        IndexError
+            Nothing is left to undo, or to redo.
+        """
+        if act["act"] == "undo":
+            self.past[-1]
+        if act["act"] == "redo":
+            self.future[-1]
+        new = not self.path.exists()
+        file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            line = memoryview(_line(act, self._revision + 1))
+            length = len(line)
+            while line:
+                line = line[os.write(file, line) :]
+            os.fsync(file)
+        except BaseException:
+            os.ftruncate(file, self._length)
+            raise
+        finally:
+            os.close(file)
+        if new:
+            sync_folder(self.path.parent)
+        self._length += length
+        return self._take(act)
+
+    def _take(self, act: Act) -> Act:
+        kind = act["act"]
+        self._revision += 1
+        self._done = kind == "done" and act["on"]
+        if kind == "undo":
+            self.future.append(act := self.past.pop())
+        elif kind == "redo":
+            self.past.append(act := self.future.pop())
+        elif kind in ("edit", "unknown"):
+            self.past.append(act)
+            self.future.clear()
+        elif kind != "done":
+            raise ValueError(kind)
+        if act["act"] == "unknown":
+            self._unknown ^= 1 << act["bone"]
+        return act
+
+
+def edit_of(bone: int, box: Box, changed: np.ndarray) -> Act:
+    """Make the act that changes the pixels of a bone where ``changed``, boolean of the size of ``box``, is set."""
+    rows = np.flatnonzero(changed.any(axis=1))
+    columns = np.flatnonzero(changed.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    part = changed[top : rows[-1] + 1, left : columns[-1] + 1]
+    flat = np.concatenate([[False], part.ravel(), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    lengths = np.diff(np.concatenate([[0], edges]))
+    place = [box[0].start + top, box[1].start + left, *part.shape]
+    return Act(act="edit", bone=bone, box=place, runs=" ".join(map(str, lengths.tolist())))
+
+
+def apply_edit(planes: np.ndarray, act: Act) -> None:
+    """Change the pixels of an edit in bit planes, int32 (H, W), in place; a second time takes it back."""
+    top, left, height, width = act["box"]
+    lengths = np.array(act["runs"].split(), np.int64)
+    bits = np.arange(len(lengths), dtype=np.int32) % 2 << np.int32(act["bone"])
+    flat = np.zeros(height * width, np.int32)
+    changed = np.repeat(bits, lengths)
+    flat[: len(changed)] = changed
+    planes[top : top + height, left : left + width] ^= flat.reshape(height, width)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _line(act: Act, revision: int) -> bytes:
+    body = json.dumps({"revision": revision, **act}).encode()
+    return b'{"crc": %d, ' % zlib.crc32(body) + body[1:] + b"\n"
+
+
+def _read(line: bytes, revision: int) -> Act:
+    start, _, rest = line.partition(b", ")
+    body = b"{" + rest
+    if start != b'{"crc": %d' % zlib.crc32(body):
+        raise ValueError("another checksum")
+    content = json.loads(body)
+    if content.pop("revision") != revision:
+        raise ValueError("another revision")
+    return Act(**content)  # type: ignore[typeddict-item]
