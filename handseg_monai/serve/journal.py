@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import numpy as np
 
+from handseg_monai.bones import NUM_BONES
+from handseg_monai.serve.folder import sync_folder
 from handseg_monai.serve.state import Box, DamagedError, Marks
 
 
@@ -91,13 +94,15 @@ class Journal:
         new = not self.path.exists()
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
+            os.ftruncate(file, self._length)  # a write that failed may have left a part of a line
             line = memoryview(_line(act, self._revision + 1))
             length = len(line)
             while line:
                 line = line[os.write(file, line) :]
             os.fsync(file)
         except BaseException:
-            os.ftruncate(file, self._length)
+            with suppress(OSError):
+                os.ftruncate(file, self._length)
             raise
         finally:
             os.close(file)
@@ -124,10 +129,24 @@ class Journal:
         return act
 
 
-def edit_of(bone: int, box: Box, changed: np.ndarray) -> Act:
-    """Make the act that changes the pixels of a bone where ``changed``, boolean of the size of ``box``, is set."""
-    rows = np.flatnonzero(changed.any(axis=1))
-    columns = np.flatnonzero(changed.any(axis=0))
+def edit_of(planes: np.ndarray, bone: int, mask: np.ndarray, box: Box) -> Act | None:
+    """Make the act that gives a bone a new mask, boolean, within a box of bit planes; None where that changes nothing.
+
+    Raises
+    ------
+    ValueError
+        There is no such bone, or the mask or the box does not fit.
+    """
+    require_bone(bone)
+    sides = [(part.start, part.stop) for part in box]
+    if not all(0 <= start <= stop <= size for (start, stop), size in zip(sides, planes.shape, strict=True)):
+        raise ValueError(f"box {box} lies outside of the image of {planes.shape[1]} x {planes.shape[0]} pixels")
+    if mask.dtype != bool or mask.shape != tuple(stop - start for start, stop in sides):
+        raise ValueError(f"mask {mask.dtype} {mask.shape}; expected booleans of the box {box}")
+    changed = ((planes[box] & np.int32(1 << bone)) != 0) != mask
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    if not rows.size:
+        return None
     top, left = int(rows[0]), int(columns[0])
     part = changed[top : rows[-1] + 1, left : columns[-1] + 1]
     flat = np.concatenate([[False], part.ravel(), [False]])
@@ -135,6 +154,12 @@ def edit_of(bone: int, box: Box, changed: np.ndarray) -> Act:
     lengths = np.diff(np.concatenate([[0], edges]))
     place = [box[0].start + top, box[1].start + left, *part.shape]
     return Act(act="edit", bone=bone, box=place, runs=" ".join(map(str, lengths.tolist())))
+
+
+def require_bone(bone: int) -> None:
+    """Raise ``ValueError`` for an index that is none of a bone."""
+    if not 0 <= bone < NUM_BONES:
+        raise ValueError(f"bone {bone}; expected an index from 0 to {NUM_BONES - 1}")
 
 
 def apply_edit(planes: np.ndarray, act: Act) -> None:
@@ -146,17 +171,6 @@ def apply_edit(planes: np.ndarray, act: Act) -> None:
     changed = np.repeat(bits, lengths)
     flat[: len(changed)] = changed
     planes[top : top + height, left : left + width] ^= flat.reshape(height, width)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _line(act: Act, revision: int) -> bytes:

@@ -1,0 +1,170 @@
+"""The folder of a store: its files, the lock on it, and what a kill has left in it.
+
+::
+
+    WORK/images/<id><suffix>   what was given, byte for byte
+    WORK/entries/<id>.json     its name, its size, what inference said of it
+    WORK/planes/<id>.npz       what the network drew
+    WORK/edits/<id>.jsonl      what was done to it since, see `journal`
+    WORK/labels/<id>.npz, WORK/datalist.json   what is marked as done: a data set to train on
+    WORK/incoming/             files on their way in
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from handseg_monai.data.labels.converted import DATALIST
+from handseg_monai.files import atomic_open, atomic_path, exclusive, write_json
+from handseg_monai.serve.state import Entry, StoreError
+
+MARK = ".handseg-serve"
+_FORM = "handseg serve, 1\n"
+_SUFFIXES = {"images": "", "entries": ".json", "planes": ".npz", "edits": ".jsonl", "labels": ".npz"}
+"""Folders of a file an image, and the suffix of the files; that of the image itself varies."""
+_INCOMING = "incoming"
+_OWN = re.compile(r"[0-9a-f]{16}(\.[a-z]+)?|\..*\.part")
+"""Names of the files in these folders."""
+
+
+class Folder:
+    """The folder ``WORK``, held by this process until :meth:`close`.
+
+    Parameters
+    ----------
+    root
+        A folder that a store has made, or an empty one, or none.
+
+    Raises
+    ------
+    StoreError
+        The folder holds other files, or another process has it open.
+    OSError
+        It can't be written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._held = ExitStack()
+        _make(self.root)
+        lock = self.root / "lock"
+        try:
+            descriptor = self._held.enter_context(exclusive(lock, f"--work {root}"))
+        except ValueError as error:
+            holder = lock.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
+            raise StoreError(
+                f"--work {root}: process {holder} has it open; end it, or choose another folder"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        shutil.rmtree(self.root / _INCOMING, ignore_errors=True)
+        for name in (*_SUFFIXES, _INCOMING):
+            (self.root / name).mkdir(exist_ok=True)
+
+    def close(self) -> None:
+        """Let another process open the folder."""
+        self._held.close()
+
+    def path(self, kind: str, id: str, suffix: str = "") -> Path:
+        """File of an image in one of the folders; ``suffix`` is that of the image as it was given."""
+        return self.root / kind / f"{id}{_SUFFIXES[kind] or suffix}"
+
+    def new_file(self) -> Path:
+        """Make an empty file for something on its way in; the next opening removes it if it still lies there."""
+        descriptor, path = tempfile.mkstemp(dir=self.root / _INCOMING)
+        os.close(descriptor)
+        return Path(path)
+
+    def entries(self) -> dict[str, Entry]:
+        """Read all entries, and remove what belongs to none. A damaged one says so as its error, and has no digest."""
+        paths = [path for path in (self.root / "entries").glob("*.json") if _OWN.fullmatch(path.name)]
+        entries = {path.stem: _read_entry(path) for path in paths}
+        for kind in _SUFFIXES:
+            for path in (self.root / kind).iterdir():
+                if _OWN.fullmatch(path.name) and path.name[:16] not in entries:
+                    path.unlink()
+        for path in self.root.glob(f".{DATALIST}.*.part"):
+            path.unlink()
+        return entries
+
+    def write(self, entry: Entry) -> None:
+        """Write an entry: from then on the image is there."""
+        path = self.path("entries", entry.id)
+        write_json(path, asdict(entry))
+        sync_folder(path.parent)
+
+    def drop(self, entry: Entry) -> None:
+        """Remove an entry: from then on the image is not there; its other files are, see :meth:`sweep`."""
+        self.path("entries", entry.id).unlink(missing_ok=True)
+        sync_folder(self.root / "entries")
+
+    def sweep(self, entry: Entry) -> None:
+        """Remove all files of an image."""
+        for kind in _SUFFIXES:
+            self.path(kind, entry.id, entry.suffix).unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def move(source: Path, target: Path) -> None:
+    """Bring a file to the disk, then give it its name; from another disk it is copied first."""
+    try:
+        with source.open("rb+") as file:
+            os.fsync(file.fileno())
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_path(target) as part:
+            shutil.copyfile(source, part)
+        source.unlink()
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can."""
+    with suppress(PermissionError):  # Windows opens no folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _make(root: Path) -> None:
+    """Make the folder, or make sure that it is a store's."""
+    root.mkdir(parents=True, exist_ok=True)
+    mark = root / MARK
+    if mark.exists():
+        if (form := mark.read_text(encoding="utf-8", errors="replace")) != _FORM:
+            raise StoreError(f"--work {root}: its form is {form.strip()!r}; expected {_FORM.strip()!r}")
+        return
+    if strange := sorted(path.name for path in root.iterdir() if not path.name.startswith(".")):
+        raise StoreError(f"--work {root} holds {strange[0]}, which handseg serve did not write; choose an empty folder")
+    with atomic_open(mark) as file:
+        file.write(_FORM)
+    sync_folder(root)
+
+
+def _read_entry(path: Path) -> Entry:
+    try:
+        entry = Entry(**json.loads(path.read_text(encoding="utf-8")))
+        if entry.id != path.stem or not isinstance(entry.number, int):
+            raise ValueError(entry.id)
+    except (ValueError, TypeError):
+        words = "its entry is damaged; remove the image and add it again"
+        return Entry(path.stem, path.stem, path.stem, 0, "", "", "failed", words)
+    return entry
