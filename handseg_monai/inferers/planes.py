@@ -18,6 +18,8 @@ from handseg_monai.options import Hands, Invert
 
 FAINT = 1e-4
 """Probability below which what a network saw may count as nothing in the mean of several."""
+IN_THE_NEGATIVE = "bones are dark, inferred in the negative"
+"""What is said of such an image."""
 _LARGER = 2.0
 """Certainties that differ by less leave it to the size of two hands which one counts."""
 
@@ -148,7 +150,7 @@ class PlanesInferer(Inferer):
             negative = look(1 - image)
             if negative.brightness > max(scene.brightness, 0.0) and negative.evidence > scene.evidence:
                 image, scene = 1 - image, negative
-                said.append("bones are dark, inferred in the negative")
+                said.append(IN_THE_NEGATIVE)
         found, more = self._parted(image, scene, look)
         return found, ["; ".join(said + more)]
 

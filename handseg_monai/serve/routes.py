@@ -1,0 +1,239 @@
+"""The addresses of the server, and what each answers."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from handseg_monai import __version__
+from handseg_monai.bones import BONES, Group
+from handseg_monai.data.reading.images import UnreadableImageError
+from handseg_monai.serve import bodies, looks
+from handseg_monai.serve.child import ChildError
+from handseg_monai.serve.service import FullError, Service
+from handseg_monai.serve.state import DamagedError, MissingError, StaleError, StoreError
+
+FORMS = ("csv", "png", "labelme", "coco", "dicom-seg", "measures")
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
+_ID = re.compile(r"[0-9a-f]{16}")
+_SIDES = (16, 4096)
+_MOST_UPLOADS = 64
+"""Files that come in at once; more are asked to come again."""
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (MissingError, 404),
+    (StaleError, 409),
+    (DamagedError, 500),
+    (StoreError, 409),
+    (FullError, 429),
+    (UnreadableImageError, 422),
+    (ChildError, 503),
+    (ValueError, 422),
+    (OSError, 507),
+)
+"""Status of an answer by the error that it tells, the first that fits."""
+
+
+class Routes:
+    """The application of a service."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._uploads = 0
+        image = "/api/images/{id}"
+        routes = [
+            Route("/", self.page),
+            Route("/static/{name}", self.static),
+            Route("/api/state", self.state),
+            Route("/api/events", self.events),
+            Route("/api/images", self.upload, methods=["POST"]),
+            Route(image, self.image),
+            Route(image, self.remove, methods=["DELETE"]),
+            Route(f"{image}/picture", self.picture),
+            Route(f"{image}/edits", self._change(bodies.Edit, self._edit), methods=["POST"]),
+            Route(f"{image}/{{act}}", self.act, methods=["POST"]),
+        ]
+        self.app = Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})
+
+    async def page(self, request: Request) -> Response:
+        """The page."""
+        return _file("index.html")
+
+    async def static(self, request: Request) -> Response:
+        """A file of the page."""
+        return _file(request.path_params["name"])
+
+    async def state(self, request: Request) -> Response:
+        """All that the page shows at first."""
+        service = self.service
+        return JSONResponse(
+            {
+                "version": __version__,
+                "model": service.model,
+                "images": await run_in_threadpool(service.overviews),
+                "bones": [
+                    {"name": bone.name, "group": bone.group.value, "ray": bone.ray, "colour": bone.colour}
+                    for bone in BONES
+                ],
+                "groups": [group.value for group in Group],
+                "forms": FORMS,
+                "limits": {
+                    "upload": service.limits.upload,
+                    "pixels": service.limits.pixels,
+                    "images": service.limits.images,
+                },
+                "training": None,
+            }
+        )
+
+    async def events(self, request: Request) -> Response:
+        """What happens, as it happens."""
+        if self.service.events.full:
+            raise HTTPException(429, "too many pages listen; close some")
+        return StreamingResponse(self.service.events.listen(), media_type="text/event-stream")
+
+    async def upload(self, request: Request) -> Response:
+        """Take an image."""
+        name = unquote(request.headers.get("x-name", ""), errors="replace").strip() or "image"
+        if self._uploads >= _MOST_UPLOADS:
+            raise HTTPException(429, "too many files at once; send this one again")
+        self._uploads += 1
+        try:
+            path = await run_in_threadpool(self.service.store.new_file)
+            try:
+                await bodies.save(request, path, self.service.limits.upload)
+                id = await self._done(self.service.add, name, path)
+            finally:
+                path.unlink(missing_ok=True)
+        finally:
+            self._uploads -= 1
+        return JSONResponse({"id": id}, 201)
+
+    async def image(self, request: Request) -> Response:
+        """All that is shown of an image."""
+        return JSONResponse(await self._done(self.service.view, _id(request)))
+
+    async def remove(self, request: Request) -> Response:
+        """Remove an image."""
+        await self._done(self.service.remove, _id(request))
+        return JSONResponse({})
+
+    async def picture(self, request: Request) -> Response:
+        """The radiograph between two shares of its grey range."""
+        id = _id(request)
+        low, high = _number(request, "low", 0.0, 0, 1), _number(request, "high", 1.0, 0, 1)
+        side = int(_number(request, "side", 1024, *_SIDES))
+        if low >= high:
+            raise HTTPException(400, f"low {low:g} and high {high:g}: expected low below high")
+        tag = f'"{id}-{low:.4g}-{high:.4g}-{side}"'
+        headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+
+        def draw() -> bytes:
+            return looks.picture(self.service.radiograph(id).image, low, high, side)
+
+        return Response(await self._done(draw), media_type="image/webp", headers=headers)
+
+    async def act(self, request: Request) -> Response:
+        """Change an image."""
+        acts: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "clear": self._change(bodies.OfBone, lambda id, f: self.service.clear(id, f.revision, f.bone)),
+            "ask": self._change(bodies.OfBone, lambda id, f: self.service.ask(id, f.revision, f.bone)),
+            "unknown": self._change(
+                bodies.Unknown, lambda id, f: self.service.mark_unknown(id, f.revision, f.bone, f.on)
+            ),
+            "done": self._change(bodies.Done, lambda id, f: self.service.mark_done(id, f.revision, f.on)),
+            "undo": self._change(bodies.Revised, lambda id, f: self.service.undo(id, f.revision)),
+            "redo": self._change(bodies.Revised, lambda id, f: self.service.redo(id, f.revision)),
+        }
+        act = acts.get(request.path_params["act"])
+        if act is None:
+            raise HTTPException(404, "no such address")
+        return await act(request)
+
+    def _edit(self, id: str, edit: bodies.Edit) -> dict[str, Any]:
+        points = np.array(edit.points, np.float64)
+        return self.service.edit(id, edit.revision, edit.bone, edit.tool, points, edit.radius)
+
+    def _change(
+        self, kind: type[bodies.T], change: Callable[[str, bodies.T], Mapping[str, Any]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            id = _id(request)
+            asked = await bodies.form(request, kind)
+            return JSONResponse(await self._done(change, id, asked))
+
+        return answer
+
+    async def _done(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in a thread; what it can't do is said with the status that fits."""
+        try:
+            return await run_in_threadpool(function, *arguments)
+        except Exception as error:
+            for kind, status in _STATUS:
+                if isinstance(error, kind):
+                    raise HTTPException(status, str(error)) from error
+            raise
+
+
+def _id(request: Request) -> str:
+    id = request.path_params["id"]
+    if not _ID.fullmatch(id):
+        raise HTTPException(404, "no such image")
+    return str(id)
+
+
+def _number(request: Request, name: str, default: float, least: float, most: float) -> float:
+    text = request.query_params.get(name)
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise HTTPException(400, f"{name}: expected a number from {least:g} to {most:g}")
+    return value
+
+
+def _file(name: str) -> Response:
+    """A file of the page; those of the report serve the page too."""
+    for room in ("serve", "report"):
+        folder = files("handseg_monai") / room / "page"
+        named: dict[str, Traversable] = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+        suffix = name[name.rfind(".") :] if "." in name else ""
+        if name in named and suffix in _TYPES:
+            content = named[name].read_bytes()
+            headers = {"Cache-Control": "no-cache", "ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"'}
+            return Response(content, media_type=_TYPES[suffix], headers=headers)
+    raise HTTPException(404, "no such address")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    words = {404: "no such address", 405: "this address has no such method"}
+    default = error.detail in ("Not Found", "Method Not Allowed")
+    text = words.get(error.status_code, error.detail) if default else error.detail
+    return JSONResponse({"error": text}, error.status_code, headers=error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "the server has made a mistake; its terminal says which"}, 500)
