@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from handseg_monai.outlines import wind
+from handseg_monai.compiled import compiled
 from handseg_monai.serve.state import Box
 
 LEAST_RADIUS = 0.5**0.5
 """Half a pixel's diagonal: the pixel that a point lies in always belongs to the stroke."""
 FARTHEST = 1e6
 """Pixels by which points may lie from the image's corner."""
-_AT_ONCE = 1 << 16
-"""Rows of pieces of a line that are looked at together."""
+MOST_POINTS = 10_000
+"""Of one stroke."""
+_MOST_WORK = 1e9
+"""Pixels that the points of a line may cover, each counted for itself: about a second."""
 
 
 def brush(
@@ -47,12 +49,14 @@ def brush(
     Raises
     ------
     ValueError
-        Points or radius are not finite numbers of the image's neighbourhood.
+        Points or radius are not finite numbers of the image's neighbourhood, or are too much at once.
     """
     points = _points(points, 1)
     if not 0 <= radius <= FARTHEST:
         raise ValueError(f"radius {radius}; expected a number of pixels from 0 to {FARTHEST:.0f}")
     radius = max(float(radius), LEAST_RADIUS)
+    if len(points) * min((2 * radius) ** 2, planes.size) > _MOST_WORK:
+        raise ValueError(f"a line of {len(points)} points is too much at a radius of {radius:g}; draw it in parts")
     box = _box_around(points, radius, planes.shape)
     return box, _changed(planes, bone, box, _line(points, radius, box), erase)
 
@@ -79,7 +83,7 @@ def polygon(planes: np.ndarray, bone: int, points: np.ndarray, cut: bool = False
     Raises
     ------
     ValueError
-        Points are fewer than three, or not finite numbers of the image's neighbourhood.
+        Points are fewer than three, too many, or not finite numbers of the image's neighbourhood.
     """
     points = _points(points, 3)
     box = _box_around(points, 0, planes.shape)
@@ -100,6 +104,8 @@ def _points(points: np.ndarray, least: int) -> np.ndarray:
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < least:
         raise ValueError(f"points of shape {points.shape}; expected {least} or more pairs of x and y")
+    if len(points) > MOST_POINTS:
+        raise ValueError(f"{len(points)} points; expected at most {MOST_POINTS} in a stroke")
     if not (np.abs(points) <= FARTHEST).all():
         raise ValueError(f"points beyond the image; expected finite numbers of pixels up to {FARTHEST:.0f}")
     return points
@@ -121,96 +127,72 @@ def _changed(planes: np.ndarray, bone: int, box: Box, stroke: np.ndarray, away: 
 
 
 def _line(points: np.ndarray, radius: float, box: Box) -> np.ndarray:
-    """Pixels of a box whose centre lies within a radius of a line: boolean, of the box's size.
-
-    The pixels of a row that lie near one piece of the line are neighbours: their first and last one are found for all
-    pieces and rows at once.
-    """
+    """Pixels of a box whose centre lies within a radius of a line: boolean, of the box's size."""
     rows, columns = box
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    edges = np.zeros((height, width + 1), np.int32)
-    start, end = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
-    top = np.floor(np.minimum(start[:, 1], end[:, 1]) - radius).astype(np.int64)
-    bottom = np.ceil(np.maximum(start[:, 1], end[:, 1]) + radius).astype(np.int64)
-    top, bottom = np.clip(top, rows.start, rows.stop), np.clip(bottom, rows.start, rows.stop)
-    piece = np.repeat(np.arange(len(start)), bottom - top)
-    row = np.arange(len(piece)) - np.repeat(np.cumsum(bottom - top) - (bottom - top), bottom - top) + top[piece]
-    for first in range(0, len(piece), _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
-        _span(edges, start[piece[part]], end[piece[part]], row[part], radius, box)
-    return np.cumsum(edges[:, :-1], axis=1, dtype=np.int32) > 0
+    mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+    centred = np.ascontiguousarray(points - (columns.start + 0.5, rows.start + 0.5))
+    _draw_line(mask, *mask.shape, centred, len(centred), radius)
+    return mask.view(bool)
 
 
-def _span(edges: np.ndarray, start: np.ndarray, end: np.ndarray, row: np.ndarray, radius: float, box: Box) -> None:
-    """Enter where the pixels within the radius of pieces of a line begin (1) and end (-1) in a row of each."""
-    y = row + 0.5
-    nearest = _nearest(start, end, y, radius)
-    reached = np.isfinite(nearest[0])
-    start, end, row, y = start[reached], end[reached], row[reached], y[reached]
-
-    def within(column: np.ndarray) -> np.ndarray:
-        return _is_within(column + 0.5, y, start, end, radius)
-
-    left, right = (np.round(side[reached] - 0.5).astype(np.int64) for side in nearest)
-    for step in (-1, 1):  # rounding may have gone a pixel too far, or not far enough
-        side = left if step < 0 else right
-        side += np.where(within(side + step), step, 0)
-        side -= np.where(within(side), 0, step)
-    found = within(left) & within(right) & (left <= right)
-    rows, columns = box
-    first = np.clip(left[found] - columns.start, 0, columns.stop - columns.start)
-    last = np.clip(right[found] + 1 - columns.start, 0, columns.stop - columns.start)
-    np.add.at(edges, (row[found] - rows.start, first), 1)
-    np.add.at(edges, (row[found] - rows.start, last), -1)
-
-
-def _nearest(start: np.ndarray, end: np.ndarray, y: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where a row at height ``y`` enters and leaves what lies within the radius of a piece, but for rounding.
-
-    That is a circle round each end, and the two sides between them.
-    """
-    down = end[:, 1] - start[:, 1]
-    aside = (end - start)[:, ::-1] * (-1, 1)
-    length = np.hypot(aside[:, 0], aside[:, 1])
-    aside = np.divide(radius * aside, length[:, None], out=np.zeros_like(aside), where=length[:, None] > 0)
-    found = []
-    for centre in (start, end):
-        reach = radius * radius - (y - centre[:, 1]) ** 2
-        half = np.sqrt(np.where(reach >= 0, reach, np.nan))
-        found += [centre[:, 0] - half, centre[:, 0] + half]
-    for side in (start + aside, start - aside):
-        share = np.divide(y - side[:, 1], down, out=np.full_like(y, np.nan), where=down != 0)
-        share[(share < 0) | (share > 1)] = np.nan
-        found.append(side[:, 0] + share * (end - start)[:, 0])
-    return np.fmin.reduce(found), np.fmax.reduce(found)
-
-
-def _is_within(x: np.ndarray, y: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float) -> np.ndarray:
-    """Whether points lie within a radius of pieces of a line, (N, 2) each: boolean (N,)."""
-    across, down = (end - start).T
-    from_x, from_y = x - start[:, 0], y - start[:, 1]
-    to_x, to_y = x - end[:, 0], y - end[:, 1]
-    along, length = from_x * across + from_y * down, across * across + down * down
-    beside = from_x * down - from_y * across
+@compiled("int64", "uint8*", "int64", "int64", "float64*", "int64", "float64")
+def _draw_line(mask, height, width, points, count, radius):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Set the pixels of a mask whose place lies within a radius of the pieces between one point and the next."""
     square = radius * radius
-    return np.asarray(
-        (from_x * from_x + from_y * from_y <= square)
-        | (to_x * to_x + to_y * to_y <= square)
-        | ((along > 0) & (along < length) & (beside * beside <= square * length))
-    )
+    for piece in range(max(count - 1, 1)):
+        ax, ay = points[2 * piece], points[2 * piece + 1]
+        last = min(piece + 1, count - 1)
+        bx, by = points[2 * last], points[2 * last + 1]
+        across, down = bx - ax, by - ay
+        length = across * across + down * down
+        for y in range(max(int(np.ceil(min(ay, by) - radius)), 0), min(int(max(ay, by) + radius) + 1, height)):
+            # Only what of the piece lies within the radius of the row can be near.
+            near, far = ax, bx
+            if down != 0:
+                before, after = (y - radius - ay) / down, (y + radius - ay) / down
+                near = ax + min(max(before, 0.0), 1.0) * across
+                far = ax + min(max(after, 0.0), 1.0) * across
+            left, right = min(near, far) - radius, max(near, far) + radius
+            for x in range(max(int(left) - 1, 0), min(int(right) + 2, width)):
+                if mask[y * width + x]:
+                    continue
+                from_x, from_y, to_x, to_y = x - ax, y - ay, x - bx, y - by
+                along, beside = from_x * across + from_y * down, from_x * down - from_y * across
+                if (
+                    from_x * from_x + from_y * from_y <= square
+                    or to_x * to_x + to_y * to_y <= square
+                    or (0 < along < length and beside * beside <= square * length)
+                ):
+                    mask[y * width + x] = 1
+    return 0
 
 
 def _enclosed(points: np.ndarray, box: Box) -> np.ndarray:
     """Pixels of a box whose centre a polygon winds round: boolean, of the box's size."""
     rows, columns = box
-    start = points - (columns.start + 0.5, rows.start + 0.5)
-    end = np.roll(start, -1, axis=0)
-    width = columns.stop - columns.start
-    first = np.clip(np.ceil(np.minimum(start[:, 0], end[:, 0])), 0, width).astype(np.int64)
-    last = np.clip(np.ceil(np.maximum(start[:, 0], end[:, 0])), 0, width).astype(np.int64)
-    edge = np.repeat(np.arange(len(start)), last - first)
-    x = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - last, last - first)
-    across, down = (end - start)[edge].T
-    y = start[edge, 1] + (x - start[edge, 0]) * down / across
-    turns = wind(x, np.ceil(y).astype(np.int64), np.sign(across).astype(np.int64), (rows.stop - rows.start, width))
-    return np.asarray(turns != 0)
+    mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+    centred = np.ascontiguousarray(points - (columns.start + 0.5, rows.start + 0.5))
+    _draw_polygon(mask, np.zeros(mask.shape, np.int16), *mask.shape, centred, len(centred))
+    return mask.view(bool)
+
+
+@compiled("int64", "uint8*", "int16*", "int64", "int64", "float64*", "int64")
+def _draw_polygon(mask, turns, height, width, points, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Set the pixels of a mask whose place a polygon winds round; ``turns`` are zeros of the mask's size.
+
+    A side that crosses a row left of a pixel, or on it, turns round this and all pixels to the right of it.
+    """
+    for corner in range(count):
+        other = (corner + 1) % count
+        ax, ay, bx, by = points[2 * corner], points[2 * corner + 1], points[2 * other], points[2 * other + 1]
+        sign = 1 if ay < by else -1
+        for y in range(max(int(np.ceil(min(ay, by))), 0), min(int(np.ceil(max(ay, by))), height)):
+            x = max(int(np.ceil(ax + (y - ay) * (bx - ax) / (by - ay))), 0)
+            if x < width:
+                turns[y * width + x] += sign
+    for y in range(height):
+        turn = 0
+        for x in range(width):
+            turn += turns[y * width + x]
+            mask[y * width + x] = turn != 0
+    return 0
