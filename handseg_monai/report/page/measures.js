@@ -1,0 +1,85 @@
+// The measures of an image in a table; pressing one draws its lines on the image.
+
+import { byId, element, vector } from "./elements.js";
+import { boneName, BONES, handName, inEnglish, say, state } from "./settings.js";
+import { STRINGS } from "./strings.js";
+
+let chosen = null;
+
+// Show the measures of each hand; a hand has its side, or null where there is but one.
+export function showMeasures(hands, drawing) {
+  const all = hands.flatMap(({ side, measures }, hand) => measures.map((measure) => ({ ...measure, side, hand })));
+  byId("measures").hidden = !all.length;
+  byId("measures-table").replaceChildren(...measureRows(all, drawing));
+  drawLines(drawing, all.find((measure) => keyOf(measure) === chosen));
+}
+
+const keyOf = ({ hand, name }) => `${hand} ${name}`;
+
+function measureRows(all, drawing) {
+  const titles = ["measure", "value", "reference"].map((title) => element("th", { scope: "col" }, say(title)));
+  const rows = all.map((measure) => {
+    const press = () => {
+      chosen = chosen === keyOf(measure) ? null : keyOf(measure);
+      mark(all);
+      drawLines(drawing, all.find((other) => keyOf(other) === chosen));
+    };
+    const side = measure.side ? `${handName(measure.side)}: ` : "";
+    const button = { type: "button", class: "plain", disabled: !measure.lines.length, onclick: press };
+    const name = element("th", { scope: "row" }, element("button", button, `${side}${measureName(measure.name)}`));
+    return element("tr", { "data-measure": measure.name, "data-hand": measure.hand }, name, ...cells(measure));
+  });
+  const body = element("tbody", {}, ...rows);
+  queueMicrotask(() => mark(all));
+  return [element("thead", {}, element("tr", {}, ...titles)), body];
+}
+
+function mark(all) {
+  const rows = byId("measures-table").querySelectorAll("tbody tr");
+  all.forEach((measure, n) => {
+    const on = keyOf(measure) === chosen;
+    rows[n]?.classList.toggle("chosen", on);
+    rows[n]?.querySelector("button").setAttribute("aria-pressed", on);
+  });
+}
+
+function cells({ value, unit, says, reason, reference }) {
+  if (value === null) return [element("td", { class: "reason", colspan: 2 }, inEnglish(reason))];
+  const digits = unit === "" ? 3 : unit === "px" ? 0 : 1;
+  const words = `${value.toFixed(digits)}${unit ? ` ${unitName(unit)}` : ""}`;
+  const where = says ? element("small", { class: "faint" }, plane(says)) : "";
+  return [element("td", {}, words, where), element("td", {}, reference ? referenceOf(reference, digits) : "–")];
+}
+
+function referenceOf({ mean, sd, low, high, unit, population, source }, digits) {
+  const range = mean == null ? `${low?.toFixed(digits)} – ${high?.toFixed(digits)}` : spread(mean, sd, digits);
+  const words = [`${range}${unit ? ` ${unitName(unit)}` : ""}`, population, source].filter(Boolean);
+  return element(
+    "details",
+    { class: "reference", title: words.join("\n") },
+    element("summary", {}, range),
+    ...words.slice(1).map((text) => element("small", { class: "faint" }, text)),
+  );
+}
+
+const spread = (mean, sd, digits) => mean.toFixed(digits) + (sd == null ? "" : ` ± ${sd.toFixed(digits)}`);
+const unitName = (unit) => (unit === "degrees" ? "°" : unit);
+const plane = (says) => STRINGS[state.language].planes[says] ?? says;
+
+// A measure's name is a kind, and a bone, a joint or a ray.
+export function measureName(name) {
+  const kinds = STRINGS[state.language].measures;
+  const kind = Object.keys(kinds).find((start) => name === start || name.startsWith(`${start} `));
+  if (!kind) return inEnglish(name);
+  const rest = name.slice(kind.length).trim();
+  const bone = BONES.findIndex((other) => other.name === rest);
+  const what = bone >= 0 ? boneName(bone) : rest;
+  return what ? `${kinds[kind]} · ${what}` : kinds[kind];
+}
+
+function drawLines(drawing, measure) {
+  drawing.querySelector(".measure-lines")?.remove();
+  if (!measure) return;
+  const lines = measure.lines.map(([[x1, y1], [x2, y2]]) => vector("line", { x1, y1, x2, y2 }));
+  drawing.append(vector("g", { class: "measure-lines" }, ...lines.map((line) => line.cloneNode()), ...lines));
+}
