@@ -80,13 +80,13 @@ def picture(image: np.ndarray, low: float, high: float, side: int) -> bytes:
 
 @dataclass(frozen=True)
 class View:
-    """What is shown of one revision of an image."""
+    """What is shown of one revision of an image; nobody has judged or measured it yet where these are None."""
 
     revision: int
     planes: np.ndarray
     outlines: dict[int, str]
-    judgement: Plausibility
-    measures: list[dict[str, Any]]
+    judgement: Plausibility | None = None
+    measures: list[dict[str, Any]] | None = None
 
 
 class Cache:

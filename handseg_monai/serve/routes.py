@@ -54,10 +54,10 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
 
 
 class Routes:
-    """The application of a service."""
+    """The application of a service; ``guarded`` says whether it takes a token."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, service: Service, guarded: bool = False) -> None:
+        self.service, self.guarded = service, guarded
         self._uploads = 0
         image = "/api/images/{id}"
         routes = [
@@ -69,10 +69,30 @@ class Routes:
             Route(image, self.image),
             Route(image, self.remove, methods=["DELETE"]),
             Route(f"{image}/picture", self.picture),
-            Route(f"{image}/edits", self._change(bodies.Edit, self._edit), methods=["POST"]),
-            Route(f"{image}/{{act}}", self.act, methods=["POST"]),
+            *(Route(f"{image}/{name}", act, methods=["POST"]) for name, act in self._acts().items()),
         ]
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})
+
+    def _acts(self) -> dict[str, Callable[[Request], Awaitable[Response]]]:
+        """What changes an image, by the last part of its address."""
+        do = self.service.corrections
+        bone, unknown, done = bodies.OfBone, bodies.Unknown, bodies.Done
+        return {
+            "edits": self._change(
+                bodies.Edit,
+                lambda id, asked, judged: do.edit(
+                    id, asked.revision, asked.bone, asked.tool, np.array(asked.points, float), asked.radius, judged
+                ),
+            ),
+            "clear": self._change(bone, lambda id, asked, judged: do.clear(id, asked.revision, asked.bone, judged)),
+            "ask": self._change(bone, lambda id, asked, judged: do.ask(id, asked.revision, asked.bone, judged)),
+            "unknown": self._change(
+                unknown, lambda id, asked, judged: do.mark_unknown(id, asked.revision, asked.bone, asked.on, judged)
+            ),
+            "done": self._change(done, lambda id, asked, judged: do.mark_done(id, asked.revision, asked.on, judged)),
+            "undo": self._change(bodies.Revised, lambda id, asked, judged: do.undo(id, asked.revision, judged)),
+            "redo": self._change(bodies.Revised, lambda id, asked, judged: do.redo(id, asked.revision, judged)),
+        }
 
     async def page(self, request: Request) -> Response:
         """The page."""
@@ -89,12 +109,20 @@ class Routes:
             {
                 "version": __version__,
                 "model": service.model,
-                "images": await run_in_threadpool(service.overviews),
+                "images": await run_in_threadpool(service.views.overviews),
+                "guarded": self.guarded,
                 "bones": [
-                    {"name": bone.name, "group": bone.group.value, "ray": bone.ray, "colour": bone.colour}
+                    {
+                        "name": bone.name,
+                        "en": bone.english,
+                        "ko": bone.korean,
+                        "group": bone.group.value,
+                        "ray": bone.ray,
+                        "colour": bone.colour,
+                    }
                     for bone in BONES
                 ],
-                "groups": [group.value for group in Group],
+                "groups": [{"id": group.value, "en": group.value, "ko": group.korean} for group in Group],
                 "forms": FORMS,
                 "limits": {
                     "upload": service.limits.upload,
@@ -130,7 +158,7 @@ class Routes:
 
     async def image(self, request: Request) -> Response:
         """All that is shown of an image."""
-        return JSONResponse(await self._done(self.service.view, _id(request)))
+        return JSONResponse(await self._done(self.service.views.view, _id(request), _is_judged(request)))
 
     async def remove(self, request: Request) -> Response:
         """Remove an image."""
@@ -150,38 +178,19 @@ class Routes:
             return Response(status_code=304, headers=headers)
 
         def draw() -> bytes:
-            return looks.picture(self.service.radiograph(id).image, low, high, side)
+            return looks.picture(self.service.views.radiograph(id).image, low, high, side)
 
         return Response(await self._done(draw), media_type="image/webp", headers=headers)
 
-    async def act(self, request: Request) -> Response:
-        """Change an image."""
-        acts: dict[str, Callable[[Request], Awaitable[Response]]] = {
-            "clear": self._change(bodies.OfBone, lambda id, f: self.service.clear(id, f.revision, f.bone)),
-            "ask": self._change(bodies.OfBone, lambda id, f: self.service.ask(id, f.revision, f.bone)),
-            "unknown": self._change(
-                bodies.Unknown, lambda id, f: self.service.mark_unknown(id, f.revision, f.bone, f.on)
-            ),
-            "done": self._change(bodies.Done, lambda id, f: self.service.mark_done(id, f.revision, f.on)),
-            "undo": self._change(bodies.Revised, lambda id, f: self.service.undo(id, f.revision)),
-            "redo": self._change(bodies.Revised, lambda id, f: self.service.redo(id, f.revision)),
-        }
-        act = acts.get(request.path_params["act"])
-        if act is None:
-            raise HTTPException(404, "no such address")
-        return await act(request)
-
-    def _edit(self, id: str, edit: bodies.Edit) -> dict[str, Any]:
-        points = np.array(edit.points, np.float64)
-        return self.service.edit(id, edit.revision, edit.bone, edit.tool, points, edit.radius)
-
     def _change(
-        self, kind: type[bodies.T], change: Callable[[str, bodies.T], Mapping[str, Any]]
+        self, kind: type[bodies.T], change: Callable[[str, bodies.T, bool], Mapping[str, Any]]
     ) -> Callable[[Request], Awaitable[Response]]:
+        """Make what answers a change of an image, whose body is of a kind."""
+
         async def answer(request: Request) -> Response:
             id = _id(request)
             asked = await bodies.form(request, kind)
-            return JSONResponse(await self._done(change, id, asked))
+            return JSONResponse(await self._done(change, id, asked, _is_judged(request)))
 
         return answer
 
@@ -201,6 +210,11 @@ def _id(request: Request) -> str:
     if not _ID.fullmatch(id):
         raise HTTPException(404, "no such image")
     return str(id)
+
+
+def _is_judged(request: Request) -> bool:
+    """Whether findings and measures are wanted, which take longer than outlines."""
+    return request.query_params.get("only") != "outlines"
 
 
 def _number(request: Request, name: str, default: float, least: float, most: float) -> float:

@@ -74,11 +74,11 @@ def serve(
         segmenter = Segmenter(None if checkpoint is None else str(checkpoint))
         service = Service(store, Decoder(), segmenter, limits)
         try:
-            _run(service, listening, host, token, Path(folder) if folder is not None else None, browser)
-        except KeyboardInterrupt:
-            print(f"ended; images and corrections are in {work}", flush=True)
+            with suppress(KeyboardInterrupt):
+                _run(service, listening, host, token, Path(folder) if folder is not None else None, browser)
         finally:
             service.end()
+        print(f"ended; images and corrections are in {work}", flush=True)
 
 
 def _run(
@@ -86,7 +86,7 @@ def _run(
 ) -> None:
     port = listening.getsockname()[1]
     loopback = is_loopback(host)
-    app = Guard(Routes(service).app, port, token, loopback)
+    app = Guard(Routes(service, token is not None).app, port, token, loopback)
     config = uvicorn.Config(
         app,
         http=_Protocol,
