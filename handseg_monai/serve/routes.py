@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -24,10 +24,10 @@ from handseg_monai.bones import BONES, Group
 from handseg_monai.data.reading.images import UnreadableImageError
 from handseg_monai.serve import bodies, looks
 from handseg_monai.serve.child import ChildError
+from handseg_monai.serve.exports import MASK_FORMS, export
 from handseg_monai.serve.service import FullError, Service
 from handseg_monai.serve.state import DamagedError, MissingError, StaleError, StoreError
 
-FORMS = ("csv", "png", "labelme", "coco", "dicom-seg", "measures")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -59,12 +59,14 @@ class Routes:
     def __init__(self, service: Service, guarded: bool = False) -> None:
         self.service, self.guarded = service, guarded
         self._uploads = 0
+        self._exports = 0
         image = "/api/images/{id}"
         routes = [
             Route("/", self.page),
             Route("/static/{name}", self.static),
             Route("/api/state", self.state),
             Route("/api/events", self.events),
+            Route("/api/export/{form}", self.export),
             Route("/api/images", self.upload, methods=["POST"]),
             Route(image, self.image),
             Route(image, self.remove, methods=["DELETE"]),
@@ -123,7 +125,7 @@ class Routes:
                     for bone in BONES
                 ],
                 "groups": [{"id": group.value, "en": group.value, "ko": group.korean} for group in Group],
-                "forms": FORMS,
+                "forms": MASK_FORMS,
                 "limits": {
                     "upload": service.limits.upload,
                     "pixels": service.limits.pixels,
@@ -193,6 +195,42 @@ class Routes:
             return JSONResponse(await self._done(change, id, asked, _is_judged(request)))
 
         return answer
+
+    async def export(self, request: Request) -> Response:
+        """The masks of some images, of those that are done, or of all, in another form: a file or a zip."""
+        form, wanted = request.path_params["form"], request.query_params.get("ids")
+        if form not in MASK_FORMS:
+            raise HTTPException(404, f"no such form; there are {', '.join(MASK_FORMS)}")
+        if self._exports:
+            raise HTTPException(429, "another export is under way; try again once it is there")
+        self._exports += 1
+        try:
+            done = request.query_params.get("done") == "1"
+            ids = await self._done(self._chosen, None if wanted is None else wanted.split(","), done)
+            made = await self._done(export, self.service.store, form, ids)
+        finally:
+            self._exports -= 1
+        file, size = made.path.open("rb"), made.path.stat().st_size
+        await run_in_threadpool(made.remove)  # what is open can still be read, and nothing stays if nobody reads on
+        headers = {
+            "X-Left-Out": str(len(made.left_out)),
+            "Content-Length": str(size),
+            "Content-Disposition": f'attachment; filename="{made.name}"',
+        }
+
+        def parts() -> Iterator[bytes]:
+            with file:
+                while part := file.read(1 << 16):
+                    yield part
+
+        return StreamingResponse(parts(), media_type="application/octet-stream", headers=headers)
+
+    def _chosen(self, wanted: list[str] | None, done: bool) -> list[str]:
+        store = self.service.store
+        ids = store.ids() if wanted is None else list(dict.fromkeys(wanted))
+        if wanted is None:
+            ids = [id for id in ids if store.entry(id).state == "ready"]
+        return [id for id in ids if not done or store.marks(id).done]
 
     async def _done(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in a thread; what it can't do is said with the status that fits."""
