@@ -69,7 +69,7 @@ def drawn(before: np.ndarray, box: tuple[slice, slice], mask: np.ndarray) -> np.
 
 
 @given(points(1), eighths(1, 9), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_brush_reaches_the_centres_within_its_radius(
     line: list[tuple[float, float]], radius: float, erase: bool
 ) -> None:
@@ -84,7 +84,7 @@ def test_a_brush_reaches_the_centres_within_its_radius(
 
 
 @given(points(3), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_polygon_encloses_the_centres_that_it_winds_round(corners: list[tuple[float, float]], cut: bool) -> None:
     image = planes()
     box, mask = polygon(image, BONE, np.array(corners), cut)

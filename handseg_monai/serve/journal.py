@@ -77,6 +77,12 @@ class Journal:
         """What the acts so far come to, but for the pixels."""
         return Marks(self._revision, self._unknown, self._done, len(self.past), len(self.future))
 
+    def replay(self, planes: np.ndarray) -> None:
+        """Make all edits that were not undone in bit planes, int32 (H, W), in place."""
+        for act in self.past:
+            if act["act"] == "edit":
+                apply_edit(planes, act)
+
     def append(self, act: Act) -> Act:
         """Write an act to the disk and return the one whose pixels change by it: itself, or what it undoes or redoes.
 

@@ -30,6 +30,7 @@ from handseg_monai.serve.state import (
 
 _CACHED = 512 << 20
 """Bytes of bit planes that are kept in memory."""
+_ANEW = "remove the image and add it again"
 
 
 class Store:
@@ -85,7 +86,7 @@ class Store:
         return self._folder.path("images", id, self.entry(id).suffix)
 
     def new_file(self) -> Path:
-        """Make an empty file, for :meth:`add`, on the store's own disk; the next opening removes it if nothing came."""
+        """Make an empty file for :meth:`add`; the next opening removes what was not added."""
         return self._folder.new_file()
 
     def add(self, name: str, content: Path) -> str:
@@ -276,15 +277,12 @@ class Store:
             raise DamagedError(entry.error)
         self._journals[id] = Journal(self._folder.path("edits", id))
         if not self._folder.path("images", id, entry.suffix).exists():
-            raise DamagedError("the file of the image is gone; remove the image and add it again")
+            raise DamagedError(f"the file of the image is gone; {_ANEW}")
         planes = self._folder.path("planes", id)
         if entry.state != "ready" or (planes.exists() and digest(planes) == entry.planes):
             return entry
         if self._journals[id].marks.revision:
-            raise DamagedError(
-                f"{planes.name}: what the network drew is gone or damaged; restore the file, or remove the image and "
-                "add it again"
-            )
+            raise DamagedError(f"{planes.name}: what the network drew is gone or damaged; restore it, or {_ANEW}")
         return replace(entry, state="waiting")  # the network draws the same again
 
     def _journal(self, id: str) -> Journal:
@@ -299,10 +297,8 @@ class Store:
     def _at(self, id: str, revision: int) -> State:
         state = self.open(id)
         if revision != state.revision:
-            raise StaleError(
-                f"{self.entry(id).name}: the change is based on revision {revision}, and the image is at "
-                f"{state.revision}; load it again"
-            )
+            words = f"the change is based on revision {revision}, and the image is at {state.revision}; load it again"
+            raise StaleError(f"{self.entry(id).name}: {words}")
         return state
 
     def _act(self, id: str, act: Act) -> State:
@@ -325,9 +321,7 @@ class Store:
             planes = read_planes(self._folder.path("planes", id), (entry.height, entry.width))
         except LabelError as error:
             raise DamagedError(f"{entry.name}: what the network drew is gone or damaged ({error})") from error
-        for act in journal.past:
-            if act["act"] == "edit":
-                apply_edit(planes, act)
+        journal.replay(planes)
         return planes
 
     def _keep(self, id: str, planes: np.ndarray) -> None:
