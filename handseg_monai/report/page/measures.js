@@ -51,18 +51,18 @@ function cells({ value, unit, says, reason, reference }) {
   return [element("td", {}, words, where), element("td", {}, reference ? referenceOf(reference, digits) : "–")];
 }
 
-function referenceOf({ mean, sd, low, high, unit, population, source }, digits) {
-  const range = mean == null ? `${low?.toFixed(digits)} – ${high?.toFixed(digits)}` : spread(mean, sd, digits);
-  const words = [`${range}${unit ? ` ${unitName(unit)}` : ""}`, population, source].filter(Boolean);
+function referenceOf({ mean, sd, range, unit, population, source }, digits) {
+  const spread = sd == null ? "" : ` ± ${sd.toFixed(digits)}`;
+  const normal = range ? `${range[0].toFixed(digits)} – ${range[1].toFixed(digits)}` : "";
+  const words = [`${mean.toFixed(digits)}${spread}${unit ? ` ${unitName(unit)}` : ""}`, normal, population, source].filter(Boolean);
   return element(
     "details",
     { class: "reference", title: words.join("\n") },
-    element("summary", {}, range),
+    element("summary", {}, `${mean.toFixed(digits)}${spread}`),
     ...words.slice(1).map((text) => element("small", { class: "faint" }, text)),
   );
 }
 
-const spread = (mean, sd, digits) => mean.toFixed(digits) + (sd == null ? "" : ` ± ${sd.toFixed(digits)}`);
 const unitName = (unit) => (unit === "degrees" ? "°" : unit);
 const plane = (says) => STRINGS[state.language].planes[says] ?? says;
 
@@ -80,6 +80,6 @@ export function measureName(name) {
 function drawLines(drawing, measure) {
   drawing.querySelector(".measure-lines")?.remove();
   if (!measure) return;
-  const lines = measure.lines.map(([[x1, y1], [x2, y2]]) => vector("line", { x1, y1, x2, y2 }));
-  drawing.append(vector("g", { class: "measure-lines" }, ...lines.map((line) => line.cloneNode()), ...lines));
+  const lines = (name) => measure.lines.map(([[x1, y1], [x2, y2]]) => vector("line", { class: name, x1, y1, x2, y2 }));
+  drawing.append(vector("g", { class: "measure-lines" }, ...lines("under"), ...lines("over")));
 }

@@ -1,0 +1,72 @@
+// What the page knows of the server: its images, its network, its training; kept up by the server's events.
+
+import { ask } from "./api.js";
+import { setBones } from "./settings.js";
+
+export const server = { images: new Map(), model: {}, training: null, forms: [], limits: {}, version: "", guarded: false };
+export const isReady = ({ state }) => state === "ready";
+export const isWaiting = ({ state }) => ["waiting", "reading", "inferring"].includes(state);
+export const toCorrect = (image) => isReady(image) && !image.done;
+
+const listeners = [];
+
+// Call a function when something changes: the images whose ids it gets, or with null all that is not an image.
+export const onChange = (listener) => listeners.push(listener);
+const tell = (id) => listeners.forEach((listener) => listener(id));
+
+export async function loadState() {
+  const { images, bones, groups, ...rest } = await ask("GET", "/api/state");
+  setBones(bones.map((bone) => ({ ...bone, colour: `rgb(${bone.colour})` })), groups);
+  Object.assign(server, rest);
+  const gone = new Set(server.images.keys());
+  for (const image of images) gone.delete(image.id);
+  for (const id of gone) server.images.delete(id);
+  for (const image of images) server.images.set(image.id, image);
+}
+
+export function putImage(overview) {
+  server.images.set(overview.id, overview);
+  tell(overview.id);
+}
+
+export function dropImage(id) {
+  server.images.delete(id);
+  tell(id);
+}
+
+export function putTraining(training) {
+  server.training = training;
+  tell(null);
+}
+
+// Listen for as long as the page is open; `connected` hears whether the server is there.
+export function listen(connected) {
+  const source = new EventSource("/api/events");
+  let lost = false;
+  const on = (kind, act) => source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
+  on("image", ({ overview }) => putImage(overview));
+  on("removed", ({ id }) => dropImage(id));
+  on("training", putTraining);
+  on("model", (model) => {
+    server.model = model;
+    tell(null);
+  });
+  source.addEventListener("open", async () => {
+    try {
+      // What happened before it listened is not told.
+      await loadState();
+    } catch {
+      return;
+    }
+    connected(true);
+    lost = false;
+    tell(null);
+    for (const id of server.images.keys()) tell(id);
+  });
+  source.addEventListener("error", () => {
+    if (!lost) connected(false);
+    lost = true;
+    if (source.readyState !== EventSource.CLOSED) return;
+    setTimeout(() => listen(connected), 2000);
+  });
+}

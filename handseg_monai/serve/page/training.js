@@ -1,0 +1,69 @@
+// Fine-tuning on what is marked as done: its start, its progress, its result, and whether to take the new weights.
+
+import { ask } from "./api.js";
+import { byId, element } from "./elements.js";
+import { onChange, putTraining, server } from "./images.js";
+import { say, share, whole } from "./settings.js";
+
+const EPOCHS = 20;
+let words = "";
+let epochs = EPOCHS;
+
+async function act(method, address, body) {
+  words = "";
+  try {
+    const answer = await ask(method, address, body);
+    if (answer.state) putTraining(answer);
+  } catch (error) {
+    words = error.message;
+  }
+  showTraining();
+}
+
+const button = (name, onclick, more = {}) => element("button", { type: "button", "data-act": name, onclick, ...more }, say(name));
+
+function startForm(done) {
+  const note = say(done ? "trainingNote" : "trainingNone", { n: whole(done) });
+  const number = { type: "number", min: 1, max: 1000, value: epochs, oninput: ({ target }) => (epochs = Number(target.value)) };
+  const start = button("trainStart", () => act("POST", "/api/training", { epochs }), { disabled: !done });
+  const field = element("label", { class: "field" }, say("epochs"), element("input", number));
+  return [element("p", { class: "hint" }, note), element("div", { class: "train-start" }, field, start)];
+}
+
+function running({ epoch, epochs, says }) {
+  const bar = element("progress", { max: epochs || 1, value: epoch ?? 0, "aria-label": say("training") });
+  const now = element("p", { role: "status" }, say("trainRunning", { epoch: whole(epoch ?? 0), epochs: whole(epochs ?? 0) }));
+  return [now, bar, element("p", { class: "hint" }, says ?? ""), button("trainStop", () => act("DELETE", "/api/training"))];
+}
+
+function result({ before, after, held_out: n, better }) {
+  const row = (name, value) => element("tr", {}, element("th", { scope: "row" }, say(name)), element("td", {}, share(value, 4)));
+  const caption = element("caption", {}, say("trainResult", { n: whole(n ?? 0) }));
+  const table = element("table", { class: "result" }, caption, row("trainBefore", before), row("trainAfter", after));
+  const take = button("trainTake", () => act("POST", "/api/training/take", {}), { class: better ? "main" : "" });
+  const keep = button("trainKeep", () => act("DELETE", "/api/training"));
+  const said = element("p", { role: "status" }, say(better ? "trainBetter" : "trainWorse"));
+  return [table, said, element("div", { class: "pair" }, take, keep)];
+}
+
+export function showTraining() {
+  const { training } = server;
+  const body = byId("training-body");
+  const done = [...server.images.values()].filter((image) => image.done).length;
+  const focus = body.contains(document.activeElement) ? document.activeElement.dataset.act ?? "input" : null;
+  const said = (text, kind = "") => element("p", { role: "status", class: kind }, text);
+  const parts = [];
+  if (training?.state === "running") parts.push(...running(training));
+  else if (training?.state === "finished") parts.push(...result(training));
+  else {
+    if (training?.state === "failed") parts.push(said(say("trainFailed", { error: training.error }), "warning"));
+    if (training?.state === "stopped") parts.push(said(say("trainStopped")));
+    if (training?.state === "taken") parts.push(said(say("trainTaken")));
+    parts.push(...startForm(done));
+  }
+  if (words) parts.push(said(words, "warning"));
+  body.replaceChildren(...parts);
+  if (focus) (focus === "input" ? body.querySelector("input") : body.querySelector(`[data-act=${focus}]`))?.focus();
+}
+
+export const prepareTraining = () => onChange(showTraining);
