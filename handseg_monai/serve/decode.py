@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from handseg_monai.serve.child import Answer, Arrays, Child, ChildError, answer
 
 _START_SECONDS = 120.0
 """Time for the process to start: its libraries come from a disk that may be busy."""
+
+_LATE = ("llvmlite.binding", "imagecodecs", "pydicom.pixels", "gdcm", "pylibjpeg", "openjpeg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,7 @@ class Decoder:
     def __init__(self, seconds: float = 20.0, memory: int = 2 << 30) -> None:
         self.seconds, self.memory = seconds, memory
         limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._child = Child("handseg_monai.serve.decode", str(memory), str(seconds), environment=limits)
+        self._child = Child("handseg_monai.serve.decode", str(memory), environment=limits)
 
     @property
     def pid(self) -> int | None:
@@ -66,10 +70,11 @@ class Decoder:
             It can't be read, takes too long or too much memory, or ends the process. The message says which, and does
             not name the path.
         """
+        request = {"path": str(path), "max_pixels": max_pixels, "seconds": self.seconds}
         try:
             if self._child.pid is None:
                 self._child.ask({}, seconds=_START_SECONDS)
-            facts, arrays = self._child.ask({"path": str(path), "max_pixels": max_pixels}, seconds=self.seconds)
+            facts, arrays = self._child.ask(request, seconds=self.seconds)
         except ChildError as error:
             raise UnreadableImageError(f"reading it failed: {error}; it is damaged, or asks for too much") from error
         except ValueError as error:
@@ -81,9 +86,16 @@ class Decoder:
         self._child.close()
 
 
+def _load() -> None:
+    """Load libraries that readers load late, so that the limit of memory does not count them."""
+    for name in _LATE:
+        with suppress(ImportError):
+            import_module(name)
+
+
 def _limit(memory: int) -> None:
     """Limit the memory that this process may take from now on; and it leaves no core behind."""
-    with suppress(ImportError):  # Windows has no such limits
+    with suppress(ImportError, OSError, ValueError):  # Windows and macOS have no such limits
         import resource
 
         pages = Path("/proc/self/statm").read_text().split()
@@ -93,23 +105,37 @@ def _limit(memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def end_after(seconds: float) -> None:
+    """Let the system end this process after some seconds, whatever it does then, and whether its parent lives; 0: not.
+
+    The parent ends it earlier, if it can.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def _read(request: dict[str, Any], _: Arrays) -> Answer:
     if "path" not in request:
         return {}, {}
-    # Without a parent that would end it, the system does.
-    signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]) + 1)
+    end_after(request["seconds"] + 1)
     try:
         image = read_radiograph(request["path"], max_pixels=request["max_pixels"])
     except UnreadableImageError as error:
-        cause = error.__cause__
-        if isinstance(cause, MemoryError) or getattr(cause, "code", 0) == cv2.Error.StsNoMem:
+        if any(isinstance(e, MemoryError) or getattr(e, "code", 0) == cv2.Error.StsNoMem for e in _chain(error)):
             raise ValueError(f"it takes more than {int(sys.argv[1]) >> 20} MiB of memory to read") from error
         raise
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        end_after(0)
     return {}, {"image": image}
 
 
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 if __name__ == "__main__":
+    _load()
     _limit(int(sys.argv[1]))
     answer(_read)
