@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from handseg_monai.bitplanes import boxes
-from handseg_monai.bones import NAMES, NEIGHBOURS
+from handseg_monai.bones import BONES, NAMES, NEIGHBOURS, Group
 from handseg_monai.inferers.coarse import coarse_masks
 from handseg_monai.inferers.hand import HandInferer, closer_view, within
 from handseg_monai.inferers.looks import Look, Network, whole_view
@@ -17,21 +17,26 @@ _GRID = 512
 """Long side of the grid on which the masks say where the hand lies, pixels."""
 _SURE = 10.0
 """Logit of a bone where a mask says so."""
-_AROUND, _LEAST_SHARE = 2.2, 0.4
-"""Side of the view, relative to the bone's own extent, and at least, relative to that of a look at the hand: what
-:class:`HandInferer` shows of the wrist by default."""
+_AROUND = 2.2
+"""Side of a view, at least, relative to the bone's own extent: what :class:`HandInferer` shows of the wrist."""
+_SHARES = {Group.CARPAL: (0.4, 0.6, 0.8), Group.FOREARM: (0.4, 0.6, 0.8)}
+"""Sides of the views, relative to that of a look at the hand."""
+_OF_RAYS = (0.6, 0.8, 1.0)
+"""The same of other bones: closer by, the network takes one phalanx for another."""
 
 
-def look_around(
+def looks_around(
     inferer: HandInferer | WindowsInferer, image: torch.Tensor, planes: np.ndarray, bone: int, network: Network
-) -> Look:
-    """Look at the region around a bone: the network's view of it, with the logits of that bone alone.
+) -> list[Look]:
+    """Look at the region around a bone: what the network sees in views of it, with the logits of that bone alone.
+
+    The mean of their probabilities counts.
 
     Parameters
     ----------
     inferer
-        How the network sees its images. Of whole hands upright: the view is upright too, the bone in its middle. Of
-        windows of the image: one window, the bone in its middle.
+        How the network sees its images. Of whole hands upright: three views that are upright too, the bone in their
+        middle. Of windows of the image: one window, the bone in its middle.
     image
         float32 (1, h, w), grey values in [0, 1], bones bright.
     planes
@@ -49,26 +54,35 @@ def look_around(
     """
     shape = (image.shape[-2], image.shape[-1])
     x, y, extent = _place(planes, bone, shape)
-    if isinstance(inferer, HandInferer):
-        grid = fitted_shape((planes.shape[0], planes.shape[1]), _GRID)
-        masks = coarse_masks(torch.from_numpy(planes), grid)
-        logits = torch.where(masks, _SURE, -_SURE)
-        hand = closer_view(logits, whole_view(grid, shape), shape, inferer.window, inferer.margin)
-        if hand is None:
-            hand = whole_view((inferer.window, inferer.window), (max(shape), max(shape))).float()
-        step = float(torch.linalg.det(hand[:, :2]).abs().sqrt())
-        side = max(_AROUND * extent, _LEAST_SHARE * step * inferer.window)
-        turn, window = hand[:, :2] / step * (side / inferer.window), (inferer.window, inferer.window)
-        x, y = within(shape, side, x, y)
-    else:
-        turn, window = torch.eye(2), inferer.roi_size
+    if isinstance(inferer, WindowsInferer):
+        return [_alone(inferer.look_at(image, _view(torch.eye(2), x, y, inferer.roi_size), network), bone)]
+    grid = fitted_shape((planes.shape[0], planes.shape[1]), _GRID)
+    masks = coarse_masks(torch.from_numpy(planes), grid)
+    logits = torch.where(masks, _SURE, -_SURE)
+    hand = closer_view(logits, whole_view(grid, shape), shape, inferer.window, inferer.margin)
+    if hand is None:
+        hand = whole_view((inferer.window, inferer.window), (max(shape), max(shape))).float()
+    step = float(torch.linalg.det(hand[:, :2]).abs().sqrt())
+    looks = []
+    for share in _SHARES.get(BONES[bone].group, _OF_RAYS):
+        side = max(_AROUND * extent, share * step * inferer.window)
+        turn = hand[:, :2] / step * (side / inferer.window)
+        matrix = _view(turn, *within(shape, side, x, y), (inferer.window, inferer.window))
+        looks.append(_alone(inferer.look_at(image, matrix.to(image.device), network), bone))
+    return looks
+
+
+def _view(turn: torch.Tensor, x: float, y: float, window: tuple[int, int]) -> torch.Tensor:
+    """Matrix (2, 3) of a view whose middle shows (x, y)."""
     middle = turn @ torch.tensor([0.5 * (window[1] - 1), 0.5 * (window[0] - 1)])
-    matrix = torch.cat([turn, (torch.tensor([x, y]) - middle)[:, None]], dim=1).to(image.device)
-    seen = inferer.look_at(image, matrix, network)
-    assert isinstance(seen.logits, torch.Tensor)
-    alone = torch.full_like(seen.logits, -_SURE)
-    alone[bone] = seen.logits[bone]
-    return Look(matrix, alone)
+    return torch.cat([turn, (torch.tensor([x, y]) - middle)[:, None]], dim=1)
+
+
+def _alone(look: Look, bone: int) -> Look:
+    assert isinstance(look.logits, torch.Tensor)
+    alone = torch.full_like(look.logits, -_SURE)
+    alone[bone] = look.logits[bone]
+    return Look(look.matrix, alone)
 
 
 def _place(planes: np.ndarray, bone: int, shape: tuple[int, int]) -> tuple[float, float, float]:

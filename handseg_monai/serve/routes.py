@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from starlette.applications import Starlette
@@ -215,7 +215,7 @@ class Routes:
         headers = {
             "X-Left-Out": str(len(made.left_out)),
             "Content-Length": str(size),
-            "Content-Disposition": f'attachment; filename="{made.name}"',
+            "Content-Disposition": f"attachment; filename*=utf-8''{quote(made.name)}",
         }
 
         def parts() -> Iterator[bytes]:

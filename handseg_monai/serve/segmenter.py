@@ -134,7 +134,7 @@ class Inference:
         """Mask of a bone, uint8 (H, W), from a closer look at the region around it."""
         import torch
 
-        from handseg_monai.inferers.around import look_around
+        from handseg_monai.inferers.around import looks_around
         from handseg_monai.inferers.looks import planes_of_looks
         from handseg_monai.inferers.planes import IN_THE_NEGATIVE
         from handseg_monai.transforms.drop_pieces import drop_pieces
@@ -146,9 +146,9 @@ class Inference:
                 scaled = 1 - scaled
             inferer = self.inferer
             with torch.autocast(self.device.type, dtype=inferer.dtype, enabled=inferer.enabled):
-                look = look_around(inferer.inferer, scaled, planes, bone, self.network)
+                seen = looks_around(inferer.inferer, scaled, planes, bone, self.network)
             shape, size = (scaled.shape[-2], scaled.shape[-1]), (image.shape[0], image.shape[1])
-            drawn = planes_of_looks([[look]], shape, size, inferer.thresholds).cpu().numpy()
+            drawn = planes_of_looks([[look] for look in seen], shape, size, inferer.thresholds).cpu().numpy()
         least_piece, least_carpal, most_hole = (
             self.parser.get_parsed_content(name) for name in ("least_piece", "least_carpal_piece", "most_hole")
         )
