@@ -1,0 +1,283 @@
+"""Fine-tuning on what is done: a run of its own, which goes on without the server, and what is known of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from handseg_monai.data.items import Item
+from handseg_monai.data.labels.converted import DATALIST, converted_items, write_datalist
+from handseg_monai.files import exclusive, write_json
+from handseg_monai.serve.folder import digest
+from handseg_monai.words import counted
+
+LEAST = 3
+"""Patients, or images of unknown patients, that fine-tuning needs: one is held out."""
+HELD_OUT = 0.2
+"""Share of the images that are held out."""
+PLAN, STATE, FOLDS, STOP, OUTPUT, ERRORS = (
+    *("plan.json", "state.json", "folds.json", "stop"),
+    *("output.log", "errors.log"),
+)
+"""Files of a run: what it is to do, how far it is, which images it holds out, that it is to stop, and what it says."""
+DATA = "data"
+WEIGHTS = Path("run", "model.pt")
+_PARTING = "held_out.json"
+_ITERATION = re.compile(r"Epoch: (\d+)/(\d+), Iter: (\d+)/(\d+)")
+_UNDER_WAY = ("starting", "before", "training", "after")
+_BOUNDS: dict[str, tuple[type, float, float]] = {
+    "epochs": (int, 1, 1000),
+    "size": (int, 64, 4096),
+    "batch_size": (int, 1, 64),
+    "learning_rate": (float, 1e-7, 0.1),
+    "seed": (int, 0, 2**31),
+}
+"""Options that a run takes, their kinds and bounds: expressions of the bundle's are never among them."""
+_DEFAULTS: dict[str, float] = {"epochs": 20, "learning_rate": 3e-4, "seed": 0}
+
+
+class FineTuning:
+    """Runs of fine-tuning below ``WORK/training``, one at a time.
+
+    A run trains on what is done but for a held-out part of the patients, measures the Dice of the weights from before
+    and of the new ones on that part, and is better where the new one is higher. Images that weights have been trained
+    on are never held out later. A server that is started anew finds the run that goes on.
+
+    Parameters
+    ----------
+    work
+        The folder of the store.
+    weights
+        Weights to begin from where no run was better yet.
+    """
+
+    def __init__(self, work: str | Path, weights: str | Path) -> None:
+        self.work = Path(work).absolute()
+        self.folder = self.work / "training"
+        self._base = Path(weights).absolute()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, **options: float) -> None:
+        """Start a run: ``epochs``, ``size``, ``batch_size``, ``learning_rate`` and ``seed`` as training has them.
+
+        By default 20 epochs, at the size of the weights.
+
+        Raises
+        ------
+        ValueError
+            A run is under way, too little is marked as done, or an option is none or out of bounds.
+        """
+        chosen = _DEFAULTS | options
+        for name, value in chosen.items():
+            _require_option(name, value)
+        if not self._base.is_file():
+            raise ValueError(f"no weights {self._base.name} to begin from")
+        self.folder.mkdir(exist_ok=True)
+        with self._alone() as lock:
+            for left in self.folder.glob(f"*/{DATA}"):  # a kill has left it
+                shutil.rmtree(left)
+            run = self.folder / str(1 + max(self._runs(), default=0))
+            run.mkdir()
+            try:
+                items = self._snapshot(run)
+                held_out = self._part(run, items)
+                plan = {"weights": str(self.weights()), "base": digest(self._base), "options": chosen}
+                write_json(run / PLAN, plan)
+            except BaseException:
+                shutil.rmtree(run)
+                raise
+            facts = {"epochs": chosen["epochs"], "images": len(items) - held_out, "held_out": held_out}
+            write_json(run / STATE, {"phase": "starting", **facts})
+            command = [sys.executable, "-m", "handseg_monai.serve.fine_tuning_run", str(run), str(lock)]
+            with (run / OUTPUT).open("ab") as output, (run / ERRORS).open("ab") as errors:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    pass_fds=(lock,),
+                    start_new_session=True,
+                )
+
+    def state(self) -> dict[str, Any]:
+        """How far the last run is.
+
+        Returns
+        -------
+        state
+            ``run``, its number, 0 where there is none; ``running``; ``phase``: ``starting``, ``before``, ``training``,
+            ``after``, ``finished``, ``stopped``, ``failed`` or ``none``; ``epoch`` of ``epochs``, and ``step`` of the
+            epoch's ``steps``; ``images`` and ``held_out``, their numbers; ``dice_before`` and ``dice_after`` on those
+            held out, None as long as they are not measured; ``better``; and ``error`` in words, else empty.
+        """
+        number = max(self._runs(), default=0)
+        state: dict[str, Any] = {"run": number, "running": False, "phase": "none", "epoch": 0, "epochs": 0, "step": 0}
+        state |= {"steps": 0, "images": 0, "held_out": 0, "dice_before": None, "dice_after": None, "better": False}
+        state |= {"error": ""}
+        run = self.folder / str(number)
+        running = self._is_running()  # before the state, which a run writes last
+        kept = _read(run / STATE)
+        state |= {key: kept[key] for key in state if key in kept} | {"running": running}
+        if not running and state["phase"] in _UNDER_WAY:
+            state |= {"phase": "failed", "error": last_words(run / ERRORS) or "the run ended without a word"}
+        if found := _ITERATION.findall(_text(run / OUTPUT)):
+            state |= dict(zip(("epoch", "epochs", "step", "steps"), map(int, found[-1]), strict=True))
+        return state
+
+    def stop(self) -> None:
+        """Interrupt the run, if one is under way; what it has trained stays in its folder. It ends soon after."""
+        if self._is_running():
+            run = self.folder / str(max(self._runs()))
+            (run / STOP).touch()
+            if isinstance(pid := _read(run / STATE).get("pid"), int):
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGINT)
+
+    def weights(self) -> Path:
+        """Weights to use now: those of the last run that was better than what it began from, else those given.
+
+        Runs that began from other weights than those given don't count.
+        """
+        for number in sorted(self._runs(), reverse=True):
+            run = self.folder / str(number)
+            found = (run / WEIGHTS).is_file() and _read(run / STATE).get("better") is True
+            if found and _read(run / PLAN).get("base") == digest(self._base):
+                return run / WEIGHTS
+        return self._base
+
+    def _runs(self) -> list[int]:
+        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        return [int(name) for name in names if name.isdecimal()]
+
+    def _is_running(self) -> bool:
+        if self._process is not None:
+            self._process.poll()  # one that has ended is to be let go of
+        if not (self.folder / "lock").exists():
+            return False
+        try:
+            with self._alone():
+                return False
+        except ValueError:
+            return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[int]:
+        """Hold the lock on the runs, and give its descriptor; ``ValueError`` while a run holds it."""
+        with ExitStack() as held:
+            try:
+                lock = held.enter_context(exclusive(self.folder / "lock", "fine-tuning"))
+            except ValueError as error:
+                raise ValueError("fine-tuning is under way; wait for its end, or stop it") from error
+            yield lock
+
+    def _snapshot(self, run: Path) -> list[Item]:
+        """Give the run a data set of its own: the page goes on changing the other one.
+
+        An image is called after its id there, by which weights know what they were trained on.
+        """
+        data = run / DATA
+        while True:
+            before = (self.work / DATALIST).read_bytes()
+            items = []
+            with suppress(FileNotFoundError):  # one is removed just now
+                for item in converted_items(self.work)[0]:
+                    image, label = (_linked(Path(item[key]), data / f"{key}s") for key in ("image", "label"))
+                    items.append(Item(**{**item, "image": image, "label": label, "name": Path(image).stem}))
+                if (self.work / DATALIST).read_bytes() == before:
+                    break
+            shutil.rmtree(data, ignore_errors=True)
+        data.mkdir(exist_ok=True)
+        write_datalist(data / DATALIST, items, "a copy for fine-tuning")
+        return items
+
+    def _part(self, run: Path, items: Sequence[Item]) -> int:
+        """Hold out a part of the subjects, those of earlier runs first, and write the folds; the number of its images.
+
+        Fold 0 is held out, fold 1 is trained on.
+        """
+        images: defaultdict[str, list[str]] = defaultdict(list)
+        for item in items:
+            images[item["subject"]].append(item["name"])
+        if len(images) < LEAST:
+            raise ValueError(
+                f"fine-tuning needs images of {LEAST} or more patients that are marked as done, and has "
+                f"{counted(len(images), 'such patient')}; an image of an unknown patient counts as one"
+            )
+        earlier = _read(self.folder / _PARTING)
+        trained, held = set(earlier.get("trained", [])), set(earlier.get("held_out", []))
+        held_out = {of for of, names in images.items() if held & set(names) and not trained & set(names)}
+        new = [of for of in sorted(images, key=lambda of: min(images[of])) if not (trained | held) & set(images[of])]
+        wanted = max(1, round(HELD_OUT * len(items)))
+        for subject in new:
+            if sum(len(images[of]) for of in held_out) < wanted:
+                held_out.add(subject)
+        if not held_out:
+            raise ValueError(
+                "the weights were trained on all that is marked as done; mark another image as done to measure on"
+            )
+        if len(held_out) == len(images):
+            raise ValueError("all that is marked as done is held out to measure on; mark another image as done")
+        folds = [
+            {"image": item["image"], "subject": item["subject"], "fold": int(item["subject"] not in held_out)}
+            for item in items
+        ]
+        write_json(run / FOLDS, {"training": folds})
+        trained |= {item["name"] for item in items if item["subject"] not in held_out}
+        held |= {item["name"] for item in items if item["subject"] in held_out}
+        write_json(self.folder / _PARTING, {"held_out": sorted(held - trained), "trained": sorted(trained)})
+        return sum(len(images[of]) for of in held_out)
+
+
+def _require_option(name: str, value: object) -> None:
+    if name not in _BOUNDS:
+        raise ValueError(f"{name}: fine-tuning has no such option; expected {', '.join(_BOUNDS)}")
+    kind, least, most = _BOUNDS[name]
+    fits = isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if not fits or not least <= value <= most:  # type: ignore[operator]
+        what = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{name} {value!r}: expected {what} from {least} to {most}")
+
+
+def _linked(source: Path, folder: Path) -> str:
+    """Link, or else copy, a file into a folder; its new path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / source.name
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a disk without links
+        shutil.copyfile(source, target)
+    return str(target)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a file of JSON holds; nothing where it is not there, or not whole."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def last_words(path: Path) -> str:
+    """Last line of a file that says something and is no progress bar; empty where there is none."""
+    lines = [line.strip() for line in _text(path).splitlines() if line.strip() and "%|" not in line]
+    return lines[-1] if lines else ""

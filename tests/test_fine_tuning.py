@@ -1,0 +1,196 @@
+"""Fine-tuning from the page: what it needs, what it holds out, how it stops, and when its weights count."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from handseg_monai.serve.fine_tuning import FineTuning
+from handseg_monai.serve.store import Store
+from tests.bundle_runs import CONFIGS, run_bundle
+from tests.test_store import add_ready, png
+
+
+def add_done(store: Store, *seeds: int) -> list[str]:
+    ids = [add_ready(store, seed) for seed in seeds]
+    for id in ids:
+        store.mark(id, 0, done=True)
+    return ids
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "work")
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the bundle's network before any training, that say they saw small whole images."""
+    from monai.bundle import ConfigParser
+
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    torch.manual_seed(0)
+    network = ConfigParser(ConfigParser.load_config_file(str(CONFIGS / "train.json"))).get_parsed_content("network_def")
+    facts = {"network_name": "dynunet", "epoch": 1, "size": 128, "window": 128, "views": "image"}
+    torch.save({"network": network.state_dict(), **facts}, path)
+    return path
+
+
+@pytest.fixture
+def tuning(store: Store, weights: Path) -> Iterator[FineTuning]:
+    tuning = FineTuning(store.folder, weights)
+    yield tuning
+    tuning.stop()
+    ended(tuning)
+
+
+def ended(tuning: FineTuning, seconds: float = 300) -> dict[str, Any]:
+    """Wait for the end of a run, which never goes back, and return its state."""
+    deadline = time.monotonic() + seconds
+    seen = (0, 0)
+    while (state := tuning.state())["running"]:
+        assert time.monotonic() < deadline, state
+        assert (state["epoch"], state["step"]) >= seen
+        seen = (state["epoch"], state["step"])
+        time.sleep(0.05)
+    return state
+
+
+def held_out(tuning: FineTuning, run: int) -> set[str]:
+    folds = json.loads((tuning.folder / str(run) / "folds.json").read_text())["training"]
+    return {Path(entry["image"]).stem for entry in folds if entry["fold"] == 0}
+
+
+def test_too_few_images_are_said_with_their_number(store: Store, tuning: FineTuning) -> None:
+    add_done(store, 0, 1)
+    with pytest.raises(ValueError, match="needs images of 3 or more patients that are marked as done, and has 2 such"):
+        tuning.start()
+    assert tuning.state()["run"] == 0
+    assert tuning.state()["running"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epochs": 0}, "epochs 0: expected a whole number from 1 to 1000"),
+        ({"epochs": True}, "expected a whole number"),
+        ({"epochs": "$__import__('os').abort()"}, "expected a whole number"),
+        ({"learning_rate": float("nan")}, "expected a number"),
+        ({"output_dir": 3}, "output_dir: fine-tuning has no such option; expected epochs, "),
+    ],
+)
+def test_other_options_are_not_taken(store: Store, tuning: FineTuning, options: dict[str, Any], words: str) -> None:
+    add_done(store, 0, 1, 2)
+    with pytest.raises(ValueError, match=words):
+        tuning.start(**options)
+    assert tuning.state()["run"] == 0
+
+
+def test_a_run_stops_and_the_next_one_holds_out_the_same(store: Store, tuning: FineTuning, weights: Path) -> None:
+    add_done(store, 0, 1, 2)
+    tuning.start()
+    with pytest.raises(ValueError, match="fine-tuning is under way; wait for its end, or stop it"):
+        tuning.start()
+    again = FineTuning(store.folder, weights)
+    assert again.state()["running"]
+    again.stop()
+    assert ended(again)["phase"] == "stopped"
+    add_done(store, *range(3, 10))
+    tuning.start()
+    tuning.stop()
+    state = ended(tuning)
+    assert (state["run"], state["phase"], state["images"], state["held_out"]) == (2, "stopped", 8, 2)
+    assert len(held_out(tuning, 1)) == 1
+    assert held_out(tuning, 1) < held_out(tuning, 2)
+    assert tuning.weights() == weights
+    assert not list(tuning.folder.glob("*/data"))
+
+
+def test_images_that_weights_have_seen_are_never_held_out(store: Store, tuning: FineTuning) -> None:
+    ids = add_done(store, 0, 1, 2)
+    tuning.start()
+    tuning.stop()
+    ended(tuning)
+    (measured,) = held_out(tuning, 1)
+    store.remove(measured)
+    store.mark(add_ready(store, 3), 0, unknown=(1, True))
+    kept = [id for id in ids if id != measured]
+    with pytest.raises(ValueError, match="has 2 such"):
+        tuning.start()
+    (new,) = add_done(store, 4)
+    tuning.start()
+    tuning.stop()
+    ended(tuning)
+    assert held_out(tuning, 2) == {new}
+    assert new not in kept
+
+
+def test_a_run_that_is_killed_has_failed_in_words(store: Store, tuning: FineTuning) -> None:
+    add_done(store, 0, 1, 2)
+    tuning.start()
+    state = tuning.folder / "1" / "state.json"
+    while "pid" not in (kept := json.loads(state.read_text())):
+        time.sleep(0.02)
+    os.killpg(kept["pid"], signal.SIGKILL)
+    found = ended(tuning)
+    assert (found["phase"], found["error"]) == ("failed", "the run ended without a word")
+
+
+def test_damaged_weights_fail_in_words(store: Store, tmp_path: Path) -> None:
+    add_done(store, 0, 1, 2)
+    (tmp_path / "model.pt").write_bytes(png(0))
+    tuning = FineTuning(store.folder, tmp_path / "model.pt")
+    tuning.start()
+    found = ended(tuning)
+    assert found["phase"] == "failed"
+    assert f"checkpoint {tmp_path / 'model.pt'}: can't be read" in found["error"]
+
+
+@pytest.mark.slow
+def test_weights_that_are_better_on_what_was_held_out_are_those_to_use(
+    store: Store, tuning: FineTuning, weights: Path, tmp_path: Path
+) -> None:
+    add_done(store, *range(8))
+    tuning.start(epochs=25, learning_rate=0.003)
+    found = ended(tuning, 900)
+    assert found["phase"] == "finished", found
+    assert (found["images"], found["held_out"], found["epoch"], found["step"]) == (6, 2, 25, 3)
+    assert 0 <= found["dice_before"] < found["dice_after"] <= 1
+    assert found["better"] is True
+    best = tuning.folder / "1" / "run" / "model.pt"
+    assert FineTuning(store.folder, weights).weights() == best
+    other = tmp_path / "other.pt"
+    other.write_bytes(png(0))
+    assert FineTuning(store.folder, other).weights() == other
+
+    places = ["--dataset_dir", store.folder, "--output_dir", tmp_path / "again", "--checkpoint", best]
+    run = ["--config_file", f"['{CONFIGS / 'train.json'}','{CONFIGS / 'evaluate.json'}']", "--num_workers", 0]
+    assert run_bundle("run", *run, *places).returncode == 0
+
+    tuning.start(epochs=1, learning_rate=1e-7)
+    second = ended(tuning, 900)
+    assert second["phase"] == "finished", second
+    assert second["dice_before"] == found["dice_after"]
+    assert held_out(tuning, 2) == held_out(tuning, 1)
+
+
+@pytest.mark.slow
+def test_what_a_stopped_run_has_trained_stays(store: Store, tuning: FineTuning) -> None:
+    add_done(store, *range(4))
+    tuning.start(epochs=1000)
+    while tuning.state()["epoch"] < 2:
+        assert tuning.state()["running"]
+        time.sleep(0.05)
+    tuning.stop()
+    assert ended(tuning)["phase"] == "stopped"
+    assert (tuning.folder / "1" / "run" / "last.pt").exists()
