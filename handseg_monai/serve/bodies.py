@@ -67,6 +67,16 @@ class Edit(OfBone):
     radius: Annotated[float, Field(ge=0, le=2000)] = 0.0
 
 
+class Epochs(_Form):
+    """How long to fine-tune."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 20
+
+
+class Nothing(_Form):
+    """No more than the request itself."""
+
+
 T = TypeVar("T", bound=BaseModel)
 
 

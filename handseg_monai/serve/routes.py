@@ -67,6 +67,9 @@ class Routes:
             Route("/api/state", self.state),
             Route("/api/events", self.events),
             Route("/api/export/{form}", self.export),
+            Route("/api/training", self.train, methods=["POST"]),
+            Route("/api/training", self.stop_training, methods=["DELETE"]),
+            Route("/api/training/take", self.take_weights, methods=["POST"]),
             Route("/api/images", self.upload, methods=["POST"]),
             Route(image, self.image),
             Route(image, self.remove, methods=["DELETE"]),
@@ -131,7 +134,7 @@ class Routes:
                     "pixels": service.limits.pixels,
                     "images": service.limits.images,
                 },
-                "training": None,
+                "training": None if service.training is None else await run_in_threadpool(service.training.shown),
             }
         )
 
@@ -140,6 +143,20 @@ class Routes:
         if self.service.events.full:
             raise HTTPException(429, "too many pages listen; close some")
         return StreamingResponse(self.service.events.listen(), media_type="text/event-stream")
+
+    async def train(self, request: Request) -> Response:
+        """Fine-tune on what is done."""
+        asked = await bodies.form(request, bodies.Epochs)
+        return JSONResponse(await self._done(lambda: self.service.require_training().start(asked.epochs)))
+
+    async def stop_training(self, request: Request) -> Response:
+        """Stop fine-tuning, or show its result no longer."""
+        return JSONResponse(await self._done(lambda: self.service.require_training().stop()))
+
+    async def take_weights(self, request: Request) -> Response:
+        """Take the weights of fine-tuning."""
+        await bodies.form(request, bodies.Nothing)
+        return JSONResponse(await self._done(self.service.take_weights))
 
     async def upload(self, request: Request) -> Response:
         """Take an image."""
@@ -212,10 +229,11 @@ class Routes:
             self._exports -= 1
         file, size = made.path.open("rb"), made.path.stat().st_size
         await run_in_threadpool(made.remove)  # what is open can still be read, and nothing stays if nobody reads on
+        plain = "".join(c if c.isascii() else "_" for c in made.name)
         headers = {
             "X-Left-Out": str(len(made.left_out)),
             "Content-Length": str(size),
-            "Content-Disposition": f"attachment; filename*=utf-8''{quote(made.name)}",
+            "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=utf-8''{quote(made.name)}",
         }
 
         def parts() -> Iterator[bytes]:

@@ -30,6 +30,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+_MOST_HEAD = 32 << 10
+"""Bytes of an address and of headers."""
 _SAFE = ("GET", "HEAD")
 _LET_IN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">
 <title>handseg</title><p><a href="/">Continue</a></p></html>"""
@@ -110,6 +112,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        if len(scope.get("raw_path") or b"") + sum(len(k) + len(v) for k, v in scope["headers"]) > _MOST_HEAD:
+            return _error(431, "the head of the request is too large")
         host = headers.get("host", "").lower()
         if len(headers.getlist("host")) != 1 or (self.loopback and host not in self.hosts):
             return _error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,19 +27,37 @@ class Segmenter:
     """
 
     def __init__(self, checkpoint: str | None = None) -> None:
+        self._checkpoint = checkpoint
         # Threads that wait by spinning make inference ten times slower beside another busy program.
         waiting = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-        self._child = Child(__name__, *([checkpoint] if checkpoint is not None else []), environment=waiting)
+        self._child = Child(__name__, environment=waiting)
 
-    def load(self) -> str:
-        """Load the network, and return the digest of its weights.
+    def checkpoint(self) -> Path:
+        """File of the weights.
 
         Raises
         ------
         ValueError
-            There are no such weights, or they are of another network.
+            There is none.
         """
-        said, _ = self._child.ask({"do": "load"})
+        said, _ = self._ask("checkpoint")
+        return Path(said["checkpoint"])
+
+    def load(self, checkpoint: Path | None = None) -> str:
+        """Load the network, and return the digest of its weights; with a checkpoint, use that one from now on.
+
+        Raises
+        ------
+        ValueError
+            There are no such weights, or they are of another network; those from before stay.
+        """
+        before = self._checkpoint
+        self._checkpoint = before if checkpoint is None else str(checkpoint)
+        try:
+            said, _ = self._ask("load")
+        except BaseException:
+            self._checkpoint = before
+            raise
         return str(said["weights"])
 
     def infer(self, image: np.ndarray) -> Inferred:
@@ -52,7 +70,7 @@ class Segmenter:
         ChildError
             The process has ended.
         """
-        said, arrays = self._child.ask({"do": "infer"}, {"image": image})
+        said, arrays = self._ask("infer", {"image": image})
         return Inferred(arrays["planes"], tuple(said["confidence"]), said["note"], said["weights"])
 
     def ask(self, image: np.ndarray, planes: np.ndarray, bone: int, note: str) -> np.ndarray:
@@ -77,16 +95,26 @@ class Segmenter:
         ChildError
             The process has ended.
         """
-        _, arrays = self._child.ask({"do": "ask", "bone": bone, "note": note}, {"image": image, "planes": planes})
+        arrays = {"image": image, "planes": planes}
+        _, arrays = self._ask("ask", arrays, bone=bone, note=note)
         return arrays["mask"] > 0
 
     def close(self) -> None:
         """End the process."""
         self._child.close()
 
+    def _ask(self, what: str, arrays: Arrays | None = None, **more: object) -> Answer:
+        return self._child.ask({"do": what, "checkpoint": self._checkpoint, **more}, arrays)
+
 
 class Inference:
-    """``inference.json`` of the bundle in this process, without its loader of files and its writers."""
+    """``inference.json`` of the bundle in this process, without its loader of files and its writers.
+
+    Parameters
+    ----------
+    checkpoint
+        See :class:`Segmenter`.
+    """
 
     def __init__(self, checkpoint: str | None) -> None:
         import monai
@@ -101,14 +129,21 @@ class Inference:
         self.parser["overlays"] = False
         if checkpoint is not None:
             self.parser["checkpoint"] = checkpoint
+        (self.checkpoint,) = self._made("checkpoint")
+
+    def load(self) -> None:
+        """Load the network; see :meth:`Segmenter.load`."""
+        parts = self._made("trained", "device", "network", "loaded", "preprocessing", "inferer", "postprocessing")
+        self.trained, self.device, self.network, _, self.preprocessing, self.inferer, self.postprocessing = parts
+        self.network.eval()
+
+    def _made(self, *names: str) -> list[Any]:
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):
-                parts = [self.parser.get_parsed_content(name) for name in _PARTS]
+                return [self.parser.get_parsed_content(name) for name in names]
         except SystemExit as error:  # how the bundle ends a run that can't be right
             raise ValueError(said.getvalue().strip()) from error
-        self.trained, self.device, self.network, _, self.preprocessing, self.inferer, self.postprocessing = parts
-        self.network.eval()
 
     def infer(self, image: np.ndarray) -> Answer:
         """Planes, int32 (H, W), and what is said of them, of a radiograph."""
@@ -159,22 +194,25 @@ class Inference:
         return {}, {"mask": mask}
 
 
-_PARTS = ("trained", "device", "network", "loaded", "preprocessing", "inferer", "postprocessing")
-
-
 def main() -> None:
-    """Answer the requests of :class:`Segmenter`; the network is loaded by the first of them."""
-    loaded: list[Inference] = []
+    """Answer the requests of :class:`Segmenter`; the network is loaded by the first that needs it."""
+    loaded: dict[str | None, Inference] = {}
 
     def handle(request: dict[str, Any], arrays: Arrays) -> Answer:
-        if not loaded:
-            loaded.append(Inference(sys.argv[1] if len(sys.argv) > 1 else None))
-        inference = loaded[0]
-        if request["do"] == "load":
-            return {"weights": inference.trained.digest}, {}
+        checkpoint = request["checkpoint"]
+        if request["do"] == "checkpoint":
+            return {"checkpoint": Inference(checkpoint).checkpoint}, {}
+        if checkpoint not in loaded:
+            inference = Inference(checkpoint)
+            inference.load()
+            loaded.clear()
+            loaded[checkpoint] = inference
+        inference = loaded[checkpoint]
         if request["do"] == "infer":
             return inference.infer(arrays["image"])
-        return inference.ask(arrays["image"], arrays["planes"], request["bone"], request["note"])
+        if request["do"] == "ask":
+            return inference.ask(arrays["image"], arrays["planes"], request["bone"], request["note"])
+        return {"weights": inference.trained.digest}, {}
 
     answer(handle)
 

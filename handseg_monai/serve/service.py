@@ -14,10 +14,12 @@ from handseg_monai.serve.child import ChildError
 from handseg_monai.serve.corrections import Corrections
 from handseg_monai.serve.decode import Decoder
 from handseg_monai.serve.events import Events
+from handseg_monai.serve.fine_tuning import FineTuning
 from handseg_monai.serve.queue import Queue
 from handseg_monai.serve.segmenter import Segmenter
 from handseg_monai.serve.state import MissingError, StoreError
 from handseg_monai.serve.store import Store
+from handseg_monai.serve.training import Training
 from handseg_monai.serve.views import Views
 
 
@@ -55,6 +57,7 @@ class Service:
         self.views = Views(store, decoder, limits.pixels)
         self._queue = Queue(self._load, self._segment)
         self.corrections = Corrections(store, self.views, self._queue, segmenter, self._tell)
+        self.training: Training | None = None
         self._adding = threading.Lock()
         self._ended = False
 
@@ -64,9 +67,11 @@ class Service:
         threading.Thread(target=self._fill, args=(folder,), name="fill", daemon=True).start()
 
     def end(self) -> None:
-        """End the queue and the processes; what waits goes on at the next start."""
+        """End the queue and all processes, fine-tuning too; what waits goes on at the next start."""
         self._ended = True
         self._queue.end()
+        if self.training is not None:
+            self.training.end()
         self.decoder.close()
         self.segmenter.close()
         self.store.close()
@@ -98,13 +103,36 @@ class Service:
         self.views.drop(id)
         self.events.tell("removed", {"id": id})
 
+    def take_weights(self) -> dict[str, Any] | None:
+        """Use the weights of the last run of fine-tuning from now on.
+
+        Raises
+        ------
+        StoreError
+            They are not better than those before, or there are none.
+        """
+        training = self.require_training()
+        weights = self.segmenter.load(training.take())
+        self.model = {"ready": True, "error": "", "weights": weights}
+        self.events.tell("model", self.model)
+        return training.shown()
+
+    def require_training(self) -> Training:
+        """What fine-tunes; :class:`StoreError` as long as the network is not loaded."""
+        if self.training is None:
+            raise StoreError("the network is not loaded yet; wait until it is")
+        return self.training
+
     def _tell(self, id: str) -> None:
         with suppress(MissingError):
             self.events.tell("image", {"overview": self.views.overview(id)})
 
     def _load(self) -> bool:
         try:
-            weights = self.segmenter.load()
+            base = self.segmenter.checkpoint()
+            runs = FineTuning(self.store.folder, base)
+            weights = self.segmenter.load(runs.weights())
+            self.training = Training(runs, lambda state: self.events.tell("training", state))
         except (ValueError, ChildError) as error:
             self.model = {"ready": False, "error": f"the network can't be loaded: {error}", "weights": ""}
         else:
