@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from handseg_monai.data.reading import MAX_PIXELS
-
 
 def serve(
     folder: Annotated[
@@ -28,7 +26,9 @@ def serve(
         typer.Option(help="Checkpoint. Default: runs/train/model.pt if it exists, else the shipped weights."),
     ] = None,
     max_upload: Annotated[float, typer.Option("--max_upload", help="Megabytes of a file at most.", min=0.001)] = 200,
-    max_pixels: Annotated[int, typer.Option("--max_pixels", help="Pixels of an image at most.", min=1)] = MAX_PIXELS,
+    max_pixels: Annotated[
+        int | None, typer.Option("--max_pixels", help="Pixels of an image at most. Default: 200 million.", min=1)
+    ] = None,
     max_images: Annotated[int, typer.Option("--max_images", help="Images in WORK at most.", min=1)] = 2000,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
@@ -36,8 +36,9 @@ def serve(
     missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f"{' and '.join(missing)} missing: pip install 'handseg-monai[serve]'")
+    from handseg_monai.data.reading import MAX_PIXELS
     from handseg_monai.serve.server import serve as run
     from handseg_monai.serve.service import Limits
 
-    limits = Limits(upload=int(max_upload * 1e6), pixels=max_pixels, images=max_images)
+    limits = Limits(upload=int(max_upload * 1e6), pixels=max_pixels or MAX_PIXELS, images=max_images)
     run(work, folder, host=host, port=port, checkpoint=checkpoint, limits=limits, browser=browser)

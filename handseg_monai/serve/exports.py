@@ -7,6 +7,7 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,20 @@ from handseg_monai.export.form import Form, HandMasks, Masks, MasksNotWrittenErr
 from handseg_monai.export.forms import FORMS
 from handseg_monai.rle import encode_planes, write_csv
 from handseg_monai.serve.child import Answer, Arrays, Child, answer
+from handseg_monai.serve.measures import ROOM, can_measure
 from handseg_monai.serve.store import Store
 
-MASK_FORMS = ("csv", "png", "labelme", "coco", "dicom-seg")
+_OF_MASKS = ("csv", "png", "labelme", "coco", "dicom-seg")
 _LEFT_OUT = "left-out.txt"
 _STORED = (".png", ".dcm")
 """Suffixes of files that a zip holds as they are: compressing them takes long and gains little."""
 _SECONDS = 120.0
 """That the process may take for one image."""
+
+
+def forms() -> tuple[str, ...]:
+    """Names of the forms that can be written."""
+    return (*_OF_MASKS, "measures") if can_measure() else _OF_MASKS
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ def export(store: Store, form: str, ids: Sequence[str]) -> Exported:
     store
         Of the images.
     form
-        One of :data:`MASK_FORMS`.
+        One of :func:`forms`.
     ids
         Of images that are segmented.
 
@@ -124,6 +131,27 @@ class Csv(Form):
         write_csv(self._out / "submission.csv", self._texts)
 
 
+class Measures(Csv):
+    """``measures.csv``: a row for each image and measure, as ``handseg measure`` writes it."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(out.parent)
+        self._images = out.parent / "images"
+        self._images.mkdir()
+
+    def add(self, masks: Masks) -> None:
+        """Take up the masks of an image, and the image."""
+        super().add(masks)
+        (self._images / masks.name).symlink_to(masks.path)
+
+    def finish(self) -> None:
+        """Write the file."""
+        super().finish()
+        submission = import_module(f"{ROOM}.submission")
+        out = self._out / "files" / "measures.csv"
+        submission.measure_submission(self._out / "submission.csv", self._images, out, progress=False)
+
+
 class _Writer:
     """Writes in the child: images one after another, then one file of all."""
 
@@ -131,15 +159,16 @@ class _Writer:
         self._name, self._folder = form, folder
         self._out = folder / "files"
         self._out.mkdir()
-        self._form: Form = Csv(self._out) if form == "csv" else FORMS[form](self._out)
+        kinds: dict[str, type[Form]] = {"csv": Csv, "measures": Measures, **FORMS}
+        self._form = kinds[form](self._out)
 
     def handle(self, request: dict[str, Any], arrays: Arrays) -> Answer:
         if "planes" not in arrays:
             return {"file": self._finish(request["left_out"])}, {}
         unknown = request["unknown"]
         given = np.array([not unknown >> bone & 1 for bone in range(NUM_BONES)])
-        # Only a SEG reads the image; the others take its name, which is not the one that it is kept under.
-        path = Path(request["path"] if self._name == "dicom-seg" else request["name"])
+        # Most forms take the image's name alone, which is not the one that it is kept under.
+        path = Path(request["path"] if self._name in ("dicom-seg", "measures") else request["name"])
         masks = Masks(request["name"], path, [HandMasks(None, arrays["planes"] & ~np.int32(unknown), given)])
         if self._name == "dicom-seg" and not is_dicom(path):
             return {"left_out": "not a DICOM file; a DICOM SEG refers to the DICOM image that it was drawn on"}, {}

@@ -24,7 +24,7 @@ from handseg_monai.bones import BONES, Group
 from handseg_monai.data.reading.images import UnreadableImageError
 from handseg_monai.serve import bodies, looks
 from handseg_monai.serve.child import ChildError
-from handseg_monai.serve.exports import MASK_FORMS, export
+from handseg_monai.serve.exports import export, forms
 from handseg_monai.serve.service import FullError, Service
 from handseg_monai.serve.state import DamagedError, MissingError, StaleError, StoreError
 
@@ -128,7 +128,7 @@ class Routes:
                     for bone in BONES
                 ],
                 "groups": [{"id": group.value, "en": group.value, "ko": group.korean} for group in Group],
-                "forms": MASK_FORMS,
+                "forms": forms(),
                 "limits": {
                     "upload": service.limits.upload,
                     "pixels": service.limits.pixels,
@@ -216,8 +216,8 @@ class Routes:
     async def export(self, request: Request) -> Response:
         """The masks of some images, of those that are done, or of all, in another form: a file or a zip."""
         form, wanted = request.path_params["form"], request.query_params.get("ids")
-        if form not in MASK_FORMS:
-            raise HTTPException(404, f"no such form; there are {', '.join(MASK_FORMS)}")
+        if form not in forms():
+            raise HTTPException(404, f"no such form; there are {', '.join(forms())}")
         if self._exports:
             raise HTTPException(429, "another export is under way; try again once it is there")
         self._exports += 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from handseg_monai.serve.fine_tuning import FineTuning
+from handseg_monai.serve.fine_tuning import TAKEN, FineTuning
 from handseg_monai.serve.state import StoreError
 
 _EVERY = 1.0
@@ -18,7 +18,8 @@ _PHASES = {
     "training": "training",
     "after": "measuring the new weights",
 }
-_DISMISSED, _TAKEN = "dismissed", "taken"
+_DISMISSED = "dismissed"
+"""File of a run whose result nobody wants to see any more."""
 
 
 class Training:
@@ -45,9 +46,9 @@ class Training:
         run = self._folder(state)
         if state["run"] == 0 or (run / _DISMISSED).exists():
             return None
-        taken = (run / _TAKEN).exists()
+        taken = (run / TAKEN).exists()
         return {
-            "state": "running" if state["running"] else _TAKEN if taken else state["phase"],
+            "state": "running" if state["running"] else "taken" if taken else state["phase"],
             "says": _PHASES.get(state["phase"], ""),
             "epoch": state["epoch"],
             "epochs": state["epochs"],
@@ -88,15 +89,10 @@ class Training:
         StoreError
             There are none that are better than those before.
         """
-        state = self._runs.state()
-        if state["running"] or state["phase"] != "finished":
-            raise StoreError("no run of fine-tuning has finished; its weights can be taken once it has")
-        if not state["better"]:
-            raise StoreError(
-                "the new weights are not better on the images that were held out; those from before stay in use"
-            )
-        (self._folder(state) / _TAKEN).touch()
-        return self._runs.weights()
+        try:
+            return self._runs.take()
+        except ValueError as error:
+            raise StoreError(str(error)) from error
 
     def _folder(self, state: dict[str, Any]) -> Path:
         return self._runs.folder / str(state["run"])

@@ -12,10 +12,11 @@ import numpy as np
 from handseg_monai.bitplanes import areas
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.reading.images import UnreadableImageError
-from handseg_monai.plausibility.judge import plausibility
+from handseg_monai.plausibility.judge import Plausibility, plausibility
 from handseg_monai.report.outlines import outlines
 from handseg_monai.serve import looks
 from handseg_monai.serve.decode import Decoder, Radiograph
+from handseg_monai.serve.measures import measured
 from handseg_monai.serve.state import MissingError, StaleError, State
 from handseg_monai.serve.store import Store
 
@@ -113,7 +114,8 @@ class Views:
             view = _redrawn(view, state)
         assert isinstance(view, looks.View)
         if judged and view.judgement is None:
-            view = replace(view, judgement=plausibility(view.planes), measures=self._measures(id, view.planes))
+            judgement = plausibility(view.planes)
+            view = replace(view, judgement=judgement, measures=self._measures(id, view.planes, judgement))
         self._views.put(id, view)
         if view.judgement is not None:
             sure = looks.doubt(
@@ -157,8 +159,12 @@ class Views:
         except UnreadableImageError:
             return None
 
-    def _measures(self, id: str, planes: np.ndarray) -> list[dict[str, Any]]:
-        return []
+    def _measures(self, id: str, planes: np.ndarray, judgement: Plausibility) -> list[dict[str, Any]]:
+        try:
+            radiograph = self.radiograph(id)
+        except UnreadableImageError:
+            return []
+        return measured(planes, radiograph.image, radiograph.facts.get("spacing"), judgement)
 
     def change(self, id: str, revision: int, change: Callable[[State], State], judged: bool) -> dict[str, Any]:
         """Change an image that is still at a revision; what is shown then, with the outlines that are new."""
