@@ -768,3 +768,54 @@ class TestBadInput:
             assert message in failed.stderr
             assert len(failed.stderr.strip().splitlines()) == 1
         assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_measures_are_shown_and_one_that_is_pressed_is_drawn(driver: Chrome, made: Made, tmp_path: Path) -> None:
+    write_report(made.prediction, made.images, tmp_path / "page.html", progress=False)
+    text = (tmp_path / "page.html").read_text()
+    measures = [
+        {
+            "name": "length finger-12",
+            "value": 64.31,
+            "unit": "mm",
+            "says": "at the detector",
+            "reason": "",
+            "lines": [[[100, 120], [140, 300]]],
+            "reference": {
+                "mean": 65.2,
+                "sd": 4.1,
+                "range": [58, 73],
+                "unit": "mm",
+                "population": "healthy adults",
+                "source": "<b>Somebody</b> 1972",
+            },
+        },
+        {
+            "name": "ulnar variance",
+            "value": None,
+            "unit": "mm",
+            "says": "",
+            "reason": "finger-4 is not there",
+            "lines": [],
+            "reference": None,
+        },
+    ]
+    data = json.dumps(measures).replace("<", "\\u003c")
+    (tmp_path / "page.html").write_text(text.replace('"findings":', f'"measures":{data},"findings":'))
+    show(driver, tmp_path / "page.html")
+    enlarge(driver, "a.png")
+    rows = {row.get_attribute("data-measure"): row for row in all_of(driver, "#measures-table tbody tr")}
+    assert list(rows) == ["length finger-12", "ulnar variance"]
+    length = rows["length finger-12"]
+    assert length.text.startswith(f"Length · {BONES[INDEX['finger-12']].english} 64.3 mm")
+    assert "at the detector" in length.text
+    assert "65.2 ± 4.1" in length.text
+    assert "index distal phalanx is not there" in rows["ulnar variance"].text
+    length.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    (line,) = all_of(driver, "#stage .measure-lines .over")
+    assert [line.get_dom_attribute(name) for name in ("x1", "y1", "x2", "y2")] == ["100", "120", "140", "300"]
+    assert length.find_element(By.TAG_NAME, "button").get_attribute("aria-pressed") == "true"
+    press(driver, "#measures-table summary")
+    assert "<b>Somebody</b> 1972" in length.text
+    length.find_element(By.TAG_NAME, "button").click()
+    assert not all_of(driver, "#stage .measure-lines")

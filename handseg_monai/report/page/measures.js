@@ -46,7 +46,7 @@ function mark(all) {
 function cells({ value, unit, says, reason, reference }) {
   if (value === null) return [element("td", { class: "reason", colspan: 2 }, inEnglish(reason))];
   const digits = unit === "" ? 3 : unit === "px" ? 0 : 1;
-  const words = `${value.toFixed(digits)}${unit ? ` ${unitName(unit)}` : ""}`;
+  const words = value.toFixed(digits) + unitName(unit);
   const where = says ? element("small", { class: "faint" }, plane(says)) : "";
   return [element("td", {}, words, where), element("td", {}, reference ? referenceOf(reference, digits) : "–")];
 }
@@ -54,7 +54,7 @@ function cells({ value, unit, says, reason, reference }) {
 function referenceOf({ mean, sd, range, unit, population, source }, digits) {
   const spread = sd == null ? "" : ` ± ${sd.toFixed(digits)}`;
   const normal = range ? `${range[0].toFixed(digits)} – ${range[1].toFixed(digits)}` : "";
-  const words = [`${mean.toFixed(digits)}${spread}${unit ? ` ${unitName(unit)}` : ""}`, normal, population, source].filter(Boolean);
+  const words = [`${mean.toFixed(digits)}${spread}${unitName(unit)}`, normal, population, source].filter(Boolean);
   return element(
     "details",
     { class: "reference", title: words.join("\n") },
@@ -63,7 +63,7 @@ function referenceOf({ mean, sd, range, unit, population, source }, digits) {
   );
 }
 
-const unitName = (unit) => (unit === "degrees" ? "°" : unit);
+const unitName = (unit) => (unit === "degrees" ? "°" : unit && ` ${unit}`);
 const plane = (says) => STRINGS[state.language].planes[says] ?? says;
 
 // A measure's name is a kind, and a bone, a joint or a ray.

@@ -27,12 +27,15 @@ export async function ask(method, address, body = undefined) {
   }
 }
 
-// A file that the server makes: its name and its content.
+// A file that the server makes: its name, its content, and how many images it leaves out.
 export async function fetchFile(address) {
   const response = await reach(address, {});
-  const named = /filename="?([^";]+)/.exec(response.headers.get("Content-Disposition") ?? "");
+  const header = response.headers.get("Content-Disposition") ?? "";
+  const [, full] = /filename\*=utf-8''([^;]+)/i.exec(header) ?? [];
+  const [, plain] = /filename="?([^";]+)/.exec(header) ?? [];
+  const leftOut = Number(response.headers.get("X-Left-Out") ?? 0);
   try {
-    return { name: named ? named[1] : "handseg", content: await response.blob() };
+    return { name: full ? decodeURIComponent(full) : plain ?? "handseg", content: await response.blob(), leftOut };
   } catch {
     throw new AnswerError(say("lost"));
   }

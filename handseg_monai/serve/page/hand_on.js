@@ -36,11 +36,11 @@ async function save(form) {
   tell(say("makingFile"));
   enable(true);
   try {
-    const { name, content } = await fetchFile(`/api/export/${form}?${which}`);
+    const { name, content, leftOut } = await fetchFile(`/api/export/${form}?${which}`);
     const address = URL.createObjectURL(content);
     element("a", { href: address, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
-    tell(say("madeFile", { name }));
+    tell([say("madeFile", { name }), ...(leftOut ? [say("leftOut", { n: whole(leftOut) })] : [])].join(" "), leftOut > 0);
   } catch (error) {
     tell(error.message, true);
   } finally {

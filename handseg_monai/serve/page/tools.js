@@ -208,10 +208,11 @@ function press() {
 }
 
 export function listModes() {
-  const names = STRINGS[state.language].tools;
-  const buttons = MODES.map((mode) =>
-    element("button", { type: "button", role: "radio", "data-tool": mode, onclick: () => choose(mode) }, names[mode]),
-  );
+  const { tools: names, toolHints } = STRINGS[state.language];
+  const buttons = MODES.map((mode) => {
+    const button = { type: "button", role: "radio", "data-tool": mode, title: toolHints[mode], onclick: () => choose(mode) };
+    return element("button", button, names[mode]);
+  });
   byId("modes").replaceChildren(...buttons);
   choose(tools.mode);
 }

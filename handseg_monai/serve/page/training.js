@@ -3,7 +3,8 @@
 import { ask } from "./api.js";
 import { byId, element } from "./elements.js";
 import { onChange, putTraining, server } from "./images.js";
-import { say, share, whole } from "./settings.js";
+import { say, share, state, whole } from "./settings.js";
+import { STRINGS } from "./strings.js";
 
 const EPOCHS = 20;
 let words = "";
@@ -12,8 +13,7 @@ let epochs = EPOCHS;
 async function act(method, address, body) {
   words = "";
   try {
-    const answer = await ask(method, address, body);
-    if (answer.state) putTraining(answer);
+    putTraining(await ask(method, address, body));
   } catch (error) {
     words = error.message;
   }
@@ -33,17 +33,18 @@ function startForm(done) {
 function running({ epoch, epochs, says }) {
   const bar = element("progress", { max: epochs || 1, value: epoch ?? 0, "aria-label": say("training") });
   const now = element("p", { role: "status" }, say("trainRunning", { epoch: whole(epoch ?? 0), epochs: whole(epochs ?? 0) }));
-  return [now, bar, element("p", { class: "hint" }, says ?? ""), button("trainStop", () => act("DELETE", "/api/training"))];
+  return [now, bar, element("p", { class: "hint" }, STRINGS[state.language].phases[says] ?? says), button("trainStop", () => act("DELETE", "/api/training"))];
 }
 
 function result({ before, after, held_out: n, better }) {
   const row = (name, value) => element("tr", {}, element("th", { scope: "row" }, say(name)), element("td", {}, share(value, 4)));
   const caption = element("caption", {}, say("trainResult", { n: whole(n ?? 0) }));
   const table = element("table", { class: "result" }, caption, row("trainBefore", before), row("trainAfter", after));
-  const take = button("trainTake", () => act("POST", "/api/training/take", {}), { class: better ? "main" : "" });
+  // Weights that are not better can't be taken.
+  const take = better ? [button("trainTake", () => act("POST", "/api/training/take", {}), { class: "main" })] : [];
   const keep = button("trainKeep", () => act("DELETE", "/api/training"));
   const said = element("p", { role: "status" }, say(better ? "trainBetter" : "trainWorse"));
-  return [table, said, element("div", { class: "pair" }, take, keep)];
+  return [table, said, element("div", { class: "pair" }, ...take, keep)];
 }
 
 export function showTraining() {
