@@ -140,6 +140,22 @@ def test_the_picture_s_window_can_be_pulled(server: Served, ids: dict[str, str])
     assert (again.status, again.body) == (304, b"")
 
 
+def test_what_a_person_has_settled_is_in_doubt_no_longer(server: Served, ids: dict[str, str]) -> None:
+    """Bones that were drawn or marked as unknown count as sure, until that is undone."""
+    id = ids["hand.png"]
+    before = server.get(f"/api/images/{id}")["overview"]
+    weakest = sorted(range(NUM_BONES), key=lambda bone: before["confidence"][bone])[:2]
+    dot = {"tool": "brush", "points": [[1, 1]], "radius": 1}
+    server.do(f"/api/images/{id}/edits", revision=revision(server, id), bone=weakest[0], **dot)
+    server.do(f"/api/images/{id}/unknown", revision=revision(server, id), bone=weakest[1], on=True)
+    after = server.get(f"/api/images/{id}")["overview"]
+    sure = [value for bone, value in enumerate(before["confidence"]) if bone not in weakest]
+    assert after["doubt"] == pytest.approx(1 - after["score"] * sum(sorted(sure)[:3]) / 3, abs=2e-4)
+    for _ in range(2):
+        server.do(f"/api/images/{id}/undo", revision=revision(server, id))
+    assert server.get(f"/api/images/{id}")["overview"] == before
+
+
 def test_strokes_change_one_bone_and_can_be_taken_back(server: Served, ids: dict[str, str], work: Path) -> None:
     id = ids["손.dcm"]
     before = drawn(server, work, id)

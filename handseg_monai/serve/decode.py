@@ -17,6 +17,7 @@ import numpy as np
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from handseg_monai.serve.child import Answer, Arrays, Child, ChildError, answer
+from handseg_monai.serve.measures import facts_of
 
 _START_SECONDS = 120.0
 """Time for the process to start: its libraries come from a disk that may be busy."""
@@ -126,7 +127,7 @@ def _read(request: dict[str, Any], _: Arrays) -> Answer:
         raise
     finally:
         end_after(0)
-    return {}, {"image": image}
+    return facts_of(request["path"]), {"image": image}
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -75,7 +75,10 @@ class Journal:
     @property
     def marks(self) -> Marks:
         """What the acts so far come to, but for the pixels."""
-        return Marks(self._revision, self._unknown, self._done, len(self.past), len(self.future))
+        edited = 0
+        for act in self.past:
+            edited |= 1 << act["bone"] if act["act"] == "edit" else 0
+        return Marks(self._revision, self._unknown, self._done, len(self.past), len(self.future), edited)
 
     def replay(self, planes: np.ndarray) -> None:
         """Make all edits that were not undone in bit planes, int32 (H, W), in place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +18,12 @@ ROOM = "handseg_monai.measure"
 def can_measure() -> bool:
     """Whether measures can be taken."""
     return find_spec(ROOM) is not None
+
+
+def facts_of(path: str) -> dict[str, Any]:
+    """What measures need to know from a radiograph's header: its ``spacing``, where it says so."""
+    spacing = import_module(ROOM).spacing_of(path) if can_measure() else None
+    return {} if spacing is None else {"spacing": asdict(spacing)}
 
 
 def measured(

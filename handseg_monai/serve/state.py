@@ -103,6 +103,8 @@ class Marks:
         Whether the image is marked as done, and so trained on.
     undoable, redoable
         How many acts can be undone, and done again.
+    edited
+        Bit k is set where bone k has been edited, and not all of that undone.
     """
 
     revision: int
@@ -110,6 +112,7 @@ class Marks:
     done: bool
     undoable: int
     redoable: int
+    edited: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,9 +118,7 @@ class Views:
             view = replace(view, judgement=judgement, measures=self._measures(id, view.planes, judgement))
         self._views.put(id, view)
         if view.judgement is not None:
-            sure = looks.doubt(
-                view.judgement, self._store.entry(id).confidence, state.unknown | getattr(state, "edited", 0)
-            )
+            sure = looks.doubt(view.judgement, self._store.entry(id).confidence, state.unknown | state.edited)
             self._judged[id] = {
                 "score": round(view.judgement.score, 4),
                 "plausible": view.judgement.plausible,
