@@ -18,7 +18,7 @@ from typing import Any
 from handseg_monai.data.items import Item
 from handseg_monai.data.labels.converted import DATALIST, converted_items, write_datalist
 from handseg_monai.files import exclusive, write_json
-from handseg_monai.serve.folder import digest
+from handseg_monai.serve.folder import digest, sync_folder
 from handseg_monai.words import counted
 
 LEAST = 3
@@ -30,7 +30,7 @@ PLAN, STATE, FOLDS, STOP, OUTPUT, ERRORS = (
     *("output.log", "errors.log"),
 )
 """Files of a run: what it is to do, how far it is, which images it holds out, that it is to stop, and what it says."""
-DATA = "data"
+DATA, TAKEN = "data", "taken"
 WEIGHTS = Path("run", "model.pt")
 _PARTING = "held_out.json"
 _ITERATION = re.compile(r"Epoch: (\d+)/(\d+), Iter: (\d+)/(\d+)")
@@ -58,7 +58,7 @@ class FineTuning:
     work
         The folder of the store.
     weights
-        Weights to begin from where no run was better yet.
+        Weights to begin from where those of no run were taken yet.
     """
 
     def __init__(self, work: str | Path, weights: str | Path) -> None:
@@ -143,15 +143,32 @@ class FineTuning:
                 with suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGINT)
 
+    def take(self) -> Path:
+        """Use the weights of the last run from now on, and return their file.
+
+        Raises
+        ------
+        ValueError
+            The run has not finished, or its weights are not better on what was held out.
+        """
+        state = self.state()
+        if state["phase"] != "finished":
+            raise ValueError("no run of fine-tuning has finished; its weights can be taken once it has")
+        if not state["better"]:
+            raise ValueError("the new weights are not better on what was held out; those from before stay in use")
+        (self.folder / str(state["run"]) / TAKEN).touch()
+        sync_folder(self.folder / str(state["run"]))
+        return self.weights()
+
     def weights(self) -> Path:
-        """Weights to use now: those of the last run that was better than what it began from, else those given.
+        """Weights to use now: those that were taken last, else those given.
 
         Runs that began from other weights than those given don't count.
         """
         for number in sorted(self._runs(), reverse=True):
             run = self.folder / str(number)
-            found = (run / WEIGHTS).is_file() and _read(run / STATE).get("better") is True
-            if found and _read(run / PLAN).get("base") == digest(self._base):
+            taken = (run / TAKEN).exists() and (run / WEIGHTS).is_file()
+            if taken and _read(run / PLAN).get("base") == digest(self._base):
                 return run / WEIGHTS
         return self._base
 

@@ -90,7 +90,7 @@ class Store:
         return self._folder.new_file()
 
     def add(self, name: str, content: Path) -> str:
-        """Take an image over: its file moves into the store.
+        """Take an image over, whose file moves into the store, and return its id.
 
         Parameters
         ----------
@@ -98,11 +98,6 @@ class Store:
             As people know it; it is kept as text alone, and never becomes a path.
         content
             The file, best one of :meth:`new_file`. An image that is there already stays, and this file is removed.
-
-        Returns
-        -------
-        id
-            Of the image.
         """
         sha256 = digest(content)
         id = sha256[:16]
@@ -208,7 +203,7 @@ class Store:
     def mark(
         self, id: str, revision: int, *, unknown: tuple[int, bool] | None = None, done: bool | None = None
     ) -> State:
-        """Mark a bone as unknown, or not, or the image as done, or not; one of the two.
+        """Mark a bone as unknown, or not, or else the image as done, or not.
 
         What is done is a label to train on, in which unknown bones don't count. Raises as :meth:`edit`, and
         :class:`StoreError` where all bones of an image that is to be done are unknown.
@@ -338,8 +333,7 @@ class Store:
             self._journals[entry.id] = Journal(self._folder.path("edits", entry.id))
 
     def _write_label(self, id: str, state: State) -> None:
-        path = self._folder.path("labels", id)
-        write_planes(path, state.planes & np.int32(ALL_KNOWN & ~state.unknown))
+        write_planes(path := self._folder.path("labels", id), state.planes & np.int32(ALL_KNOWN & ~state.unknown))
         sync_folder(path.parent)
 
     def _write_datalist(self) -> None:
