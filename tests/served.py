@@ -120,10 +120,10 @@ class Served:
 
 
 @contextmanager
-def served(work: Path, *arguments: object, **environment: str) -> Iterator[Served]:
+def served(work: Path, *arguments: object, browser: bool = False, **environment: str) -> Iterator[Served]:
     """Start a server on a free port; it is ended by Ctrl-C if it still runs."""
     command = [sys.executable, "-m", "handseg_monai", "serve", *map(str, arguments), "--work", str(work)]
-    command += ["--port", "0", "--no-browser"]
+    command += ["--port", "0", "--browser" if browser else "--no-browser"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
     )

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -356,9 +357,24 @@ def test_a_file_that_is_no_radiograph_fails_in_words(server: Served, ids: dict[s
 def test_the_same_file_twice_is_one_image(server: Served, ids: dict[str, str], folder: Path) -> None:
     count = len(server.images())
     answer = server.upload((folder / "hand.png").read_bytes(), "other name.png")
-    assert answer.status == 201
+    assert answer.status == 200
     assert answer.json()["id"] == ids["hand.png"]
     assert len(server.images()) == count
+
+
+def running(processes: list[int]) -> list[int]:
+    """Return those that are still there; a zombie has ended."""
+    found = [Path(f"/proc/{process}/stat") for process in processes]
+    return [int(path.parent.name) for path in found if path.exists() and ") Z " not in path.read_text()]
+
+
+def test_a_browser_opens_at_the_address(tmp_path: Path, weights: Path) -> None:
+    opened, script = tmp_path / "opened", tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    script.chmod(0o755)
+    with served(tmp_path / "work", "--checkpoint", weights, browser=True, BROWSER=f"{script} %s") as server:
+        server.until(lambda: opened.exists() and opened.read_text())
+        assert opened.read_text().strip() == f"http://127.0.0.1:{server.port}/"
 
 
 def test_ctrl_c_ends_children_and_the_next_start_goes_on(folder: Path, tmp_path: Path, weights: Path) -> None:
@@ -369,17 +385,25 @@ def test_ctrl_c_ends_children_and_the_next_start_goes_on(folder: Path, tmp_path:
         found = [server.upload(data, name).json()["id"] for name, data in content]
         server.until(server.children)
         children = server.children()
+        listening = socket.create_connection(("127.0.0.1", server.port))
+        listening.sendall(f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+        assert listening.recv(100).startswith(b"HTTP/1.1 200")
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(60) == 0
-    for child in children:
-        assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text()
+        listening.close()
+    assert not running(children)
     with served(work, "--checkpoint", weights) as server:
         assert [image["id"] for image in server.images()] == found
         server.until(lambda: all(image["state"] == "ready" for image in server.images()))
         server.do(f"/api/images/{found[0]}/clear", revision=0, bone=2)
         shown = server.do(f"/api/images/{found[0]}/done", revision=1, on=True)
+        children = server.children()
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
+        end = time.monotonic() + 60
+        while running(children):
+            assert time.monotonic() < end, "children outlive their server"
+            time.sleep(0.1)
     with served(work, "--checkpoint", weights) as server:
         again = server.get(f"/api/images/{found[0]}")
         assert (again["revision"], again["done"]) == (shown["revision"], True)

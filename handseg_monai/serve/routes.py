@@ -168,12 +168,12 @@ class Routes:
             path = await run_in_threadpool(self.service.store.new_file)
             try:
                 await bodies.save(request, path, self.service.limits.upload)
-                id = await self._done(self.service.add, name, path)
+                id, is_new = await self._done(self.service.add, name, path)
             finally:
                 path.unlink(missing_ok=True)
         finally:
             self._uploads -= 1
-        return JSONResponse({"id": id}, 201)
+        return JSONResponse({"id": id}, 201 if is_new else 200)
 
     async def image(self, request: Request) -> Response:
         """All that is shown of an image."""

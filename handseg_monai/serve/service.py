@@ -76,8 +76,8 @@ class Service:
         self.segmenter.close()
         self.store.close()
 
-    def add(self, name: str, content: Path) -> str:
-        """Take an image over and let it wait; returns its id.
+    def add(self, name: str, content: Path) -> tuple[str, bool]:
+        """Take an image over and let it wait; returns its id, and whether it was not there yet.
 
         Raises
         ------
@@ -85,16 +85,18 @@ class Service:
             There are as many images as there may be.
         """
         with self._adding:
-            if len(self.store.ids()) >= self.limits.images:
+            count = len(self.store.ids())
+            if count >= self.limits.images:
                 content.unlink(missing_ok=True)
                 raise FullError(
                     f"{self.limits.images} images are there, the most that --max_images allows; remove some first"
                 )
             id = self.store.add(name, content)
+            is_new = len(self.store.ids()) > count
         if self.store.entry(id).state != "ready":  # what failed is tried again
             self._queue.put(id)
         self._tell(id)
-        return id
+        return id, is_new
 
     def remove(self, id: str) -> None:
         """Remove an image and all that belongs to it."""
