@@ -553,12 +553,17 @@ def test_training_is_offered_once_an_image_is_done(page: Bench) -> None:
 
 @pytest.mark.slow
 def test_training_is_started_followed_and_ended_on_the_page(page: Bench) -> None:
-    for name in ("a hand.png", "손.dcm"):
-        page.open(name)
-        if page.one("#done").get_attribute("aria-pressed") == "false":
-            page.press("#done")
-            page.saved()
+    third = page.work.with_name("third.png")
+    cv2.imwrite(str(third), phantom(2).image)
+    drop_files(page.driver, "#drop", [third])
+    page.until(lambda: len(page.find(".card[data-state='ready']")) == 3, 120)
+    for name in ("a hand.png", "손.dcm", "third.png"):
+        id = page.open(name)
+        page.press("#done")
+        page.saved()
+        assert page.server.get(f"/api/images/{id}")["done"]
         page.press("#close")
+    page.until(lambda: "Images marked as done: 3" in page.one("#training").text)
     epochs = page.one("#training input")
     epochs.clear()
     epochs.send_keys("1")

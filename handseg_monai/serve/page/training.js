@@ -8,6 +8,7 @@ import { STRINGS } from "./strings.js";
 
 const EPOCHS = 20;
 let words = "";
+let shown = "";
 let epochs = EPOCHS;
 
 async function act(method, address, body) {
@@ -51,6 +52,10 @@ export function showTraining() {
   const { training } = server;
   const body = byId("training-body");
   const done = [...server.images.values()].filter((image) => image.done).length;
+  // Whoever types a number is left alone as long as nothing else is to be shown.
+  const now = JSON.stringify([training, done, words, state.language]);
+  if (now === shown) return;
+  shown = now;
   const focus = body.contains(document.activeElement) ? document.activeElement.dataset.act ?? "input" : null;
   const said = (text, kind = "") => element("p", { role: "status", class: kind }, text);
   const parts = [];
