@@ -32,6 +32,7 @@ from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import ALL_KNOWN, INDEX, NUM_BONES
 from handseg_monai.data import training_datalist
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
+from handseg_monai.serve.decode import Decoder
 from handseg_monai.serve.folder import MARK
 from handseg_monai.serve.state import DamagedError, Inferred, MissingError, StaleError, StoreError
 from handseg_monai.serve.store import Store
@@ -233,7 +234,10 @@ def test_titles_are_unique_whatever_their_case(store: Store) -> None:
     assert [store.entry(id).name for id in ids] == names
 
 
-def test_images_of_one_patient_are_of_one_subject(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["here", "decoder"])
+def test_images_of_one_patient_are_of_one_subject(tmp_path: Path, where: str) -> None:
+    decoder = Decoder()
+    store = Store(tmp_path / "work") if where == "here" else Store(tmp_path / "work", decoder.patients)
     patients = {"a.dcm": "1234567", "b.dcm": "7654321", "c.dcm": "1234567", "d.dcm": None}
     for seed, (name, patient) in enumerate(patients.items()):
         path = write_dicom(tmp_path / name, draw_radiograph(seed, SHAPE)[0], PatientID=patient)
@@ -244,6 +248,8 @@ def test_images_of_one_patient_are_of_one_subject(store: Store, tmp_path: Path) 
     assert subjects == {"a.dcm": "a.dcm", "b.dcm": "b.dcm", "c.dcm": "a.dcm", "d.dcm": "d.dcm"}
     texts = [path.read_bytes() for folder in ("entries", "edits") for path in (store.folder / folder).iterdir()]
     assert not any(b"1234567" in text for text in [*texts, (store.folder / DATALIST).read_bytes()])
+    decoder.close()
+    store.close()
 
 
 def test_a_stale_change_is_not_made(store: Store) -> None:

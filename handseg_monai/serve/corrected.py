@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from handseg_monai.data.items import Item
 from handseg_monai.data.labels.converted import DATALIST, write_datalist
-from handseg_monai.data.reading.patients import patients_of
+from handseg_monai.data.reading.dicom import is_dicom
 from handseg_monai.serve.folder import sync_folder
 
 SOURCE = "images that were corrected with handseg serve"
 
 
-def write_corrected(folder: Path, items: Iterable[Item]) -> None:
+Patients = Callable[[Iterable[Path]], Mapping[Path, int]]
+"""Numbers the patients of images, as :func:`~handseg_monai.data.reading.patients.patients_of` does."""
+
+
+def write_corrected(folder: Path, items: Iterable[Item], patients_of: Patients) -> None:
     """Write the datalist of ``folder``: images of one patient, as DICOM states, are of one subject.
 
     Parameters
@@ -22,9 +26,12 @@ def write_corrected(folder: Path, items: Iterable[Item]) -> None:
         Where the datalist goes; it is on disk once this returns.
     items
         Images and labels by absolute paths, without subjects. A subject is called after the first of its images.
+    patients_of
+        Asked only where one of the images is DICOM.
     """
     items = list(items)
-    patients = patients_of(Path(item["image"]) for item in items)
+    paths = [Path(item["image"]) for item in items]
+    patients = patients_of(paths) if any(map(is_dicom, paths)) else {}
     first: dict[int, str] = {}
     subjects = []
     for item in items:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,8 +17,11 @@ import numpy as np
 
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
+from handseg_monai.data.reading.patients import patients_of
 from handseg_monai.serve.child import Answer, Arrays, Child, ChildError, answer
 from handseg_monai.serve.measures import facts_of
+
+logger = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
 """Time for the process to start: its libraries come from a disk that may be busy."""
@@ -55,7 +59,9 @@ class Decoder:
     def __init__(self, seconds: float = 20.0, memory: int = 2 << 30) -> None:
         self.seconds, self.memory = seconds, memory
         limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._child = Child("handseg_monai.serve.decode", str(memory), environment=limits)
+        self._child, self._headers = (
+            Child("handseg_monai.serve.decode", str(memory), environment=limits) for _ in ("pixels", "headers")
+        )
 
     @property
     def pid(self) -> int | None:
@@ -82,9 +88,23 @@ class Decoder:
             raise UnreadableImageError(str(error).removeprefix(f"{path}: ")) from error
         return Radiograph(arrays["image"], facts)
 
+    def patients(self, paths: Iterable[Path]) -> dict[Path, int]:
+        """Number the patients of DICOM images, as :func:`~handseg_monai.data.reading.patients.patients_of` does.
+
+        That is done in a process beside the one that reads images, whose turn may be long in coming. Where it fails,
+        which the log says, the patients are unknown.
+        """
+        try:
+            said, _ = self._headers.ask({"patients": list(map(str, paths))}, seconds=_START_SECONDS)
+        except (ChildError, ValueError) as error:
+            logger.warning("patients of DICOM images are unknown: %s", error)
+            return {}
+        return {Path(path): number for path, number in said["patients"]}
+
     def close(self) -> None:
-        """End the process."""
+        """End the processes."""
         self._child.close()
+        self._headers.close()
 
 
 def _load() -> None:
@@ -116,18 +136,20 @@ def end_after(seconds: float) -> None:
 
 
 def _read(request: dict[str, Any], _: Arrays) -> Answer:
+    if "patients" in request:
+        return {"patients": [(str(path), n) for path, n in patients_of(map(Path, request["patients"])).items()]}, {}
     if "path" not in request:
         return {}, {}
     end_after(request["seconds"] + 1)
     try:
-        image = read_radiograph(request["path"], max_pixels=request["max_pixels"])
+        image = read_radiograph(request["path"], any_body_part=False, max_pixels=request["max_pixels"])
+        return facts_of(request["path"]), {"image": image}
     except UnreadableImageError as error:
         if any(isinstance(e, MemoryError) or getattr(e, "code", 0) == cv2.Error.StsNoMem for e in _chain(error)):
             raise ValueError(f"it takes more than {int(sys.argv[1]) >> 20} MiB of memory to read") from error
         raise
     finally:
         end_after(0)
-    return facts_of(request["path"]), {"image": image}
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -84,6 +84,10 @@ class Folder:
         os.close(descriptor)
         return Path(path)
 
+    def new_folder(self) -> Path:
+        """Make an empty folder beside such files, which goes as they do."""
+        return Path(tempfile.mkdtemp(dir=self.root / _INCOMING))
+
     def entries(self) -> dict[str, Entry]:
         """Read all entries, and remove what belongs to none. A damaged one says so as its error, and has no digest."""
         paths = [path for path in (self.root / "entries").glob("*.json") if _OWN.fullmatch(path.name)]

@@ -80,11 +80,12 @@ class Journal:
             edited |= 1 << act["bone"] if act["act"] == "edit" else 0
         return Marks(self._revision, self._unknown, self._done, len(self.past), len(self.future), edited)
 
-    def replay(self, planes: np.ndarray) -> None:
-        """Make all edits that were not undone in bit planes, int32 (H, W), in place."""
+    def replayed(self, planes: np.ndarray) -> np.ndarray:
+        """Make all edits that were not undone in bit planes, int32 (H, W), in place, and return them."""
         for act in self.past:
             if act["act"] == "edit":
                 apply_edit(planes, act)
+        return planes
 
     def append(self, act: Act) -> Act:
         """Write an act to the disk and return the one whose pixels change by it: itself, or what it undoes or redoes.
@@ -165,10 +166,11 @@ def edit_of(planes: np.ndarray, bone: int, mask: np.ndarray, box: Box) -> Act | 
     return Act(act="edit", bone=bone, box=place, runs=" ".join(map(str, lengths.tolist())))
 
 
-def require_bone(bone: int) -> None:
-    """Raise ``ValueError`` for an index that is none of a bone."""
+def require_bone(bone: int) -> int:
+    """Return the index of a bone; ``ValueError`` for one that is none."""
     if not 0 <= bone < NUM_BONES:
         raise ValueError(f"bone {bone}; expected an index from 0 to {NUM_BONES - 1}")
+    return bone
 
 
 def apply_edit(planes: np.ndarray, act: Act) -> None:

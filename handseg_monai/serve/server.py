@@ -70,9 +70,10 @@ def serve(
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ValueError(f"--checkpoint {checkpoint}: no such file")
     with _listening(host, port) as listening, _stopped_by_sigterm():
-        store = Store(work)
+        decoder = Decoder()
+        store = Store(work, decoder.patients)
         segmenter = Segmenter(None if checkpoint is None else str(checkpoint))
-        service = Service(store, Decoder(), segmenter, limits)
+        service = Service(store, decoder, segmenter, limits)
         try:
             with suppress(KeyboardInterrupt):
                 _run(service, listening, host, token, Path(folder) if folder is not None else None, browser)
@@ -128,27 +129,34 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 whose connections don't stay open without asking for anything."""
+    """HTTP/1.1 whose connections don't stay open for a head of a request that doesn't come whole."""
 
-    _head_task: asyncio.TimerHandle | None = None
+    _head: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_task = self.loop.call_later(_HEADER_SECONDS, self._close_without_head)
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._head_task is not None:
-            self._head_task.cancel()
+        if self._head is not None:
+            self._head.cancel()
         super().connection_lost(exc)
 
-    def handle_events(self) -> None:
-        super().handle_events()
-        if self._head_task is not None and self.cycle is not None:
-            self._head_task.cancel()
-            self._head_task = None
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def _watch(self) -> None:
+        waits = self.cycle is None or self.cycle.response_complete
+        if self._head is not None and not waits:
+            self._head.cancel()
+            self._head = None
+        elif self._head is None and waits:
+            self._head = self.loop.call_later(_HEADER_SECONDS, self._close_without_head)
 
     def _close_without_head(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        self._head = None
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
             self.transport.close()
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.converted import read_planes, write_planes
-from handseg_monai.serve.corrected import write_corrected
+from handseg_monai.data.reading.patients import patients_of
+from handseg_monai.serve.corrected import Patients, write_corrected
 from handseg_monai.serve.folder import Folder, digest, move, sync_folder
 from handseg_monai.serve.journal import Act, Journal, apply_edit, edit_of, require_bone
 from handseg_monai.serve.names import one_line, suffix_of, title_of
+from handseg_monai.serve.recent import Recent
 from handseg_monai.serve.state import (
     Box,
     DamagedError,
@@ -28,8 +30,6 @@ from handseg_monai.serve.state import (
     StoreError,
 )
 
-_CACHED = 512 << 20
-"""Bytes of bit planes that are kept in memory."""
 _ANEW = "remove the image and add it again"
 
 
@@ -43,6 +43,8 @@ class Store:
     ----------
     folder
         ``WORK``: a folder that a store has made, or an empty one, or none.
+    patients
+        Tells which DICOM images are of one patient; by default in this process.
 
     Raises
     ------
@@ -52,13 +54,13 @@ class Store:
         It can't be written to.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, patients: Patients = patients_of) -> None:
         self._folder = Folder(Path(folder))
-        self.folder = self._folder.root
+        self.folder, self._patients = self._folder.root, patients
         self._lock = threading.RLock()
         self._entries: dict[str, Entry] = {}
         self._journals: dict[str, Journal] = {}
-        self._planes: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._planes = Recent()
         try:
             self._load()
         except BaseException:
@@ -88,6 +90,10 @@ class Store:
     def new_file(self) -> Path:
         """Make an empty file for :meth:`add`; the next opening removes what was not added."""
         return self._folder.new_file()
+
+    def new_folder(self) -> Path:
+        """Make an empty folder for what is on its way out; the next opening removes it."""
+        return self._folder.new_folder()
 
     def add(self, name: str, content: Path) -> str:
         """Take an image over, whose file moves into the store, and return its id.
@@ -168,7 +174,7 @@ class Store:
         with self._lock:
             journal = self._journal(id)
             if id not in self._planes:
-                self._keep(id, self._replayed(id, journal))
+                self._planes.keep(id, self._replayed(id, journal))
             self._planes.move_to_end(id)
             return State(**asdict(journal.marks), planes=self._planes[id])
 
@@ -213,8 +219,7 @@ class Store:
         with self._lock:
             state = self._at(id, revision)
             if unknown is not None:
-                bone, on = unknown
-                require_bone(bone)
+                bone, on = require_bone(unknown[0]), unknown[1]
                 same = bool(state.unknown >> bone & 1) == on
                 return state if same else self._act(id, Act(act="unknown", bone=bone, on=on))
             if done == state.done:
@@ -227,17 +232,11 @@ class Store:
 
     def undo(self, id: str, revision: int) -> State:
         """Take the last edit or mark of a bone back; raises as :meth:`edit`, and where there is none."""
-        with self._lock:
-            if not self._at(id, revision).undoable:
-                raise StoreError("there is nothing to undo")
-            return self._act(id, Act(act="undo"))
+        return self._turned(id, revision, "undo")
 
     def redo(self, id: str, revision: int) -> State:
         """Do again what was undone last; raises as :meth:`edit`, and where there is none."""
-        with self._lock:
-            if not self._at(id, revision).redoable:
-                raise StoreError("there is nothing to redo")
-            return self._act(id, Act(act="redo"))
+        return self._turned(id, revision, "redo")
 
     def remove(self, id: str) -> None:
         """Remove an image and all that belongs to it; :class:`MissingError` where there is none."""
@@ -296,6 +295,13 @@ class Store:
             raise StaleError(f"{self.entry(id).name}: {words}")
         return state
 
+    def _turned(self, id: str, revision: int, kind: Literal["undo", "redo"]) -> State:
+        with self._lock:
+            state = self._at(id, revision)
+            if not (state.undoable if kind == "undo" else state.redoable):
+                raise StoreError(f"there is nothing to {kind}")
+            return self._act(id, Act(act=kind))
+
     def _act(self, id: str, act: Act) -> State:
         journal = self._journals[id]
         was_done = journal.marks.done
@@ -303,7 +309,7 @@ class Store:
         if effect["act"] == "edit":
             planes = self._planes[id].copy()
             apply_edit(planes, effect)
-            self._keep(id, planes)
+            self._planes.keep(id, planes)
         if was_done or journal.marks.done:
             self._write_datalist()
         return State(**asdict(journal.marks), planes=self._planes[id])
@@ -313,18 +319,9 @@ class Store:
         if entry.state != "ready":
             raise StoreError(f"{entry.name}: {entry.error or 'the image is not segmented yet'}")
         try:
-            planes = read_planes(self._folder.path("planes", id), (entry.height, entry.width))
+            return journal.replayed(read_planes(self._folder.path("planes", id), (entry.height, entry.width)))
         except LabelError as error:
             raise DamagedError(f"{entry.name}: what the network drew is gone or damaged ({error})") from error
-        journal.replay(planes)
-        return planes
-
-    def _keep(self, id: str, planes: np.ndarray) -> None:
-        planes.flags.writeable = False
-        self._planes[id] = planes
-        self._planes.move_to_end(id)
-        while len(self._planes) > 1 and sum(kept.nbytes for kept in self._planes.values()) > _CACHED:
-            self._planes.popitem(last=False)
 
     def _write_entry(self, entry: Entry) -> None:
         self._folder.write(entry)
@@ -347,4 +344,4 @@ class Store:
             for id in self.ids()
             if self._is_done(id)
         ]
-        write_corrected(self.folder, items)
+        write_corrected(self.folder, items, self._patients)
