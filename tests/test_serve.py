@@ -341,16 +341,22 @@ def test_events_tell_of_every_change(server: Served, ids: dict[str, str]) -> Non
 
 
 def test_a_file_that_is_no_radiograph_fails_in_words(server: Served, ids: dict[str, str]) -> None:
-    for content, words in ((b"no picture at all", ""), (b"\x89PNG\r\n\x1a\n cut", "")):
+    before = len(server.images())
+    for content in (b"no picture at all", b"GIF89a" + bytes(50), b"%PDF-1.7"):
         answer = server.upload(content, "bad.png")
-        id = answer.json()["id"]
+        assert answer.status == 415
+        assert "expected PNG" in answer.words
+    assert len(server.images()) == before
+    for content, name in ((b"\x89PNG\r\n\x1a\n cut", "bad.png"), (b"not DICOM", "bad.dcm")):
+        id = server.upload(content, name).json()["id"]
         server.until(lambda id=id: {i["id"]: i["state"] for i in server.images()}[id] == "failed")
         (image,) = [image for image in server.images() if image["id"] == id]
         assert image["error"]
-        assert str(server.port) not in image["error"]
         assert "/images/" not in image["error"], "a path of the server"
-        assert words in image["error"]
-        assert server.ask("GET", f"/api/images/{id}").status == 409
+        for path in (f"/api/images/{id}", f"/api/images/{id}/picture"):
+            answer = server.ask("GET", path)
+            assert answer.status == 409
+            assert image["error"] in answer.words
         server.ask("DELETE", f"/api/images/{id}", headers=CHANGING)
 
 
@@ -471,3 +477,40 @@ def test_fifty_uploads_at_once_and_two_hundred_in_the_queue(tmp_path: Path, weig
         server.until(lambda: all(image["state"] == "ready" for image in server.images()), 3600)
         print(f"250 images in {time.monotonic() - start:.0f} s")
         assert {image["id"] for image in server.images()} == {answer.json()["id"] for answer in answers}
+
+
+@pytest.mark.slow
+def test_fine_tuning_from_the_page(tmp_path: Path, weights: Path) -> None:
+    with served(tmp_path / "work", "--checkpoint", weights) as server:
+        images = [cv2.imencode(".png", phantom(number).image)[1].tobytes() for number in range(3, 7)]
+        for content in images:
+            id = server.upload(content).json()["id"]
+            server.until_ready(id)
+            server.do(f"/api/images/{id}/done", revision=0, on=True)
+        first = server.get("/api/state")
+        assert first["training"] is None
+        started = server.do("/api/training", epochs=1)
+        assert started["state"] == "running"
+        assert server.post("/api/training", {"epochs": 1}).status in (409, 422), "two at a time"
+        server.until(lambda: server.get("/api/state")["training"]["state"] != "running", 1800)
+        ended = server.get("/api/state")["training"]
+        assert ended["state"] == "finished", ended
+        assert 0 < ended["before"] <= 1
+        assert 0 <= ended["after"] <= 1
+        assert ended["better"] == (ended["after"] > ended["before"])
+        answer = server.post("/api/training/take", {})
+        model = server.get("/api/state")["model"]["weights"]
+        if ended["better"]:
+            assert answer.json()["state"] == "taken"
+            assert model != first["model"]["weights"]
+        else:
+            assert answer.status == 409
+            assert model == first["model"]["weights"]
+            assert server.ask("DELETE", "/api/training", headers=CHANGING).json() is None
+        server.do("/api/training", epochs=1000)
+        children = server.process.pid
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(60)
+        assert children
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [command for command in commands if str(tmp_path).encode() in command]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -21,7 +22,9 @@ from starlette.routing import Route
 
 from handseg_monai import __version__
 from handseg_monai.bones import BONES, Group
+from handseg_monai.data.reading.dicom import DICOM_SUFFIXES, begins_unmarked, has_mark
 from handseg_monai.data.reading.images import UnreadableImageError
+from handseg_monai.data.reading.samples import is_picture, kind_not_read
 from handseg_monai.serve import bodies, looks
 from handseg_monai.serve.child import ChildError
 from handseg_monai.serve.exports import export, forms
@@ -37,6 +40,10 @@ _TYPES = {
 }
 _ID = re.compile(r"[0-9a-f]{16}")
 _SIDES = (16, 4096)
+_START = 132
+"""Bytes that tell a file's kind."""
+_MOST_ASKED = 8
+"""Bones that are asked for at once; each waits for the network and holds a thread."""
 _MOST_UPLOADS = 64
 """Files that come in at once; more are asked to come again."""
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
@@ -60,6 +67,7 @@ class Routes:
         self.service, self.guarded = service, guarded
         self._uploads = 0
         self._exports = 0
+        self._asked = 0
         image = "/api/images/{id}"
         routes = [
             Route("/", self.page),
@@ -90,7 +98,7 @@ class Routes:
                 ),
             ),
             "clear": self._change(bone, lambda id, asked, judged: do.clear(id, asked.revision, asked.bone, judged)),
-            "ask": self._change(bone, lambda id, asked, judged: do.ask(id, asked.revision, asked.bone, judged)),
+            "ask": self.ask_again,
             "unknown": self._change(
                 unknown, lambda id, asked, judged: do.mark_unknown(id, asked.revision, asked.bone, asked.on, judged)
             ),
@@ -98,6 +106,19 @@ class Routes:
             "undo": self._change(bodies.Revised, lambda id, asked, judged: do.undo(id, asked.revision, judged)),
             "redo": self._change(bodies.Revised, lambda id, asked, judged: do.redo(id, asked.revision, judged)),
         }
+
+    async def ask_again(self, request: Request) -> Response:
+        """Let the network look at a bone again."""
+        if self._asked >= _MOST_ASKED:
+            raise HTTPException(429, "the network is busy with other bones; ask again in a moment")
+        self._asked += 1
+        ask = self.service.corrections.ask
+        try:
+            return await self._change(bodies.OfBone, lambda id, of, judged: ask(id, of.revision, of.bone, judged))(
+                request
+            )
+        finally:
+            self._asked -= 1
 
     async def page(self, request: Request) -> Response:
         """The page."""
@@ -168,6 +189,7 @@ class Routes:
             path = await run_in_threadpool(self.service.store.new_file)
             try:
                 await bodies.save(request, path, self.service.limits.upload)
+                _require_picture(path, name)
                 id, is_new = await self._done(self.service.add, name, path)
             finally:
                 path.unlink(missing_ok=True)
@@ -197,6 +219,8 @@ class Routes:
             return Response(status_code=304, headers=headers)
 
         def draw() -> bytes:
+            if error := self.service.store.entry(id).error:  # reading it may take all the time that it is given
+                raise StoreError(error)
             return looks.picture(self.service.views.radiograph(id).image, low, high, side)
 
         return Response(await self._done(draw), media_type="image/webp", headers=headers)
@@ -266,6 +290,16 @@ def _id(request: Request) -> str:
     if not _ID.fullmatch(id):
         raise HTTPException(404, "no such image")
     return str(id)
+
+
+def _require_picture(path: Path, name: str) -> None:
+    """Refuse what is not of a kind that is read, by its first bytes, before it is kept."""
+    with path.open("rb") as file:
+        start = file.read(_START)
+    is_dicom = has_mark(start) or begins_unmarked(start) or name.lower().endswith(DICOM_SUFFIXES)
+    if not is_dicom and not is_picture(start):
+        kind = kind_not_read(start)
+        raise HTTPException(415, f"{kind or 'not a picture'}; expected PNG, JPEG, BMP, TIFF or DICOM")
 
 
 def _is_judged(request: Request) -> bool:

@@ -50,12 +50,14 @@ def is_loopback(host: str) -> bool:
 def choose_token(host: str) -> str | None:
     """Return the token of :data:`TOKEN_VARIABLE`; without one a new one, and None where the address is a loopback.
 
+    The variable is removed, so that no child sees it.
+
     Raises
     ------
     ValueError
         The variable holds a token that is too short or that no address can carry.
     """
-    given = os.environ.get(TOKEN_VARIABLE)
+    given = os.environ.pop(TOKEN_VARIABLE, None)
     if given:
         if len(given) < _LEAST_TOKEN or not all(c.isascii() and (c.isalnum() or c in "-_.~") for c in given):
             raise ValueError(
