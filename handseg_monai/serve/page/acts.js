@@ -39,10 +39,17 @@ export function makeActs(id, revision, heard) {
         queue.shift();
         heard.done(act, answer);
       } catch (error) {
-        if (error.lost) await reconnect();
-        else if (error.status === 409) await reload(act, error);
-        else heard.refused(queue.shift(), error);
+        if (!error.lost && error.status !== 409) heard.refused(queue.shift(), error);
+        else await lookAnew(act, error);
       }
+    }
+  }
+
+  async function lookAnew(act, error) {
+    try {
+      await (error.lost ? reconnect() : reload(act, error));
+    } catch (gone) {
+      for (const waiting of queue.splice(0)) heard.refused(waiting, gone);
     }
   }
 

@@ -81,6 +81,7 @@ function drawOutlines() {
 }
 
 export function chooseBone(bone) {
+  if (bone !== editor.bone) drop(); // an area that was begun belongs to the bone from before
   editor.bone = bone;
   byId("bone").value = bone;
   byId("bone-swatch").className = `swatch bone-${bone}`;

@@ -171,21 +171,24 @@ function refresh(id) {
       if (!image || !card) continue;
       const before = card.dataset.shown;
       caption(card, image);
-      card.dataset.shown = `${image.state} ${image.doubt} ${image.done} ${image.revision ?? ""}`;
-      if (before !== card.dataset.shown) {
-        card.firstChild.replaceChildren();
-        watcher.unobserve(card);
-        watcher.observe(card);
-      }
+      card.dataset.shown = `${image.state} ${image.doubt} ${image.done}`;
+      if (before !== card.dataset.shown) card.firstChild.replaceChildren();
+      if (card.firstChild.firstChild) continue;
+      watcher.unobserve(card);
+      watcher.observe(card);
     }
     changed.clear();
     showFigures();
   }, 60);
 }
 
-export function focusImage(id) {
+// Back from an image that may have been corrected.
+export function returnTo(id) {
   const card = cards.get(id);
-  if (card && !card.hidden) focusCard(card);
+  if (!card) return;
+  card.dataset.shown = "";
+  refresh(id);
+  if (!card.hidden) focusCard(card);
 }
 
 export function prepareShelf(open) {

@@ -13,7 +13,7 @@ const LEAST_RADIUS = 1;
 const isLine = (mode) => mode === "brush" || mode === "erase";
 const isArea = (mode) => mode === "add" || mode === "cut";
 
-export const tools = { mode: "look", radius: 12 };
+export const tools = { mode: "look", radius: 12, share: 1 / 80 }; // the radius as a share of the long side, too
 let hand = null; // stage and drawing of the image that is open, and whom to tell
 let stroke = null; // points under way: {points, node, mask, keys}
 let cursor = null;
@@ -31,6 +31,9 @@ export function holdTools(held) {
   hand.layer = vector("g", { class: "strokes" });
   hand.pointer = vector("circle", { class: "pointer", r: 0 });
   drawing.append(vector("defs", {}, hand.rubbed), hand.layer, hand.pointer);
+  const long = Math.max(width, height);
+  byId("radius").max = Math.max(20, Math.round(long / 8));
+  setRadius(tools.share * long);
   showPointer(null);
 }
 
@@ -54,9 +57,10 @@ export function choose(mode) {
 
 export function setRadius(radius) {
   const most = Number(byId("radius").max);
-  tools.radius = Math.min(Math.max(radius, LEAST_RADIUS), most);
-  byId("radius").value = Math.round(tools.radius);
-  byId("radius-value").textContent = `${Math.round(tools.radius)} px`;
+  tools.radius = Math.min(Math.max(Math.round(radius), LEAST_RADIUS), most);
+  tools.share = tools.radius / Math.max(hand.width, hand.height);
+  byId("radius").value = tools.radius;
+  byId("radius-value").textContent = `${tools.radius} px`;
   showPointer(cursor);
 }
 
