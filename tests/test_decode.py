@@ -74,6 +74,12 @@ def test_what_is_no_image_is_said_without_its_path(decoder: Decoder, tmp_path: P
         assert str(expected.value) == f"{tmp_path / name}: {found.value}"
 
 
+def test_another_part_of_the_body_is_not_read_as_inference_does_not(decoder: Decoder, tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "chest.dcm", draw_radiograph(0, (96, 72))[0], BodyPartExamined="CHEST")
+    with pytest.raises(UnreadableImageError, match="CHEST"):
+        decoder.read(path)
+
+
 def test_a_bomb_is_not_decoded(decoder: Decoder, tmp_path: Path, plain: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(png(100_000, 100_000, 8, 0, b"\0" * 1000))
     with pytest.raises(UnreadableImageError, match="100000 x 100000 pixels are more than 200000000"):
