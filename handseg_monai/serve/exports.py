@@ -72,9 +72,7 @@ def export(store: Store, form: str, ids: Sequence[str]) -> Exported:
     """
     if not ids:
         raise ValueError("no image is there to hand on; choose some that are segmented")
-    folder = store.new_file()
-    folder.unlink()
-    folder.mkdir()
+    folder = store.new_folder()
     child = Child(__name__, form, str(folder))
     left_out: dict[str, str] = {}
     try:
