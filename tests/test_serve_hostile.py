@@ -192,9 +192,11 @@ NAMES = (
 )
 
 
-def answered(server: Served, case: Case) -> None:
+def answered(server: Served, case: Case, busy: bool = False) -> None:
     answer = server.ask(case.method, quote(case.path, safe="/%?=&,;$()'"), case.body, case.headers)
-    assert answer.status in case.status, f"{case}: {answer.status} {answer.body[:200]!r}"
+    assert answer.status in case.status or (busy and answer.status == 429), (
+        f"{case}: {answer.status} {answer.body[:200]!r}"
+    )
     if case.method not in ("HEAD",) and answer.headers.get("content-type") == "application/json":
         assert answer.words
         assert "Traceback" not in answer.words
@@ -432,10 +434,10 @@ def test_five_hundred_hostile_requests_from_many_sides(server: Served, image: st
     rng = random.Random(0)
     cases = [*paths(), *methods(), *others(), *changes(image)]
     rng.shuffle(cases)
-    raws = [rng.randbytes(rng.randint(1, 4000)) for _ in range(200)]
+    raws = [rng.randbytes(rng.randint(1, 4000)) for _ in range(300)]
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda case: answered(server, case), cases))
+        list(pool.map(lambda case: answered(server, case, busy=True), cases))
         for said in pool.map(lambda raw: server.send(raw + b"\r\n\r\n", 60), raws):
             assert said == b"" or said.startswith(b"HTTP/1.1 4")
-    assert len(cases) + len(raws) >= 400
+    assert len(cases) + len(raws) >= 500
     lives(server, image)

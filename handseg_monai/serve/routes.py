@@ -242,12 +242,12 @@ class Routes:
         form, wanted = request.path_params["form"], request.query_params.get("ids")
         if form not in forms():
             raise HTTPException(404, f"no such form; there are {', '.join(forms())}")
+        done = request.query_params.get("done") == "1"
+        ids = await self._done(self._chosen, None if wanted is None else wanted.split(","), done)
         if self._exports:
             raise HTTPException(429, "another export is under way; try again once it is there")
         self._exports += 1
         try:
-            done = request.query_params.get("done") == "1"
-            ids = await self._done(self._chosen, None if wanted is None else wanted.split(","), done)
             made = await self._done(export, self.service.store, form, ids)
         finally:
             self._exports -= 1
@@ -269,9 +269,8 @@ class Routes:
 
     def _chosen(self, wanted: list[str] | None, done: bool) -> list[str]:
         store = self.service.store
-        ids = store.ids() if wanted is None else list(dict.fromkeys(wanted))
-        if wanted is None:
-            ids = [id for id in ids if store.entry(id).state == "ready"]
+        entries = [store.entry(id) for id in (store.ids() if wanted is None else dict.fromkeys(wanted))]
+        ids = [entry.id for entry in entries if wanted is not None or entry.state == "ready"]
         return [id for id in ids if not done or store.marks(id).done]
 
     async def _done(self, function: Callable[..., Any], *arguments: Any) -> Any:
