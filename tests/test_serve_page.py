@@ -183,19 +183,23 @@ class TestDropped:
         assert "Whoever uses this computer" in page.one("#privacy").text
 
     def test_what_is_no_radiograph_is_said_in_words_and_can_be_removed(self, page: Bench, tmp_path: Path) -> None:
-        (tmp_path / "<img src=x onerror=alert(1)>.png").write_bytes(b"\x89PNG no more")
+        png = page.work.with_name("a hand.png").read_bytes()
+        (tmp_path / "<img src=x onerror=alert(1)>.png").write_bytes(png[: len(png) // 2])
         (tmp_path / "empty.png").write_bytes(b"")
+        (tmp_path / "notes.txt").write_text("no picture")
         drop_files(page.driver, "#drop", list(tmp_path.iterdir()))
-        page.until(lambda: page.find("#uploads-list [data-state='failed']"))
-        assert "the file is empty" in page.one("#uploads-list").text
-        page.until(lambda: page.find(".card[data-state='failed']") or len(page.find("#uploads-list li")) == 2)
-        for card in page.find(".card[data-state='failed']"):
-            assert card.find_element(By.CSS_SELECTOR, ".name").text == "<img src=x onerror=alert(1)>.png"
-            assert len(card.find_element(By.CSS_SELECTOR, ".figures-line .warning").text) > 20
-            remove = card.find_element(By.CSS_SELECTOR, ".remove")
-            remove.click()
-            assert "for good" in remove.text
-            remove.click()
+        page.until(lambda: len(page.find("#uploads-list [data-state='failed']")) == 2)
+        refused = dict(line.text.split("\n")[:2] for line in page.find("#uploads-list li"))
+        assert refused["empty.png"] == "the file is empty"
+        assert len(refused["notes.txt"]) > 20
+        page.until(lambda: page.find(".card[data-state='failed']"))
+        (card,) = page.find(".card[data-state='failed']")
+        assert card.find_element(By.CSS_SELECTOR, ".name").text == "<img src=x onerror=alert(1)>.png"
+        assert len(card.find_element(By.CSS_SELECTOR, ".figures-line .warning").text) > 20
+        remove = card.find_element(By.CSS_SELECTOR, ".remove")
+        remove.click()
+        assert "for good" in remove.text
+        remove.click()
         page.until(lambda: len(page.find(".card")) == 2)
         page.until(lambda: page.one("#uploads-clear").is_displayed())
         page.press("#uploads-clear")
