@@ -9,6 +9,9 @@ let chosen = null;
 // Show the measures of each hand; a hand has its side, or null where there is but one.
 export function showMeasures(hands, drawing) {
   const all = hands.flatMap(({ side, measures }, hand) => measures.map((measure) => ({ ...measure, side, hand })));
+  // Every bone has a length and a width: the few other measures come first.
+  const ofBone = ({ name }) => Number(/^(length|width) /.test(name));
+  all.sort((a, b) => ofBone(a) - ofBone(b));
   byId("measures").hidden = !all.length;
   byId("measures-table").replaceChildren(...measureRows(all, drawing));
   drawLines(drawing, all.find((measure) => keyOf(measure) === chosen));
@@ -45,7 +48,7 @@ function mark(all) {
 
 function cells({ value, unit, says, reason, reference }) {
   if (value === null) return [element("td", { class: "reason", colspan: 2 }, inEnglish(reason))];
-  const digits = unit === "" ? 3 : unit === "px" ? 0 : 1;
+  const digits = unit === "" ? 3 : unit === "px" && Math.abs(value) >= 20 ? 0 : 1;
   const words = value.toFixed(digits) + unitName(unit);
   const where = says ? element("small", { class: "faint" }, plane(says)) : "";
   return [element("td", {}, words, where), element("td", {}, reference ? referenceOf(reference, digits) : "–")];
