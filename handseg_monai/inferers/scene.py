@@ -10,6 +10,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 import torch
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 from torch.nn.functional import interpolate, max_pool2d, pad, unfold
 
 from handseg_monai.bones import BONES, Group
@@ -195,12 +197,14 @@ def _own(
 
 def _ways(start: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
     """Return the length (h, w) of the shortest way from any pixel of a mask, by steps from the nine around each."""
-    ways = torch.where(start, 0.0, torch.inf)
-    while True:
-        shorter = (_around(ways) + steps).amin(dim=0).view(start.shape).minimum(ways)
-        if torch.equal(shorter, ways):
-            return ways
-        ways = shorter
+    places = torch.arange(start.numel(), dtype=torch.float64).view(start.shape)
+    origin = _around(places).numpy()
+    _, target = inside = np.isfinite(origin).nonzero()
+    edges = csr_array(
+        (steps.cpu().numpy()[inside], (origin[inside].astype(np.int64), target)), shape=(start.numel(),) * 2
+    )
+    ways = dijkstra(edges, indices=np.flatnonzero(start.cpu().numpy()), min_only=True)
+    return torch.from_numpy(ways.astype(np.float32)).view(start.shape).to(start.device)
 
 
 def _around(plane: torch.Tensor) -> torch.Tensor:
