@@ -1,0 +1,115 @@
+"""The metacarpal cortical index: how much of a shaft's width is cortex, from the grey values across its middle."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from handseg_monai.measure.long_bones import Shaft
+from handseg_monai.measure.measures import NotMeasured
+from handseg_monai.measure.spacing import Spacing
+
+MIDDLE = np.linspace(0.45, 0.55, 15)
+"""Where the shaft is crossed, shares of the bone's length."""
+_BEYOND = 0.3
+"""How far the profile goes on beyond the bone on either side, in its widths."""
+_SAMPLES = 321
+_LEAST_WIDTH = 12
+"""Pixels across a shaft whose cortices can be told."""
+_CORTEX = 0.05, 0.45
+"""Where the inner edge of a cortex may lie, in widths of the bone from its outer edge."""
+_LEAST_FALL = 0.04
+"""How far the grey value must fall from a cortex to the marrow, as a share of what bone adds to the soft tissue."""
+
+
+def cortical_index(
+    image: np.ndarray, shaft: Shaft, spacing: Spacing
+) -> tuple[float, tuple[complex, complex, complex, complex]]:
+    """Measure the combined width of both cortices over the width of the bone.
+
+    The mean of the profiles over :data:`MIDDLE`, each from edge to edge of the outline, peaks in the cortices, where
+    the beam runs along them; the inner edge of a cortex is where the profile falls most steeply from there to the
+    marrow.
+
+    Parameters
+    ----------
+    image
+        Radiograph, (H, W), of any dtype; a negative is turned round.
+    shaft
+        Of a metacarpal.
+    spacing
+        Of the image.
+
+    Returns
+    -------
+    index
+        0 to 1.
+    points
+        Outer and inner edge on one side, inner and outer edge on the other, at the middle of the bone.
+
+    Raises
+    ------
+    NotMeasured
+        The shaft has too few pixels across, or the profile does not fall from a cortex to marrow on both sides.
+    """
+    places = shaft.start + MIDDLE * shaft.length
+    low, high = shaft.outline.cuts(shaft.origin, shaft.way, places)
+    width = float(np.mean(high - low))
+    pixel = max(spacing.row, spacing.column)
+    if width < _LEAST_WIDTH * pixel:
+        raise NotMeasured(f"the shaft is {width / pixel:.0f} pixels wide; its cortices take {_LEAST_WIDTH}")
+    share = np.linspace(-_BEYOND, 1 + _BEYOND, _SAMPLES)
+    across = low[:, None] + share * (high - low)[:, None]
+    points = shaft.origin + shaft.way * (places[:, None] + 1j * across)
+    profile = _sampled(image, points, spacing).mean(axis=0)
+    inside = (share > 0) & (share < 1)
+    outside = (share < -0.5 * _BEYOND) | (share > 1 + 0.5 * _BEYOND)
+    soft = float(profile[outside].mean())
+    added = float(profile[inside].mean()) - soft
+    profile = (profile - soft) / (added or 1.0)
+    if added == 0 or profile[inside].max() <= 0:
+        raise NotMeasured("the shaft is no brighter than what lies beside it")
+    # Over two samples of the image, so that noise has no edges.
+    step = width / pixel / (share.size / (1 + 2 * _BEYOND))
+    profile = cv2.GaussianBlur(profile[None], (0, 0), 0.6 / step, borderType=cv2.BORDER_REPLICATE)[0]
+    first, second = _inner_edge(share, profile), 1 - _inner_edge(1 - share[::-1], profile[::-1])
+    edges = np.array([0.0, first, second, 1.0])
+    middle = len(places) // 2
+    drawn = shaft.at(float(MIDDLE[middle])) + 1j * shaft.way * (low[middle] + edges * (high - low)[middle])
+    return first + 1 - second, (complex(drawn[0]), complex(drawn[1]), complex(drawn[2]), complex(drawn[3]))
+
+
+def _sampled(image: np.ndarray, points: np.ndarray, spacing: Spacing) -> np.ndarray:
+    x, y = points.real / spacing.column - 0.5, points.imag / spacing.row - 0.5
+    left, top = max(int(x.min()) - 2, 0), max(int(y.min()) - 2, 0)
+    part = image[top : int(y.max()) + 4, left : int(x.max()) + 4].astype(np.float32)
+    return np.asarray(
+        cv2.remap(
+            part,
+            (x - left).astype(np.float32),
+            (y - top).astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.float64,
+    )
+
+
+def _inner_edge(share: np.ndarray, profile: np.ndarray) -> float:
+    """Find where a profile falls most steeply from the cortex that it begins with, in widths of the bone."""
+    where = np.flatnonzero((share > 0) & (share < _CORTEX[1]))
+    peak = where[int(np.argmax(profile[where]))]
+    marrow = profile[(share > 0.4) & (share < 0.6)].min()
+    if profile[peak] - marrow < _LEAST_FALL:
+        raise NotMeasured("the profile across the shaft shows no two cortices with marrow between")
+    after = np.arange(peak, np.searchsorted(share, 0.5))
+    slope = np.gradient(profile, share)[after]
+    at = int(np.argmin(slope))
+    edge = float(share[after[at]])
+    if 0 < at < len(after) - 1:  # the top of a parabola through three slopes
+        before, least, behind = slope[at - 1 : at + 2]
+        bend = before - 2 * least + behind
+        edge += float(0.5 * (before - behind) / bend * (share[1] - share[0])) if bend > 0 else 0.0
+    if not _CORTEX[0] < edge < _CORTEX[1]:
+        raise NotMeasured("the profile across the shaft shows no two cortices with marrow between")
+    return edge
