@@ -9,15 +9,17 @@ from handseg_monai.measure.long_bones import Shaft
 from handseg_monai.measure.measures import NotMeasured
 from handseg_monai.measure.spacing import Spacing
 
-MIDDLE = np.linspace(0.45, 0.55, 15)
+MIDDLE = np.linspace(0.45, 0.55, 31)
 """Where the shaft is crossed, shares of the bone's length."""
 _BEYOND = 0.3
 """How far the profile goes on beyond the bone on either side, in its widths."""
-_SAMPLES = 321
+_SAMPLES = 641
 _LEAST_WIDTH = 12
 """Pixels across a shaft whose cortices can be told."""
 _CORTEX = 0.05, 0.45
 """Where the inner edge of a cortex may lie, in widths of the bone from its outer edge."""
+_AROUND = 0.08
+"""How far from the profile's peak it may lie, in widths."""
 _LEAST_FALL = 0.04
 """How far the grey value must fall from a cortex to the marrow, as a share of what bone adds to the soft tissue."""
 
@@ -27,9 +29,9 @@ def cortical_index(
 ) -> tuple[float, tuple[complex, complex, complex, complex]]:
     """Measure the combined width of both cortices over the width of the bone.
 
-    The mean of the profiles over :data:`MIDDLE`, each from edge to edge of the outline, peaks in the cortices, where
-    the beam runs along them; the inner edge of a cortex is where the profile falls most steeply from there to the
-    marrow.
+    The outline gives the outer edges. From there the mean of the profiles over :data:`MIDDLE` rises to the inner edge
+    of each cortex, where the beam runs through most of it, and bends sharply down towards the marrow: the inner edge is
+    where it bends most.
 
     Parameters
     ----------
@@ -96,20 +98,18 @@ def _sampled(image: np.ndarray, points: np.ndarray, spacing: Spacing) -> np.ndar
 
 
 def _inner_edge(share: np.ndarray, profile: np.ndarray) -> float:
-    """Find where a profile falls most steeply from the cortex that it begins with, in widths of the bone."""
-    where = np.flatnonzero((share > 0) & (share < _CORTEX[1]))
-    peak = where[int(np.argmax(profile[where]))]
-    marrow = profile[(share > 0.4) & (share < 0.6)].min()
+    """Find where a profile bends down most at the cortex that it begins with, in widths of the bone."""
+    step = share[1] - share[0]
+    where = np.flatnonzero((share > _CORTEX[0]) & (share < _CORTEX[1]))
+    peak = int(where[np.argmax(profile[where])])
+    marrow = float(profile[peak : int(np.searchsorted(share, 0.6))].min())
     if profile[peak] - marrow < _LEAST_FALL:
         raise NotMeasured("the profile across the shaft shows no two cortices with marrow between")
-    after = np.arange(peak, np.searchsorted(share, 0.5))
-    slope = np.gradient(profile, share)[after]
-    at = int(np.argmin(slope))
-    edge = float(share[after[at]])
-    if 0 < at < len(after) - 1:  # the top of a parabola through three slopes
-        before, least, behind = slope[at - 1 : at + 2]
-        bend = before - 2 * least + behind
-        edge += float(0.5 * (before - behind) / bend * (share[1] - share[0])) if bend > 0 else 0.0
-    if not _CORTEX[0] < edge < _CORTEX[1]:
-        raise NotMeasured("the profile across the shaft shows no two cortices with marrow between")
-    return edge
+    bend = np.gradient(np.gradient(profile))
+    reach = round(_AROUND / step)
+    near = np.arange(max(peak - reach, where[0]), min(peak + reach, where[-1]))
+    at = int(near[np.argmin(bend[near])])
+    # The top of a parabola through three bends.
+    before, least, behind = bend[at - 1 : at + 2]
+    curve = before - 2 * least + behind
+    return float(share[at] + (0.5 * (before - behind) / curve * step if curve > 0 else 0.0))

@@ -17,13 +17,11 @@ SHAFT = np.linspace(0.3, 0.7, 9)
 """Where the middles of a bone's widths give its axis, shares of its length from the proximal end."""
 WAIST = np.linspace(0.3, 0.75, 46)
 """Where its waist is looked for."""
-_AVERAGED = 5
-"""Of these widths, how many beside one another are averaged, so that no notch of a mask's edge is the waist."""
 _ROUNDS = 4
 _FACING = 0.3
 """Share of a bone's length at its end in which the nearest point of a joint is looked for."""
 _THUMB_HEAD = 0.75
-"""Of the first metacarpal's head, what lies within so many waists of its axis: beyond lie the sesamoid bones, which are
+"""Of the first metacarpal's head, what lies within so many waists of its axis: beyond are the sesamoid bones, which are
 part of its label."""
 _FIRST_METACARPAL = INDEX["finger-3"]
 _CARPALS = [int(k) for k in np.flatnonzero(CARPAL)]
@@ -71,32 +69,33 @@ def shaft(bone: int, outlines: Mapping[int, Outline]) -> Shaft:
     """
     outline = outlines[bone]
     origin, way = outline.middle, _distal(bone, outlines)
-    band, waist, waist_ends = np.inf, np.nan, (0j, 0j)
+    band = np.inf
     for _ in range(_ROUNDS):
         start, end = outline.ends(origin, way, band)
         places = start + SHAFT * (end - start)
         low, high = outline.cuts(origin, way, places)
-        middle = 0.5 * (low + high)
-        if np.isnan(middle).any():
-            raise NotMeasured(f"{NAMES[bone]} has not the shape of a long bone")
-        slope, offset = np.polyfit(places, middle, 1)
+        _require_shaft(bone, low)
+        slope, offset = np.polyfit(places, 0.5 * (low + high), 1)
         origin = origin + 1j * way * offset
         way = way * (1 + 1j * slope) / abs(1 + 1j * slope)
         start, end = outline.ends(origin, way, band)
         places = start + WAIST * (end - start)
         low, high = outline.cuts(origin, way, places)
-        widths = np.convolve(high - low, np.full(_AVERAGED, 1 / _AVERAGED), "valid")
-        if np.isnan(widths).any():
-            raise NotMeasured(f"{NAMES[bone]} has not the shape of a long bone")
-        narrow = int(np.argmin(widths)) + _AVERAGED // 2
-        waist = float(widths.min())
-        waist_ends = (
-            origin + way * complex(places[narrow], low[narrow]),
-            origin + way * complex(places[narrow], high[narrow]),
-        )
+        _require_shaft(bone, low)
+        narrow = int(np.argmin(high - low))
+        waist = float(high[narrow] - low[narrow])
         band = 0.5 * waist
+    waist_ends = (
+        origin + way * complex(places[narrow], low[narrow]),
+        origin + way * complex(places[narrow], high[narrow]),
+    )
     start, end = outline.ends(origin, way, band)
     return Shaft(outline, origin, way, start, end, waist, waist_ends)
+
+
+def _require_shaft(bone: int, crossed: np.ndarray) -> None:
+    if np.isnan(crossed).any():
+        raise NotMeasured(f"{NAMES[bone]} has not the shape of a long bone")
 
 
 def _distal(bone: int, outlines: Mapping[int, Outline]) -> complex:
