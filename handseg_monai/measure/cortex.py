@@ -18,10 +18,15 @@ _LEAST_WIDTH = 12
 """Pixels across a shaft whose cortices can be told."""
 _CORTEX = 0.05, 0.45
 """Where the inner edge of a cortex may lie, in widths of the bone from its outer edge."""
-_AROUND = 0.08
-"""How far from the profile's peak it may lie, in widths."""
+_FALLEN = 0.04
+"""How far the profile has fallen at the inner edge, as a share of its way from the peak to the marrow: less, and noise
+on a broad peak counts; more, and where the marrow begins gently the edge lies too far in."""
 _LEAST_FALL = 0.04
 """How far the grey value must fall from a cortex to the marrow, as a share of what bone adds to the soft tissue."""
+_LEAST_ADDED = 4
+"""How much brighter than what lies beside it a shaft must be, of 255 steps of grey."""
+_CLIPPED = 0.1
+"""Share of a shaft at the end of the image's grey values from which on the exposure has clipped it."""
 
 
 def cortical_index(
@@ -30,8 +35,8 @@ def cortical_index(
     """Measure the combined width of both cortices over the width of the bone.
 
     The outline gives the outer edges. From there the mean of the profiles over :data:`MIDDLE` rises to the inner edge
-    of each cortex, where the beam runs through most of it, and bends sharply down towards the marrow: the inner edge is
-    where it bends most.
+    of each cortex, where the beam runs through most of it, and falls towards the marrow: the inner edge is where it
+    starts to fall.
 
     Parameters
     ----------
@@ -63,14 +68,19 @@ def cortical_index(
     share = np.linspace(-_BEYOND, 1 + _BEYOND, _SAMPLES)
     across = low[:, None] + share * (high - low)[:, None]
     points = shaft.origin + shaft.way * (places[:, None] + 1j * across)
-    profile = _sampled(image, points, spacing).mean(axis=0)
+    sampled = _sampled(image, points, spacing)
+    profile = sampled.mean(axis=0)
     inside = (share > 0) & (share < 1)
     outside = (share < -0.5 * _BEYOND) | (share > 1 + 0.5 * _BEYOND)
     soft = float(profile[outside].mean())
     added = float(profile[inside].mean()) - soft
-    profile = (profile - soft) / (added or 1.0)
-    if added == 0 or profile[inside].max() <= 0:
-        raise NotMeasured("the shaft is no brighter than what lies beside it")
+    grey = float(np.ptp(image)) / 255
+    if abs(added) < _LEAST_ADDED * grey:
+        raise NotMeasured("the shaft is as bright as what lies beside it")
+    limit = float(image.max() if added > 0 else image.min())
+    if (np.abs(sampled[:, inside] - limit) < grey).mean() > _CLIPPED:
+        raise NotMeasured("the exposure clips the shaft: much of it has the same grey value")
+    profile = (profile - soft) / added
     # Over two samples of the image, so that noise has no edges.
     step = width / pixel / (share.size / (1 + 2 * _BEYOND))
     profile = cv2.GaussianBlur(profile[None], (0, 0), 0.6 / step, borderType=cv2.BORDER_REPLICATE)[0]
@@ -98,18 +108,14 @@ def _sampled(image: np.ndarray, points: np.ndarray, spacing: Spacing) -> np.ndar
 
 
 def _inner_edge(share: np.ndarray, profile: np.ndarray) -> float:
-    """Find where a profile bends down most at the cortex that it begins with, in widths of the bone."""
-    step = share[1] - share[0]
+    """Find where a profile starts to fall from the cortex that it begins with, in widths of the bone."""
     where = np.flatnonzero((share > _CORTEX[0]) & (share < _CORTEX[1]))
     peak = int(where[np.argmax(profile[where])])
-    marrow = float(profile[peak : int(np.searchsorted(share, 0.6))].min())
+    fall = profile[peak : int(np.searchsorted(share, 0.5))]
+    marrow = float(fall.min())
     if profile[peak] - marrow < _LEAST_FALL:
         raise NotMeasured("the profile across the shaft shows no two cortices with marrow between")
-    bend = np.gradient(np.gradient(profile))
-    reach = round(_AROUND / step)
-    near = np.arange(max(peak - reach, where[0]), min(peak + reach, where[-1]))
-    at = int(near[np.argmin(bend[near])])
-    # The top of a parabola through three bends.
-    before, least, behind = bend[at - 1 : at + 2]
-    curve = before - 2 * least + behind
-    return float(share[at] + (0.5 * (before - behind) / curve * step if curve > 0 else 0.0))
+    level = profile[peak] - _FALLEN * (profile[peak] - marrow)
+    below = int(np.argmax(fall < level))
+    before, after = fall[below - 1], fall[below]
+    return float(share[peak + below] - (level - after) / (before - after) * (share[1] - share[0]))
