@@ -25,6 +25,8 @@ _LONG = tuple(bone.index for bone in BONES if bone.ray is not None)
 _THIRD, _FOURTH, _FIFTH = (ray[1] for ray in RAYS[2:])
 _CAPITATE, _SCAPHOID, _LUNATE, _TRIQUETRUM = (INDEX[name] for name in ("Capitate", "Scaphoid", "Lunate", "Triquetrum"))
 _RADIUS, _ULNA = wrist.RADIUS, wrist.ULNA
+_TOUCH = 0.5
+"""Pixels within which two bones touch."""
 
 Taken = tuple[float, list[tuple[complex, complex]]]
 """A value, and the lines between the points that it was measured between."""
@@ -117,7 +119,8 @@ class _Hand:
         """Raise where a bone is missing, wrong, or cut by the border; the far end of the forearm always is."""
         for finding in self.judgement.findings:
             concerned = not finding.bones or any(NAMES[k] in finding.bones and k in self.outlines for k in bones)
-            if finding.severity is Severity.WRONG and concerned:
+            # Of a bone in pieces only the largest is outlined; a growth plate may part it.
+            if concerned and (finding.severity is Severity.WRONG or finding.part == "components"):
                 raise NotMeasured(f"implausible masks: {finding.text}")
         for bone in bones:
             if bone not in self.outlines:
@@ -233,19 +236,20 @@ class _Hand:
         return angle, [(points[0], points[1]), (points[2], points[3])]
 
     def _scapholunate(self) -> Taken:
-        self._apart(_SCAPHOID, _LUNATE)
-        ends = nearest(self.outlines[_SCAPHOID].ring, self.outlines[_LUNATE].ring)
-        return abs(ends[0] - ends[1]), [ends]
+        return self._gap(_SCAPHOID, _LUNATE, nearest(self.outlines[_SCAPHOID].ring, self.outlines[_LUNATE].ring))
 
     def _space(self, proximal: int, distal: int) -> Taken:
-        self._apart(proximal, distal)
         ends = joint_space((proximal, self._shaft(proximal)), (distal, self._shaft(distal)))
-        return abs(ends[0] - ends[1]), [ends]
+        return self._gap(proximal, distal, ends)
 
-    def _apart(self, first: int, second: int) -> None:
-        both = (1 << first) | (1 << second)
-        if ((self.planes & both) == both).any():
-            raise NotMeasured(f"{NAMES[first]} and {NAMES[second]} overlap in this view: it shows no gap between them")
+    def _gap(self, first: int, second: int, ends: tuple[complex, complex]) -> Taken:
+        """Return the distance of the nearest points of two bones, where they lie apart."""
+        both, width = (1 << first) | (1 << second), abs(ends[0] - ends[1])
+        pixel = min(self.spacing.row, self.spacing.column)
+        if ((self.planes & both) == both).any() or width < _TOUCH * pixel:
+            names = f"{NAMES[first]} and {NAMES[second]}"
+            raise NotMeasured(f"{names} touch or overlap in this view, which shows no gap between them")
+        return width, [ends]
 
     def _cortex(self, bone: int) -> Taken:
         if self.image is None:

@@ -20,6 +20,8 @@ SHAFT = 0.8, 1.4
 """Depths below the radius' tip between which the middles of its widths give its axis, in widths of its distal end."""
 _LEAST_SEEN = 1.15
 """Depth to which the radius must be seen, in these widths."""
+_MARGIN = 0.02
+"""How far off the border of the image a width must lie, in these widths."""
 _STEPS, _CUTS = 25, 60
 _ROUNDS = 6
 _DISTAL_END = 0.6
@@ -62,32 +64,30 @@ def forearm(outlines: Mapping[int, Outline]) -> Forearm:
     way = radius.main
     if ((centre(others) - radius.middle) * np.conj(way)).real < 0:
         way = -way
-    origin, width, seen = radius.middle, 0.0, (0.0, 0.0)
+    origin, width = radius.middle, np.inf
     for _ in range(_ROUNDS):
         turned = radius.seen_from(origin, way)
-        tip = float(turned.real.max())
-        lowest = float(turned.real.min())
+        tip, lowest = float(turned.real.max()), float(turned.real.min())
         if radius.at_border.any():
             lowest = float(turned.real[radius.at_border].max())
-        deepest = max(lowest, tip - 1.5 * width) if width else lowest
-        low, high = radius.cuts(origin, way, np.linspace(tip, deepest, _CUTS + 2)[1:-1])
-        width = float(np.nanmax(high - low))
-        top, bottom = tip - SHAFT[0] * width, max(tip - SHAFT[1] * width, lowest + 0.02 * width)
-        if bottom > tip - _LEAST_SEEN * width:
-            raise NotMeasured("too little of the radius' shaft is seen to tell its axis")
+        deepest = max(lowest, tip - SHAFT[1] * width)
+        low, high = radius.cuts(origin, way, np.linspace(deepest, tip, _CUTS + 2)[1:-1])
+        width = float(np.max(high - low))
+        top, bottom = tip - SHAFT[0] * width, max(tip - SHAFT[1] * width, lowest + _MARGIN * width)
+        if not bottom <= tip - _LEAST_SEEN * width:
+            raise NotMeasured("too little of the radius is seen to tell the axis of its shaft")
         places = np.linspace(bottom, top, _STEPS)
-        low, high = radius.cuts(origin, way, places)
-        slope, offset = np.polyfit(places, 0.5 * (low + high), 1)
+        slope, offset = np.polyfit(places, np.mean(radius.cuts(origin, way, places), axis=0), 1)
         origin = origin + 1j * way * offset
         way = way * (1 + 1j * slope) / abs(1 + 1j * slope)
-        seen = bottom, top
     radial = _radial(outlines, way)
-    end = radius.seen_from(origin, way).real > tip - _DISTAL_END * width
+    along = radius.seen_from(origin, way).real
+    end = along > along.max() - _DISTAL_END * width
     corner = radius.furthest(way - radial, end)
     half = end & (((radius.ring - origin) * np.conj(radial)).real > 0)
     if not half.any():
         raise NotMeasured("the radius' styloid can't be told")
-    return Forearm(way, radial, origin, seen, width, corner, radius.furthest(way, half))
+    return Forearm(way, radial, origin, (bottom, top), width, corner, radius.furthest(way, half))
 
 
 def _radial(outlines: Mapping[int, Outline], way: complex) -> complex:
@@ -107,6 +107,8 @@ def ulnar_head(ulna: Outline, arm: Forearm) -> complex:
     turned = (ulna.ring - arm.origin) * np.conj(arm.distal)
     across = ((ulna.ring - arm.origin) * np.conj(arm.radial)).real
     end = turned.real > turned.real.max() - _DISTAL_END * arm.width
+    if ulna.at_border[end].any():
+        raise NotMeasured("the head of the ulna is cut by the image's border")
     low, high = float(across[end].min()), float(across[end].max())
     head = end & (across > high - _HEAD * (high - low))
     return ulna.furthest(arm.distal, head)
