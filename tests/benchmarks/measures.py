@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -230,6 +231,12 @@ def _by_hand(found: Iterator[tuple[int, float]]) -> Iterator[list[float]]:
     yield from hands.values()
 
 
+def alike(reason: str) -> str:
+    """Return a reason without the bones and the numbers in it, and without what is wrong with masks in detail."""
+    reason = re.sub(r"finger-\d+", "a bone", reason.partition(": ")[0])
+    return re.sub(r"by \d+ degrees towards the \w+", "", reason)
+
+
 def reasons(taken: list[Taken], masks: str) -> Table:
     """Return the table of measures that could not be taken, and why."""
     single = [one for one in taken if one.shot.hand < _HANDS_START]
@@ -240,7 +247,7 @@ def reasons(taken: list[Taken], masks: str) -> Table:
     counts: dict[str, Counter[str]] = {}
     for one in single:
         for name, reason in one.reasons[masks].items():
-            counts.setdefault(row_of(name), Counter())[reason] += 1
+            counts.setdefault(row_of(name), Counter())[alike(reason)] += 1
     for row, why in counts.items():
         said = "; ".join(f"{count} x {reason}" for reason, count in why.most_common(4))
         table.add_row(row, str(why.total()), said)
