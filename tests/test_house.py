@@ -110,6 +110,7 @@ LIGHT = {
     "vote": "{own} {own} --out {out}.csv",
     "evaluate": "{own} --truth {data} --out {out}",
     "plausibility": "{own} --images {images}",
+    "measure": "{own} --images {images} --out {out}.csv",
     "joints": "{own} --points {points} --images {images}",
     "export": "{own} --images {images} --to png --out {out}",
     "report": "{own} --images {images} --truth {data} --out {out}.html",

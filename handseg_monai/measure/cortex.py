@@ -75,7 +75,7 @@ def cortical_index(
     soft = float(profile[outside].mean())
     added = float(profile[inside].mean()) - soft
     grey = float(np.ptp(image)) / 255
-    if abs(added) < _LEAST_ADDED * grey:
+    if abs(added) <= _LEAST_ADDED * grey:
         raise NotMeasured("the shaft is as bright as what lies beside it")
     limit = float(image.max() if added > 0 else image.min())
     if (np.abs(sampled[:, inside] - limit) < grey).mean() > _CLIPPED:

@@ -22,7 +22,7 @@ from handseg_monai.measure.spacing import NO_SPACING, Spacing, spacing_of
 from handseg_monai.rle import decode_image, read_csv
 from handseg_monai.words import counted
 
-HEADER = ("image", "hand", "measure", "value", "unit", "plane", "reason", "reference", "source")
+HEADER = ("image", "hand", "measure", "value", "unit", "plane", "reason", "reference", "z", "source")
 LONG_SIDE = 2048
 """Of the pictures, in pixels, at most."""
 _TINT = 0.08
@@ -158,5 +158,6 @@ def _row(image: str, side: Side | None, measure: Measure, spacing: Spacing) -> t
         spacing.says if measure.unit == spacing.unit else "",
         measure.reason,
         "" if measure.reference is None else str(measure.reference),
+        "" if measure.z is None else f"{measure.z:.2f}",
         "" if measure.reference is None else measure.reference.source,
     )
