@@ -162,12 +162,14 @@ def test_lines_lie_where_the_measure_was_taken() -> None:
 
 
 def test_sesamoid_bones_in_the_label_of_the_first_metacarpal_count_neither_for_its_length_nor_its_joint() -> None:
-    thumb = {"finger-3": bar(-40, 20, 64, 10), "finger-2": bar(-40, 66, 96, 22)}
+    metacarpal = np.concatenate([bar(-40, 20, 24, 14)[:2], bar(-40, 30, 56, 8)[:2], bar(-40, 58, 64, 16)])
+    metacarpal = np.concatenate([metacarpal, bar(-40, 30, 56, 8)[2:], bar(-40, 20, 24, 14)[2:]])
+    thumb = {"finger-3": metacarpal, "finger-2": bar(-40, 66, 96, 26)}
     planes, _ = drawn(hand=HAND | thumb)
     bare = measured(planes)
     assert bare["length finger-3"].value == pytest.approx(44, abs=0.1)
     assert bare["joint space MCP-1"].value == pytest.approx(2, abs=0.1)
-    with_sesamoid, _ = drawn(hand={"finger-3": disc(-48, 62, 3.4)})
+    with_sesamoid, _ = drawn(hand={"finger-3": disc(-49, 62, 3.4)})
     found = measured(planes | with_sesamoid)
     for name in ("length finger-3", "width finger-3", "joint space MCP-1"):
         assert found[name].value == pytest.approx(bare[name].value, abs=0.05), name
