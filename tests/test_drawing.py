@@ -20,7 +20,7 @@ def test_lines_lie_at_their_pixels_and_show_on_bright_and_dark_ground() -> None:
         picture = np.full((30, 40, 3), ground, np.uint8)
         # Half a pixel is the middle of the first one.
         draw_lines(picture, [((5.5, 10.5), (30.5, 10.5))])
-        assert (picture[10, 6:30] == 255).all()
+        assert (picture[10, 6:30] > 220).all()
         assert (picture[9, 6:30] < 100).all(), "a dark edge beside the line"
         assert (picture[11, 6:30] < 100).all()
         assert (picture[20] == ground).all()
