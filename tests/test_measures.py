@@ -183,12 +183,19 @@ def _cut_below(row: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda planes: planes[:row]
 
 
+def _spilt(planes: np.ndarray) -> np.ndarray:
+    """Spill the radius by 10 mm beside the lower half of what is seen of its shaft."""
+    planes[2090:2450, 1120:1220] |= 1 << INDEX["Radius"]
+    return planes
+
+
 REASONS = {
     "missing": (_without("finger-11"), "length finger-11", "finger-11 is missing"),
     "missing of a pair": (_without("Lunate"), "scapholunate gap", "Lunate is missing"),
     "no radius": (_without("Radius"), "wrist deviation", "Radius is missing"),
     "cut": (lambda planes: planes[250:], "length finger-9", "finger-9 is cut by the image's border"),
     "short radius": (_cut_below(1950), "radial inclination", "too little of the radius is seen"),
+    "crooked radius": (_spilt, "wrist deviation", "the mask of the radius' shaft is not straight"),
     "cut ulna": (lambda planes: planes[:, : 1300 + 250], "ulnar variance", "the head of the ulna is cut"),
     "touching": (lambda planes: planes, "joint space PIP-3", "touch or overlap in this view"),
     "no image": (lambda planes: planes, "cortical index 2", "which was not given"),
