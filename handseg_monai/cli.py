@@ -44,6 +44,7 @@ for command in (
     results.evaluate,
     results.joints,
     results.plausibility,
+    results.measure,
     results.report,
     results.track,
     submissions.thresholds,

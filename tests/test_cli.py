@@ -42,6 +42,7 @@ def test_help_lists_the_commands_and_imports_no_torch() -> None:
         "evaluate",
         "joints",
         "plausibility",
+        "measure",
         "report",
         "track",
         "vote",

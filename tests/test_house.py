@@ -25,7 +25,7 @@ NUMPY_FLOOR = [
     {"phantom"},
     {"score", "export"},
     {"plausibility"},
-    {"audit", "report"},
+    {"audit", "measure", "report"},
 ]
 TORCH_FLOOR = [
     {"data.disk_cache", "data.records", "phantom.rand_phantom", "networks", "schedules", "transforms"},
@@ -110,6 +110,7 @@ LIGHT = {
     "vote": "{own} {own} --out {out}.csv",
     "evaluate": "{own} --truth {data} --out {out}",
     "plausibility": "{own} --images {images}",
+    "measure": "{own} --images {images} --out {out}.csv",
     "joints": "{own} --points {points} --images {images}",
     "export": "{own} --images {images} --to png --out {out}",
     "report": "{own} --images {images} --truth {data} --out {out}.html",
