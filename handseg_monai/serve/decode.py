@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import numpy as np
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from handseg_monai.data.reading.patients import patients_of
+from handseg_monai.measure import spacing_of
 from handseg_monai.serve.child import Answer, Arrays, Child, ChildError, answer
-from handseg_monai.serve.measures import facts_of
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +135,12 @@ def end_after(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
+def _facts_of(path: str) -> dict[str, Any]:
+    """What measures need to know from a header: the spacing, where it says so."""
+    spacing = spacing_of(path)
+    return {} if spacing is None else {"spacing": asdict(spacing)}
+
+
 def _read(request: dict[str, Any], _: Arrays) -> Answer:
     if "patients" in request:
         return {"patients": [(str(path), n) for path, n in patients_of(map(Path, request["patients"])).items()]}, {}
@@ -143,7 +149,7 @@ def _read(request: dict[str, Any], _: Arrays) -> Answer:
     end_after(request["seconds"] + 1)
     try:
         image = read_radiograph(request["path"], any_body_part=False, max_pixels=request["max_pixels"])
-        return facts_of(request["path"]), {"image": image}
+        return _facts_of(request["path"]), {"image": image}
     except UnreadableImageError as error:
         if any(isinstance(e, MemoryError) or getattr(e, "code", 0) == cv2.Error.StsNoMem for e in _chain(error)):
             raise ValueError(f"it takes more than {int(sys.argv[1]) >> 20} MiB of memory to read") from error

@@ -7,7 +7,6 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,17 @@ from handseg_monai.data.reading.dicom import is_dicom
 from handseg_monai.data.reading.images import without_suffix
 from handseg_monai.export.form import Form, HandMasks, Masks, MasksNotWrittenError
 from handseg_monai.export.forms import FORMS
+from handseg_monai.measure.submission import measure_submission
 from handseg_monai.rle import encode_planes, write_csv
 from handseg_monai.serve.child import Answer, Arrays, Child, answer
-from handseg_monai.serve.measures import ROOM, can_measure
 from handseg_monai.serve.store import Store
 
-_OF_MASKS = ("csv", "png", "labelme", "coco", "dicom-seg")
+NAMES_OF_FORMS = ("csv", "png", "labelme", "coco", "dicom-seg", "measures")
 _LEFT_OUT = "left-out.txt"
 _STORED = (".png", ".dcm")
 """Suffixes of files that a zip holds as they are: compressing them takes long and gains little."""
 _SECONDS = 120.0
 """That the process may take for one image."""
-
-
-def forms() -> tuple[str, ...]:
-    """Names of the forms that can be written."""
-    return (*_OF_MASKS, "measures") if can_measure() else _OF_MASKS
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,7 @@ def export(store: Store, form: str, ids: Sequence[str]) -> Exported:
     store
         Of the images.
     form
-        One of :func:`forms`.
+        One of :data:`NAMES_OF_FORMS`.
     ids
         Of images that are segmented.
 
@@ -145,9 +139,8 @@ class Measures(Csv):
     def finish(self) -> None:
         """Write the file."""
         super().finish()
-        submission = import_module(f"{ROOM}.submission")
         out = self._out / "files" / "measures.csv"
-        submission.measure_submission(self._out / "submission.csv", self._images, out, progress=False)
+        measure_submission(self._out / "submission.csv", self._images, out, progress=False)
 
 
 class _Writer:

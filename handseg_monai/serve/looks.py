@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from handseg_monai.bones import ALL_KNOWN, INDEX, NUM_BONES
+from handseg_monai.bones import ALL_KNOWN, NUM_BONES
 from handseg_monai.drawing import shrink
-from handseg_monai.plausibility.judge import Plausibility, Severity
+from handseg_monai.plausibility.judge import Plausibility
 from handseg_monai.serve.decode import Radiograph
 
 QUALITY = 85
@@ -31,19 +31,6 @@ def doubt(judgement: Plausibility, confidence: Sequence[float] | None, settled: 
     """
     sure = [1.0 if settled >> bone & 1 else value for bone, value in enumerate(confidence or [1.0] * NUM_BONES)]
     return 1 - judgement.score * float(np.mean(sorted(sure)[:_WEAKEST]))
-
-
-def findings(judgement: Plausibility) -> list[dict[str, object]]:
-    """What does not fit a hand, for the page."""
-    return [
-        {
-            "part": finding.part,
-            "bones": [INDEX[bone] for bone in finding.bones],
-            "wrong": finding.severity is Severity.WRONG,
-            "text": finding.text,
-        }
-        for finding in judgement.findings
-    ]
 
 
 def bits(value: int) -> list[int]:

@@ -21,13 +21,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from handseg_monai import __version__
-from handseg_monai.bones import BONES, Group
 from handseg_monai.data.reading.dicom import DICOM_SUFFIXES, begins_unmarked, has_mark
 from handseg_monai.data.reading.images import UnreadableImageError
 from handseg_monai.data.reading.samples import is_picture, kind_not_read
+from handseg_monai.report import content
 from handseg_monai.serve import bodies, looks
 from handseg_monai.serve.child import ChildError
-from handseg_monai.serve.exports import export, forms
+from handseg_monai.serve.exports import NAMES_OF_FORMS, export
 from handseg_monai.serve.service import FullError, Service
 from handseg_monai.serve.state import DamagedError, MissingError, StaleError, StoreError
 
@@ -137,19 +137,10 @@ class Routes:
                 "model": service.model,
                 "images": await run_in_threadpool(service.views.overviews),
                 "guarded": self.guarded,
-                "bones": [
-                    {
-                        "name": bone.name,
-                        "en": bone.english,
-                        "ko": bone.korean,
-                        "group": bone.group.value,
-                        "ray": bone.ray,
-                        "colour": bone.colour,
-                    }
-                    for bone in BONES
-                ],
-                "groups": [{"id": group.value, "en": group.value, "ko": group.korean} for group in Group],
-                "forms": forms(),
+                "bones": content.bones(),
+                "groups": content.groups(),
+                "references": content.references(),
+                "forms": NAMES_OF_FORMS,
                 "limits": {
                     "upload": service.limits.upload,
                     "pixels": service.limits.pixels,
@@ -240,8 +231,8 @@ class Routes:
     async def export(self, request: Request) -> Response:
         """The masks of some images, of those that are done, or of all, in another form: a file or a zip."""
         form, wanted = request.path_params["form"], request.query_params.get("ids")
-        if form not in forms():
-            raise HTTPException(404, f"no such form; there are {', '.join(forms())}")
+        if form not in NAMES_OF_FORMS:
+            raise HTTPException(404, f"no such form; there are {', '.join(NAMES_OF_FORMS)}")
         done = request.query_params.get("done") == "1"
         ids = await self._done(self._chosen, None if wanted is None else wanted.split(","), done)
         if self._exports:

@@ -12,11 +12,12 @@ import numpy as np
 from handseg_monai.bitplanes import areas
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.reading.images import UnreadableImageError
+from handseg_monai.measure import Spacing, measure_hand
 from handseg_monai.plausibility.judge import Plausibility, plausibility
+from handseg_monai.report import content
 from handseg_monai.report.outlines import outlines
 from handseg_monai.serve import looks
 from handseg_monai.serve.decode import Decoder, Radiograph
-from handseg_monai.serve.measures import measured
 from handseg_monai.serve.state import MissingError, StaleError, State
 from handseg_monai.serve.store import Store
 
@@ -145,7 +146,7 @@ class Views:
         }
         if judged and view.judgement is not None:
             shown |= {
-                "findings": looks.findings(view.judgement),
+                "findings": content.findings(view.judgement),
                 "measures": view.measures,
                 "spacing": self._spacing(id),
             }
@@ -162,7 +163,9 @@ class Views:
             radiograph = self.radiograph(id)
         except UnreadableImageError:
             return []
-        return measured(planes, radiograph.image, radiograph.facts.get("spacing"), judgement)
+        known = radiograph.facts.get("spacing")
+        spacing = None if known is None else Spacing(**known)
+        return content.measures(measure_hand(planes, radiograph.image, spacing, judgement), spacing)
 
     def change(self, id: str, revision: int, change: Callable[[State], State], judged: bool) -> dict[str, Any]:
         """Change an image that is still at a revision; what is shown then, with the outlines that are new."""

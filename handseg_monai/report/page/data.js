@@ -2,10 +2,12 @@
 
 import { byId } from "./elements.js";
 import "./report_strings.js";
+import { REFERENCES } from "./measures.js";
 import { setBones, state } from "./settings.js";
 
 export const REPORT = JSON.parse(byId("summary").textContent);
 setBones(REPORT.bones, REPORT.groups);
+Object.assign(REFERENCES, REPORT.references);
 export const IMAGES = REPORT.images.map((image) => ({ ...image, ...judged(image), ...scored(image) }));
 export const TWO_HANDS = IMAGES.some((image) => image.hands.some(({ side }) => side));
 Object.assign(state, { order: REPORT.scored ? "byDice" : "byScore", bone: null });

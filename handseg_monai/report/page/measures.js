@@ -4,6 +4,9 @@ import { byId, element, vector } from "./elements.js";
 import { boneName, BONES, handName, inEnglish, say, state } from "./settings.js";
 import { STRINGS } from "./strings.js";
 
+// Published values by the name of the measure; they come with a page's data.
+export const REFERENCES = {};
+
 let chosen = null;
 
 // Show the measures of each hand; a hand has its side, or null where there is but one.
@@ -46,12 +49,12 @@ function mark(all) {
   });
 }
 
-function cells({ value, unit, says, reason, reference }) {
+function cells({ name, value, unit = "", says, reason, reference }) {
   if (value === null) return [element("td", { class: "reason", colspan: 2 }, inEnglish(reason))];
   const digits = unit === "" ? 3 : unit === "px" && Math.abs(value) >= 20 ? 0 : 1;
   const words = value.toFixed(digits) + unitName(unit);
   const where = says ? element("small", { class: "faint" }, plane(says)) : "";
-  return [element("td", {}, words, where), element("td", {}, reference ? referenceOf(reference, digits) : "–")];
+  return [element("td", {}, words, where), element("td", {}, reference ? referenceOf(REFERENCES[name], digits) : "–")];
 }
 
 function referenceOf({ mean, sd, range, unit, population, source }, digits) {

@@ -1,6 +1,7 @@
 // What the page knows of the server: its images, its network, its training; kept up by the server's events.
 
 import { ask } from "./api.js";
+import { REFERENCES } from "./measures.js";
 import { setBones } from "./settings.js";
 
 export const server = { images: new Map(), model: {}, training: null, forms: [], limits: {}, version: "", guarded: false };
@@ -15,8 +16,9 @@ export const onChange = (listener) => listeners.push(listener);
 const tell = (id) => listeners.forEach((listener) => listener(id));
 
 export async function loadState() {
-  const { images, bones, groups, ...rest } = await ask("GET", "/api/state");
-  setBones(bones.map((bone) => ({ ...bone, colour: `rgb(${bone.colour})` })), groups);
+  const { images, bones, groups, references, ...rest } = await ask("GET", "/api/state");
+  setBones(bones, groups);
+  Object.assign(REFERENCES, references);
   Object.assign(server, rest);
   const gone = new Set(server.images.keys());
   for (const image of images) gone.delete(image.id);
