@@ -105,8 +105,8 @@ class _Axis:
 def true_measures(hand: PosedHand) -> dict[str, float]:
     """Return the measures of a posed hand by the names of ``handseg_monai.measure``.
 
-    Lengths are in millimetres, which over a view's ``spacing`` are pixels; angles in degrees; ratios in shares. Which
-    way the hand lies in an image, and on which side, plays no part. What lacks a bone that is ossified is left out.
+    Lengths are in millimetres, which over a view's ``spacing`` are pixels; angles in degrees. Which way the hand lies
+    in an image, and on which side, plays no part. A measure that needs a bone which is not ossified is left out.
 
     Parameters
     ----------

@@ -234,7 +234,7 @@ def _by_hand(found: Iterator[tuple[int, float]]) -> Iterator[list[float]]:
 def alike(reason: str) -> str:
     """Return a reason without the bones and the numbers in it, and without what is wrong with masks in detail."""
     reason = re.sub(r"finger-\d+", "a bone", reason.partition(": ")[0])
-    return re.sub(r"by \d+ degrees towards the \w+", "", reason)
+    return re.sub(r" by \d+ degrees towards the \w+", "", reason)
 
 
 def reasons(taken: list[Taken], masks: str) -> Table:
