@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import time
@@ -20,6 +21,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from handseg_monai import measure
 from handseg_monai.bones import BONES, INDEX, NUM_BONES
 from handseg_monai.rle import decode_image, read_csv
 from tests.browser import CHROMIUM, DRIVER, chromium, drag, drop_files, prefer, resize, settle
@@ -495,6 +497,18 @@ def contents(file: bytes) -> dict[str, object]:
         return {n: len(archive.read(n)) if n.endswith(".dcm") else archive.read(n) for n in archive.namelist()}
 
 
+def reasons_of_measures() -> list[str]:
+    """Every reason that a measure may have, 7 in each place where the text varies."""
+    found = []
+    for path in Path(measure.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "NotMeasured":
+                (text,) = node.args
+                parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "7" for part in parts))
+    return found
+
+
 class TestScreens:
     @pytest.mark.parametrize("width", [360, 768, 1920])
     def test_nothing_runs_out_of_the_screen(self, page: Bench, width: int) -> None:
@@ -529,6 +543,9 @@ class TestScreens:
         assert len(strings["en"]["keyList"]) == len(strings["ko"]["keyList"])
         page.press("#language")
         page.load()
+        say = "import('/static/measures.js').then((module) => arguments[1](arguments[0].map(module.reasonText)))"
+        reasons = page.driver.execute_async_script(say, reasons_of_measures())
+        assert not [text for text in reasons if re.search("[A-Za-z]{3,}", text)]
         shown = page.one("body").text
         page.open("a hand.png")
         page.press("#window summary")

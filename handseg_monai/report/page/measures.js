@@ -50,11 +50,25 @@ function mark(all) {
 }
 
 function cells({ name, value, unit = "", says, reason, reference }) {
-  if (value === null) return [element("td", { class: "reason", colspan: 2 }, inEnglish(reason))];
+  if (value === null) return [element("td", { class: "reason", colspan: 2 }, reasonText(reason))];
   const digits = unit === "" ? 3 : unit === "px" && Math.abs(value) >= 20 ? 0 : 1;
   const words = value.toFixed(digits) + unitName(unit);
   const where = says ? element("small", { class: "faint" }, plane(says)) : "";
   return [element("td", {}, words, where), element("td", {}, reference ? referenceOf(REFERENCES[name], digits) : "–")];
+}
+
+export function reasonText(reason) {
+  const named = (text) => text.replaceAll(" and ", ", ").replace(/[\w-]+/g, nameOf);
+  for (const [pattern, words] of STRINGS[state.language].reasons) {
+    const found = reason.match(pattern);
+    if (found) return words.replace("{1}", () => named(found[1]));
+  }
+  return inEnglish(reason);
+}
+
+function nameOf(word) {
+  const bone = BONES.findIndex(({ name }) => name === word);
+  return bone >= 0 ? boneName(bone) : word;
 }
 
 function referenceOf({ mean, sd, range, unit, population, source }, digits) {
