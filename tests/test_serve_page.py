@@ -553,7 +553,7 @@ class TestScreens:
         shown += page.one("#viewer").text
         assert all(bone.korean in shown for bone in BONES)
         known = {"English", "handseg", "monai", "work", "png", "dcm", "hand", "PNG", "JPEG", "TIFF", "DICOM", "CSV"}
-        known |= {"LabelMe", "COCO", "SEG", "Shift"}
+        known |= {"LabelMe", "COCO", "SEG", "Shift", "MCP", "PIP"}
         assert set(re.findall(r"[A-Za-z]{3,}", shown)) <= known
 
 
