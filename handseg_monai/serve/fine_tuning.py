@@ -143,8 +143,8 @@ class FineTuning:
                 with suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGINT)
 
-    def take(self) -> Path:
-        """Use the weights of the last run from now on, and return their file.
+    def better(self) -> Path:
+        """File of the weights of the last run.
 
         Raises
         ------
@@ -156,8 +156,13 @@ class FineTuning:
             raise ValueError("no run of fine-tuning has finished; its weights can be taken once it has")
         if not state["better"]:
             raise ValueError("the new weights are not better on what was held out; those from before stay in use")
-        (self.folder / str(state["run"]) / TAKEN).touch()
-        sync_folder(self.folder / str(state["run"]))
+        return self.folder / str(state["run"]) / WEIGHTS
+
+    def take(self) -> Path:
+        """Use the weights of the last run from now on, and return their file; raises as :meth:`better`."""
+        run = self.better().parents[1]
+        (run / TAKEN).touch()
+        sync_folder(run)
         return self.weights()
 
     def weights(self) -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
 
 
 class Queue:
@@ -16,7 +19,7 @@ class Queue:
     prepare
         Called once, before the first id.
     work
-        Called with each id.
+        Called with each id. What it raises is logged, and the next id goes on.
     """
 
     def __init__(self, prepare: Callable[[], bool], work: Callable[[str], None]) -> None:
@@ -69,4 +72,7 @@ class Queue:
                 if self._ended:
                     return
                 id, _ = self._waiting.popitem(last=False)
-            self._work(id)
+            try:
+                self._work(id)
+            except Exception:
+                logger.exception("%s: an error that nobody foresaw", id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from contextlib import suppress
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handseg_monai.data.reading.images import UnreadableImageError, find_images
+from handseg_monai.data.reading.images import find_images
 from handseg_monai.serve.child import ChildError
 from handseg_monai.serve.corrections import Corrections
 from handseg_monai.serve.decode import Decoder
@@ -17,10 +18,12 @@ from handseg_monai.serve.events import Events
 from handseg_monai.serve.fine_tuning import FineTuning
 from handseg_monai.serve.queue import Queue
 from handseg_monai.serve.segmenter import Segmenter
-from handseg_monai.serve.state import MissingError, StoreError
+from handseg_monai.serve.state import MissingError, StoreError, in_words
 from handseg_monai.serve.store import Store
 from handseg_monai.serve.training import Training
 from handseg_monai.serve.views import Views
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ class Service:
             They are not better than those before, or there are none.
         """
         training = self.require_training()
-        weights = self.segmenter.load(training.take())
+        weights = self.segmenter.load(training.better())
+        training.take()
         self.model = {"ready": True, "error": "", "weights": weights}
         self.events.tell("model", self.model)
         return training.shown()
@@ -135,8 +139,10 @@ class Service:
             runs = FineTuning(self.store.folder, base)
             weights = self.segmenter.load(runs.weights())
             self.training = Training(runs, lambda state: self.events.tell("training", state))
-        except (ValueError, ChildError) as error:
-            self.model = {"ready": False, "error": f"the network can't be loaded: {error}", "weights": ""}
+        except Exception as error:
+            if not isinstance(error, (ValueError, ChildError)):
+                logger.exception("the network can't be loaded")
+            self.model = {"ready": False, "error": f"the network can't be loaded: {in_words(error)}", "weights": ""}
         else:
             self.model = {"ready": True, "error": "", "weights": weights}
         self.events.tell("model", self.model)
@@ -150,13 +156,22 @@ class Service:
         if folder is not None:
             self._take(folder)
         for id in self.store.ids():
-            with suppress(StoreError):
+            try:
                 if self.store.entry(id).state == "ready" and not self.views.is_judged(id):
                     self.views.view(id)
                     self._tell(id)
+            except StoreError:  # removed since, or damaged, which its overview says
+                continue
+            except Exception:
+                logger.exception("%s: its masks can't be judged", id)
 
     def _take(self, folder: Path) -> None:
-        for path in find_images(folder):
+        try:
+            paths = find_images(folder)
+        except (ValueError, OSError) as error:
+            print(error, flush=True)
+            return
+        for path in paths:
             try:
                 copy = self.store.new_file()
                 shutil.copyfile(path, copy)
@@ -166,6 +181,8 @@ class Service:
 
     def _segment(self, id: str) -> None:
         try:
+            if self.store.entry(id).state == "ready":  # given again while it was worked on
+                return
             self._do(id, "reading")
             image = self.views.radiograph(id).image
             self._do(id, "inferring")
@@ -176,8 +193,10 @@ class Service:
             return
         except ChildError as error:
             self._fail(id, f"the network could not segment it: {error}")
-        except (UnreadableImageError, StoreError, ValueError, OSError) as error:
-            self._fail(id, str(error))
+        except Exception as error:
+            if not isinstance(error, ValueError):
+                logger.exception("%s could not be segmented", id)
+            self._fail(id, in_words(error))
         finally:
             self.views.working()
             self._tell(id)

@@ -28,6 +28,15 @@ class DamagedError(StoreError):
     """Files of one image are gone or damaged; the others are as they were."""
 
 
+def in_words(error: Exception) -> str:
+    """What an error says to a person who must not see paths of this machine."""
+    if isinstance(error, (ValueError, ChildProcessError)):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "the server has made a mistake; its terminal says which"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One image of the store.

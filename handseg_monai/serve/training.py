@@ -81,8 +81,8 @@ class Training:
             self._runs.stop()
             print("fine-tuning was stopped; it can be started again on the page", flush=True)
 
-    def take(self) -> Path:
-        """Weights of the last run, which count from now on.
+    def better(self) -> Path:
+        """Weights of the last run.
 
         Raises
         ------
@@ -90,7 +90,14 @@ class Training:
             There are none that are better than those before.
         """
         try:
-            return self._runs.take()
+            return self._runs.better()
+        except ValueError as error:
+            raise StoreError(str(error)) from error
+
+    def take(self) -> None:
+        """Let the weights of the last run count from now on; raises as :meth:`better`."""
+        try:
+            self._runs.take()
         except ValueError as error:
             raise StoreError(str(error)) from error
 
