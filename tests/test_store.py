@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
@@ -32,7 +32,9 @@ from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import ALL_KNOWN, INDEX, NUM_BONES
 from handseg_monai.data import training_datalist
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
+from handseg_monai.data.reading.patients import Stated, stated_patients
 from handseg_monai.serve.decode import Decoder
+from handseg_monai.serve.fine_tuning import FineTuning
 from handseg_monai.serve.folder import MARK
 from handseg_monai.serve.state import DamagedError, Inferred, MissingError, StaleError, StoreError
 from handseg_monai.serve.store import Store
@@ -252,6 +254,70 @@ def test_images_of_one_patient_are_of_one_subject(tmp_path: Path, where: str) ->
     store.close()
 
 
+def test_patients_that_can_t_be_read_are_never_parted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two images of one patient, and a process that reads headers and has not enough memory to live."""
+    dead, decoder = Decoder(memory=1), Decoder()
+    store = Store(tmp_path / "work", dead.patients)
+    ids = []
+    for seed in range(2):
+        path = write_dicom(tmp_path / "x.dcm", draw_radiograph(seed, SHAPE)[0], PatientID="1234567")
+        ids.append(add(store, path.read_bytes(), f"{seed}.dcm"))
+        store.put_inferred(ids[-1], Inferred(drawn_planes(seed)))
+    other = write_dicom(tmp_path / "x.dcm", draw_radiograph(2, SHAPE)[0], PatientID="7654321")
+    ids.append(add(store, other.read_bytes(), "2.dcm"))
+    store.put_inferred(ids[-1], Inferred(drawn_planes(2)))
+    with pytest.raises(StoreError, match="reading which patients the images are of failed"):
+        store.mark(ids[0], 0, done=True)
+    assert not store.open(ids[0]).done
+    store.close()
+
+    store = Store(tmp_path / "work", decoder.patients)
+    for id in ids:
+        store.mark(id, 0, done=True)
+    store.close()
+    store = Store(tmp_path / "work", dead.patients)
+    assert "what is done is no data set for now" in caplog.text
+    assert not (tmp_path / "work" / DATALIST).exists()
+    store.edit(ids[2], 1, 0, np.ones((3, 3), bool), (slice(0, 3), slice(0, 3)))
+    assert not (tmp_path / "work" / DATALIST).exists()
+    with pytest.raises(ValueError, match="start handseg serve again"):
+        FineTuning(store.folder, other).start()
+    store.close()
+
+    store = Store(tmp_path / "work", decoder.patients)
+    assert [item["subject"] for item in converted_items(store.folder)[0]] == ["0.dcm", "1.dcm"]
+    store.mark(ids[2], 2, done=True)
+    assert [item["subject"] for item in converted_items(store.folder)[0]] == ["0.dcm", "0.dcm", "2.dcm"]
+    store.close()
+    decoder.close()
+    dead.close()
+
+
+def test_reading_patients_holds_up_nobody(tmp_path: Path) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def patients(paths: Iterable[Path]) -> dict[Path, Stated | None]:
+        asked.set()
+        assert go_on.wait(60)
+        return stated_patients(paths)
+
+    store = Store(tmp_path / "work", patients)
+    path = write_dicom(tmp_path / "x.dcm", draw_radiograph(0, SHAPE)[0], PatientID="1234567")
+    id = add(store, path.read_bytes(), "x.dcm")
+    store.put_inferred(id, Inferred(drawn_planes(0)))
+    marking = threading.Thread(target=store.mark, args=(id, 0), kwargs={"done": True})
+    marking.start()
+    assert asked.wait(60)
+    looking = threading.Thread(target=store.ids)
+    looking.start()
+    looking.join(10)
+    assert not looking.is_alive(), "the store waits for a header"
+    go_on.set()
+    marking.join()
+    assert store.open(id).done
+    store.close()
+
+
 def test_a_stale_change_is_not_made(store: Store) -> None:
     id = add_ready(store, 0)
     box = slice(0, 5), slice(0, 5)
@@ -349,6 +415,16 @@ def test_what_is_removed_is_gone(store: Store) -> None:
             use(gone)
     assert reopened(store).ids() == [kept]
     assert add_ready(Store(store.folder.parent / "other"), 1) == gone
+
+
+def test_what_is_removed_leaves_no_file_even_where_the_disk_fails(store: Store) -> None:
+    id = add_ready(store, 0)
+    store.mark(id, 0, done=True)
+    (store.folder / DATALIST).unlink()
+    (store.folder / DATALIST / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match=DATALIST):
+        store.remove(id)
+    assert not list(store.folder.rglob(f"{id}*"))
 
 
 def test_a_second_process_is_told_which_one_has_the_folder(store: Store) -> None:

@@ -2,41 +2,74 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from handseg_monai.data.items import Item
 from handseg_monai.data.labels.converted import DATALIST, write_datalist
 from handseg_monai.data.reading.dicom import is_dicom
+from handseg_monai.data.reading.patients import Stated, numbered
 from handseg_monai.serve.folder import sync_folder
+from handseg_monai.serve.state import StoreError
+
+logger = logging.getLogger(__name__)
 
 SOURCE = "images that were corrected with handseg serve"
+Patients = Callable[[Iterable[Path]], Mapping[Path, Stated | None]]
+"""Reads which patients images state, as :func:`~handseg_monai.data.reading.patients.stated_patients` does."""
 
 
-Patients = Callable[[Iterable[Path]], Mapping[Path, int]]
-"""Numbers the patients of images, as :func:`~handseg_monai.data.reading.patients.patients_of` does."""
-
-
-def write_corrected(folder: Path, items: Iterable[Item], patients_of: Patients) -> None:
-    """Write the datalist of ``folder``: images of one patient, as DICOM states, are of one subject.
+class Corrected:
+    """The datalist of a folder: images of one patient, as DICOM states, are of one subject.
 
     Parameters
     ----------
     folder
-        Where the datalist goes; it is on disk once this returns.
-    items
-        Images and labels by absolute paths, without subjects. A subject is called after the first of its images.
-    patients_of
-        Asked only where one of the images is DICOM.
+        Where the datalist goes.
+    patients
+        Asked once for each DICOM image; :class:`StoreError` where it can't tell.
     """
-    items = list(items)
-    paths = [Path(item["image"]) for item in items]
-    patients = patients_of(paths) if any(map(is_dicom, paths)) else {}
-    first: dict[int, str] = {}
-    subjects = []
-    for item in items:
-        patient = patients.get(Path(item["image"]))
-        subjects.append(item["name"] if patient is None else first.setdefault(patient, item["name"]))
-    parted = [Item(**{**item, "subject": of}) for item, of in zip(items, subjects, strict=True)]
-    write_datalist(folder / DATALIST, parted, SOURCE)
-    sync_folder(folder)
+
+    def __init__(self, folder: Path, patients: Patients) -> None:
+        self._folder, self._patients = folder, patients
+        self._asked: set[Path] = set()
+        self._stated: dict[Path, Stated | None] = {}
+
+    def read_patients(self, images: Iterable[Path], says: bool = False) -> None:
+        """Read which patients images state, and keep that; where it fails, raise, or else say so in the log."""
+        new = [path for path in images if path not in self._asked]
+        of_dicom = [path for path in new if path.is_file() and is_dicom(path)]
+        try:
+            self._stated |= self._patients(of_dicom) if of_dicom else {}
+        except StoreError as error:
+            if not says:
+                raise
+            logger.warning("what is done is no data set for now: %s", error)
+        else:
+            self._asked.update(new)
+
+    def write(self, items: Iterable[Item]) -> None:
+        """Write the datalist, which is on disk once this returns.
+
+        There is none as long as nobody knows of which patients its images are: one patient must never be two subjects.
+
+        Parameters
+        ----------
+        items
+            Images and labels by absolute paths, without subjects. A subject is called after the first of its images.
+        """
+        items = list(items)
+        paths = [Path(item["image"]) for item in items]
+        if not self._asked.issuperset(paths):
+            (self._folder / DATALIST).unlink(missing_ok=True)
+            return
+        patients = numbered({path: self._stated[path] for path in paths if path in self._stated})
+        first: dict[int, str] = {}
+        subjects = []
+        for item, path in zip(items, paths, strict=True):
+            patient = patients.get(path)
+            subjects.append(item["name"] if patient is None else first.setdefault(patient, item["name"]))
+        parted = [Item(**{**item, "subject": of}) for item, of in zip(items, subjects, strict=True)]
+        write_datalist(self._folder / DATALIST, parted, SOURCE)
+        sync_folder(self._folder)

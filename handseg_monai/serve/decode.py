@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,11 +16,10 @@ import numpy as np
 
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
-from handseg_monai.data.reading.patients import patients_of
+from handseg_monai.data.reading.patients import Stated, stated_patients
 from handseg_monai.measure import spacing_of
 from handseg_monai.serve.child import Answer, Arrays, Child, ChildError, answer
-
-logger = logging.getLogger(__name__)
+from handseg_monai.serve.state import StoreError
 
 _START_SECONDS = 120.0
 """Time for the process to start: its libraries come from a disk that may be busy."""
@@ -88,18 +86,21 @@ class Decoder:
             raise UnreadableImageError(str(error).removeprefix(f"{path}: ")) from error
         return Radiograph(arrays["image"], facts)
 
-    def patients(self, paths: Iterable[Path]) -> dict[Path, int]:
-        """Number the patients of DICOM images, as :func:`~handseg_monai.data.reading.patients.patients_of` does.
+    def patients(self, paths: Iterable[Path]) -> dict[Path, Stated | None]:
+        """Read the patients of DICOM images, as :func:`~handseg_monai.data.reading.patients.stated_patients` does.
 
-        That is done in a process beside the one that reads images, whose turn may be long in coming. Where it fails,
-        which the log says, the patients are unknown.
+        That is done in a process beside the one that reads images, whose turn may be long in coming.
+
+        Raises
+        ------
+        StoreError
+            The process failed. So patients are not known, which is another thing than images that state none.
         """
         try:
             said, _ = self._headers.ask({"patients": list(map(str, paths))}, seconds=_START_SECONDS)
         except (ChildError, ValueError) as error:
-            logger.warning("patients of DICOM images are unknown: %s", error)
-            return {}
-        return {Path(path): number for path, number in said["patients"]}
+            raise StoreError(f"reading which patients the images are of failed: {error}; try again") from error
+        return {Path(path): None if stated is None else (stated[0], stated[1]) for path, stated in said["patients"]}
 
     def close(self) -> None:
         """End the processes."""
@@ -143,7 +144,8 @@ def _facts_of(path: str) -> dict[str, Any]:
 
 def _read(request: dict[str, Any], _: Arrays) -> Answer:
     if "patients" in request:
-        return {"patients": [(str(path), n) for path, n in patients_of(map(Path, request["patients"])).items()]}, {}
+        stated = stated_patients(map(Path, request["patients"]))
+        return {"patients": [(str(path), patient) for path, patient in stated.items()]}, {}
     if "path" not in request:
         return {}, {}
     end_after(request["seconds"] + 1)

@@ -208,6 +208,8 @@ class FineTuning:
         An image is called after its id there, by which weights know what they were trained on.
         """
         data = run / DATA
+        if not (self.work / DATALIST).exists():
+            raise ValueError("which patients the images are of could not be read; start handseg serve again")
         while True:
             before = (self.work / DATALIST).read_bytes()
             items = []

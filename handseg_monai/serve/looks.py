@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +12,6 @@ import numpy as np
 from handseg_monai.bones import ALL_KNOWN, NUM_BONES
 from handseg_monai.drawing import shrink
 from handseg_monai.plausibility.judge import Plausibility
-from handseg_monai.serve.decode import Radiograph
 
 QUALITY = 85
 """Of WebP."""
@@ -74,60 +71,3 @@ class View:
     outlines: dict[int, str]
     judgement: Plausibility | None = None
     measures: list[dict[str, Any]] | None = None
-
-
-class Cache:
-    """The values of some ids, those last asked for, up to so many bytes.
-
-    Parameters
-    ----------
-    most
-        Bytes.
-    size
-        Of a value.
-    """
-
-    def __init__(self, most: int, size: Callable[[Any], int]) -> None:
-        self._most, self._size = most, size
-        self._lock = threading.Lock()
-        self._values: OrderedDict[str, Any] = OrderedDict()
-
-    def get(self, id: str) -> Any:
-        """The value of an id, or None."""
-        with self._lock:
-            if id in self._values:
-                self._values.move_to_end(id)
-            return self._values.get(id)
-
-    def put(self, id: str, value: Any) -> None:
-        """Keep a value, in the place of those that nobody has asked for longest."""
-        with self._lock:
-            self._values[id] = value
-            self._values.move_to_end(id)
-            total = sum(map(self._size, self._values.values()))
-            while total > self._most and len(self._values) > 1:
-                _, gone = self._values.popitem(last=False)
-                total -= self._size(gone)
-
-    def drop(self, id: str) -> None:
-        """Forget the value of an id."""
-        with self._lock:
-            self._values.pop(id, None)
-
-
-def radiographs(most: int = 256 << 20) -> Cache:
-    """Make a cache of radiographs."""
-
-    def size(radiograph: Radiograph) -> int:
-        return int(radiograph.image.nbytes)
-
-    return Cache(most, size)
-
-
-def views(most: int = 256 << 20) -> Cache:
-    """Make a cache of views."""
-
-    def size(view: View) -> int:
-        return int(view.planes.nbytes)
-
-    return Cache(most, size)

@@ -12,8 +12,8 @@ import numpy as np
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.converted import read_planes, write_planes
-from handseg_monai.data.reading.patients import patients_of
-from handseg_monai.serve.corrected import Patients, write_corrected
+from handseg_monai.data.reading.patients import stated_patients
+from handseg_monai.serve.corrected import Corrected, Patients
 from handseg_monai.serve.folder import Folder, digest, move, sync_folder
 from handseg_monai.serve.journal import Act, Journal, apply_edit, edit_of, require_bone
 from handseg_monai.serve.names import one_line, suffix_of, title_of
@@ -30,6 +30,8 @@ from handseg_monai.serve.state import (
     StoreError,
 )
 
+_MOST_PLANES = 512 << 20
+"""Bytes of bit planes that are kept in memory."""
 _ANEW = "remove the image and add it again"
 
 
@@ -44,7 +46,7 @@ class Store:
     folder
         ``WORK``: a folder that a store has made, or an empty one, or none.
     patients
-        Tells which DICOM images are of one patient; by default in this process.
+        Reads which patients DICOM images state; by default in this process. :class:`StoreError` where it fails.
 
     Raises
     ------
@@ -54,13 +56,14 @@ class Store:
         It can't be written to.
     """
 
-    def __init__(self, folder: str | Path, patients: Patients = patients_of) -> None:
+    def __init__(self, folder: str | Path, patients: Patients = stated_patients) -> None:
         self._folder = Folder(Path(folder))
-        self.folder, self._patients = self._folder.root, patients
+        self.folder = self._folder.root
+        self._corrected = Corrected(self.folder, patients)
         self._lock = threading.RLock()
         self._entries: dict[str, Entry] = {}
         self._journals: dict[str, Journal] = {}
-        self._planes = Recent()
+        self._planes: Recent[np.ndarray] = Recent(_MOST_PLANES, lambda planes: planes.nbytes)
         try:
             self._load()
         except BaseException:
@@ -114,14 +117,10 @@ class Store:
                     raise StoreError(f"{name}: another image has the same id, {id}; save this one anew")
                 content.unlink()
                 return id
-            entry = Entry(
-                id=id,
-                name=name,
-                title=title_of(name, [entry.title for entry in self._entries.values()]),
-                number=1 + max((entry.number for entry in self._entries.values()), default=0),
-                suffix=suffix_of(name),
-                sha256=sha256,
-            )
+            others = self._entries.values()
+            title = title_of(name, [entry.title for entry in others])
+            number = 1 + max((entry.number for entry in others), default=0)
+            entry = Entry(id, name, title, number, suffix_of(name), sha256)
             move(content, self._folder.path("images", id, entry.suffix))
             self._write_entry(entry)
         return id
@@ -142,7 +141,7 @@ class Store:
             path = self._folder.path("planes", id)
             write_planes(path, inferred.planes)
             sync_folder(path.parent)
-            self._planes.pop(id, None)
+            self._planes.drop(id)
             confidence = None if inferred.confidence is None else tuple(map(float, inferred.confidence))
             ready = replace(entry, state="ready", error="", height=height, width=width, confidence=confidence)
             self._write_entry(replace(ready, note=inferred.note, weights=inferred.weights, planes=digest(path)))
@@ -173,24 +172,19 @@ class Store:
         """
         with self._lock:
             journal = self._journal(id)
-            if id not in self._planes:
-                self._planes.keep(id, self._replayed(id, journal))
-            self._planes.move_to_end(id)
-            return State(**asdict(journal.marks), planes=self._planes[id])
+            planes = self._planes.get(id)
+            planes = self._keep(id, self._replayed(id, journal)) if planes is None else planes
+            return State(**asdict(journal.marks), planes=planes)
 
     def edit(self, id: str, revision: int, bone: int, mask: np.ndarray, box: Box) -> State:
         """Replace a bone's mask within a box; all other bones stay. An image that was done is so no more.
 
         Parameters
         ----------
-        id, revision
-            The image, and the revision that the edit is based on.
-        bone
-            Index of the bone.
-        mask
-            Boolean, of the size of ``box``.
-        box
-            Rows and columns of the image. Where nothing changes there is no new revision.
+        id, revision, bone
+            The image, the revision that the edit is based on, and the index of the bone.
+        mask, box
+            Boolean, and the rows and columns that it covers. Where nothing changes there is no new revision.
 
         Raises
         ------
@@ -212,10 +206,12 @@ class Store:
         """Mark a bone as unknown, or not, or else the image as done, or not.
 
         What is done is a label to train on, in which unknown bones don't count. Raises as :meth:`edit`, and
-        :class:`StoreError` where all bones of an image that is to be done are unknown.
+        :class:`StoreError` where all bones of what is to be done are unknown, or its patient can't be read.
         """
         if (unknown is None) == (done is None):
             raise ValueError("expected either unknown or done")
+        if done:  # before the lock: that may take long
+            self._corrected.read_patients([self.image(one) for one in (id, *self._done())])
         with self._lock:
             state = self._at(id, revision)
             if unknown is not None:
@@ -246,10 +242,12 @@ class Store:
             self._folder.drop(entry)
             del self._entries[id]
             self._journals.pop(id, None)
-            self._planes.pop(id, None)
-            if was_done:
-                self._write_datalist()
-            self._folder.sweep(entry)
+            self._planes.drop(id)
+            try:
+                if was_done:
+                    self._write_datalist()
+            finally:
+                self._folder.sweep(entry)
 
     def _load(self) -> None:
         self._entries = self._folder.entries()
@@ -259,9 +257,10 @@ class Store:
             except DamagedError as error:
                 self._journals.pop(id, None)
                 self._entries[id] = replace(entry, state="failed", error=str(error))
-        for id in self.ids():
-            if self._is_done(id) and not self._folder.path("labels", id).exists():
+        for id in self._done():
+            if not self._folder.path("labels", id).exists():
                 self._write_label(id, self.open(id))
+        self._corrected.read_patients([self.image(id) for id in self._done()], says=True)
         self._write_datalist()
 
     def _looked_at(self, entry: Entry) -> Entry:
@@ -288,6 +287,9 @@ class Store:
     def _is_done(self, id: str) -> bool:
         return id in self._journals and self._journals[id].marks.done
 
+    def _done(self) -> list[str]:
+        return [id for id in self.ids() if self._is_done(id)]
+
     def _at(self, id: str, revision: int) -> State:
         state = self.open(id)
         if revision != state.revision:
@@ -303,16 +305,18 @@ class Store:
             return self._act(id, Act(act=kind))
 
     def _act(self, id: str, act: Act) -> State:
-        journal = self._journals[id]
-        was_done = journal.marks.done
+        journal, before = self._journals[id], self.open(id)
         effect = journal.append(act)
         if effect["act"] == "edit":
-            planes = self._planes[id].copy()
-            apply_edit(planes, effect)
-            self._planes.keep(id, planes)
-        if was_done or journal.marks.done:
+            apply_edit(planes := before.planes.copy(), effect)
+            self._keep(id, planes)
+        if before.done or journal.marks.done:
             self._write_datalist()
-        return State(**asdict(journal.marks), planes=self._planes[id])
+        return self.open(id)
+
+    def _keep(self, id: str, planes: np.ndarray) -> np.ndarray:
+        planes.flags.writeable = False  # states that were given out share them
+        return self._planes.put(id, planes)
 
     def _replayed(self, id: str, journal: Journal) -> np.ndarray:
         entry = self.entry(id)
@@ -334,14 +338,12 @@ class Store:
         sync_folder(path.parent)
 
     def _write_datalist(self) -> None:
-        items = [
+        self._corrected.write(
             Item(
                 image=str(self.image(id)),
                 label=str(self._folder.path("labels", id)),
                 name=self._entries[id].title,
                 known=ALL_KNOWN & ~self._journals[id].marks.unknown,
             )
-            for id in self.ids()
-            if self._is_done(id)
-        ]
-        write_corrected(self.folder, items, self._patients)
+            for id in self._done()
+        )

@@ -18,8 +18,12 @@ from handseg_monai.report import content
 from handseg_monai.report.outlines import outlines
 from handseg_monai.serve import looks
 from handseg_monai.serve.decode import Decoder, Radiograph
+from handseg_monai.serve.recent import Recent
 from handseg_monai.serve.state import MissingError, StaleError, State
 from handseg_monai.serve.store import Store
+
+_MOST = 256 << 20
+"""Bytes of radiographs, and of views, that are kept in memory."""
 
 
 class Views:
@@ -37,7 +41,8 @@ class Views:
         self._store, self._decoder, self._max_pixels = store, decoder, max_pixels
         self._working: tuple[str, str] = ("", "")
         self._judged: dict[str, dict[str, Any]] = {}
-        self._radiographs, self._views = looks.radiographs(), looks.views()
+        self._radiographs: Recent[Radiograph] = Recent(_MOST, lambda radiograph: radiograph.image.nbytes)
+        self._views: Recent[looks.View] = Recent(_MOST, lambda view: view.planes.nbytes)
 
     def drop(self, id: str) -> None:
         """Forget an image that is removed."""
@@ -104,16 +109,13 @@ class Views:
         """
         found = self._radiographs.get(id)
         if found is None:
-            found = self._decoder.read(self._store.image(id), self._max_pixels)
-            self._radiographs.put(id, found)
-        assert isinstance(found, Radiograph)
+            found = self._radiographs.put(id, self._decoder.read(self._store.image(id), self._max_pixels))
         return found
 
     def _view(self, id: str, state: State, judged: bool = True) -> looks.View:
         view = self._views.get(id)
         if view is None or view.revision != state.revision:
             view = _redrawn(view, state)
-        assert isinstance(view, looks.View)
         if judged and view.judgement is None:
             judgement = plausibility(view.planes)
             view = replace(view, judgement=judgement, measures=self._measures(id, view.planes, judgement))
