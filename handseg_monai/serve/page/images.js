@@ -15,8 +15,20 @@ const listeners = [];
 export const onChange = (listener) => listeners.push(listener);
 const tell = (id) => listeners.forEach((listener) => listener(id));
 
+// What the page hears while it waits for the state may be newer than the state, and so is done once more after it.
+let loading = null;
+
+function change(act) {
+  act();
+  loading?.push(act);
+}
+
+// Says whether the state is in: not where it was asked for anew before it came.
 export async function loadState() {
+  const heard = (loading = []);
   const { images, bones, groups, references, ...rest } = await ask("GET", "/api/state");
+  if (loading !== heard) return false;
+  loading = null;
   setBones(bones, groups);
   Object.assign(REFERENCES, references);
   Object.assign(server, rest);
@@ -24,21 +36,33 @@ export async function loadState() {
   for (const image of images) gone.delete(image.id);
   for (const id of gone) server.images.delete(id);
   for (const image of images) server.images.set(image.id, image);
+  tell(null);
+  for (const id of [...gone, ...server.images.keys()]) tell(id);
+  for (const act of heard) act();
+  return true;
 }
 
 export function putImage(overview) {
-  server.images.set(overview.id, overview);
-  tell(overview.id);
+  change(() => {
+    server.images.set(overview.id, overview);
+    tell(overview.id);
+  });
 }
 
 export function dropImage(id) {
-  server.images.delete(id);
-  tell(id);
+  change(() => {
+    server.images.delete(id);
+    tell(id);
+  });
 }
 
-export function putTraining(training) {
-  server.training = training;
-  tell(null);
+export const putTraining = (training) => put({ training });
+
+function put(news) {
+  change(() => {
+    Object.assign(server, news);
+    tell(null);
+  });
 }
 
 // Listen for as long as the page is open; `connected` hears whether the server is there.
@@ -49,21 +73,18 @@ export function listen(connected) {
   on("image", ({ overview }) => putImage(overview));
   on("removed", ({ id }) => dropImage(id));
   on("training", putTraining);
-  on("model", (model) => {
-    server.model = model;
-    tell(null);
-  });
+  on("model", (model) => put({ model }));
+  // What happened before it listened is not told.
   source.addEventListener("open", async () => {
-    try {
-      // What happened before it listened is not told.
-      await loadState();
-    } catch {
-      return;
+    while (source.readyState === EventSource.OPEN) {
+      try {
+        if (!(await loadState())) return;
+        lost = false;
+        return connected(true);
+      } catch {
+        await new Promise((resume) => setTimeout(resume, 2000));
+      }
     }
-    connected(true);
-    lost = false;
-    tell(null);
-    for (const id of server.images.keys()) tell(id);
   });
   source.addEventListener("error", () => {
     if (!lost) connected(false);
