@@ -6,37 +6,38 @@ import { isReady, onChange, server } from "./images.js";
 import { say, state, whole } from "./settings.js";
 import { STRINGS } from "./strings.js";
 
+const WORDS = { done: "onlyDone", ready: "allReady" };
+let busy = false;
+
 const counts = () => {
   const ready = [...server.images.values()].filter(isReady);
   return { ready: ready.length, done: ready.filter(({ done }) => done).length };
 };
 
+// The choices stay the same nodes, so that whoever is on one of them keeps the focus.
 export function showForms() {
-  const { ready, done } = counts();
-  const chosen = byId("which").value || "done";
-  const choices = [["done", say("onlyDone", { n: whole(done) })], ["ready", say("allReady", { n: whole(ready) })]];
-  byId("which").replaceChildren(...choices.map(([value, words]) => element("option", { value }, words)));
-  byId("which").value = chosen;
+  const now = counts();
+  for (const option of byId("which").options) {
+    const words = say(WORDS[option.value], { n: whole(now[option.value]) });
+    if (option.textContent !== words) option.textContent = words;
+  }
   const names = STRINGS[state.language].forms;
-  const buttons = server.forms.map((form) =>
-    element("button", { type: "button", "data-form": form, onclick: () => save(form) }, names[form] ?? form),
-  );
-  byId("forms").replaceChildren(...buttons);
-  enable();
-}
-
-function enable(busy = false) {
-  const none = !counts()[byId("which").value];
-  for (const button of byId("forms").children) button.disabled = busy || none;
+  for (const button of byId("forms").children) {
+    const { form } = button.dataset;
+    button.textContent = names[form] ?? form;
+    button.setAttribute("aria-disabled", busy || !now[byId("which").value]);
+  }
 }
 
 async function save(form) {
-  const ids = [...server.images.values()].filter(isReady).map(({ id }) => id);
-  const which = byId("which").value === "done" ? "done=1" : `ids=${ids.join(",")}`;
+  const { value } = byId("which");
+  if (busy || !counts()[value]) return;
+  busy = true;
+  showForms();
   tell(say("makingFile"));
-  enable(true);
   try {
-    const { name, content, leftOut } = await fetchFile(`/api/export/${form}?${which}`);
+    // Without ids the server takes all that are segmented: an address has no room for thousands of them.
+    const { name, content, leftOut } = await fetchFile(`/api/export/${form}${value === "done" ? "?done=1" : ""}`);
     const address = URL.createObjectURL(content);
     element("a", { href: address, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
@@ -44,7 +45,8 @@ async function save(form) {
   } catch (error) {
     tell(error.message, true);
   } finally {
-    enable();
+    busy = false;
+    showForms();
   }
 }
 
@@ -54,6 +56,10 @@ function tell(words, warning = false) {
 }
 
 export function prepareHandOn() {
-  byId("which").addEventListener("change", () => enable());
+  const make = (form) => element("button", { type: "button", "data-form": form, onclick: () => save(form) });
+  byId("which").replaceChildren(...Object.keys(WORDS).map((value) => element("option", { value })));
+  byId("forms").replaceChildren(...server.forms.map(make));
+  byId("which").addEventListener("change", showForms);
   onChange(showForms);
+  showForms();
 }
