@@ -54,23 +54,26 @@ function makeCard(id) {
   const picture = element("div", { class: "picture", onclick });
   const open = element("button", { type: "button", class: "plain name", onclick });
   const remove = element("button", { type: "button", class: "quiet remove", onclick: (event) => askToRemove(event.target, id) });
-  remove.addEventListener("blur", () => nameRemove(remove, id, false));
+  remove.addEventListener("blur", () => nameRemove(remove, id));
   return element("li", { class: "card", "data-id": id }, picture, open, element("p", { class: "figures-line" }), remove);
 }
 
-function nameRemove(button, id, sure) {
-  button.textContent = sure ? say("removeSure") : "×";
-  button.classList.toggle("sure", sure);
-  button.setAttribute("aria-label", sure ? say("removeSure") : say("removeName", { name: server.images.get(id)?.name ?? "" }));
+// A button that says something does so until it loses the focus.
+function nameRemove(button, id, words = "") {
+  button.textContent = words || "×";
+  button.classList.toggle("speaks", Boolean(words));
+  button.setAttribute("aria-label", words || say("removeName", { name: server.images.get(id)?.name ?? "" }));
 }
 
 // The second press removes.
 async function askToRemove(button, id) {
-  if (!button.classList.contains("sure")) return nameRemove(button, id, true);
+  button.focus(); // not every browser gives the focus to a button that is clicked
+  const sure = button.textContent === say("removeSure");
+  if (!sure) return nameRemove(button, id, say("removeSure"));
   try {
     await ask("DELETE", `/api/images/${id}`);
   } catch (error) {
-    button.textContent = error.message;
+    nameRemove(button, id, error.message);
   }
 }
 
@@ -80,7 +83,7 @@ function caption(card, image) {
   open.textContent = open.title = image.name;
   open.setAttribute("aria-label", isReady(image) ? say("open", { name: image.name }) : `${image.name}: ${say(image.state)}`);
   card.dataset.state = image.done ? "done" : image.state;
-  if (!remove.classList.contains("sure")) nameRemove(remove, image.id, false);
+  if (!remove.classList.contains("speaks")) nameRemove(remove, image.id);
   picture.dataset.words = isReady(image) ? "" : say(image.state);
   const words = [];
   if (image.state === "failed") words.push(element("span", { class: "warning" }, image.error));
@@ -115,6 +118,8 @@ export function showFigures() {
 export function arrange() {
   const wanted = byId("filter").value.trim().toLowerCase();
   const images = [...server.images.values()].sort(compare);
+  const before = shownCards();
+  const at = before.findIndex((card) => card.contains(document.activeElement));
   for (const [id, card] of cards) {
     if (server.images.has(id)) continue;
     watcher.unobserve(card);
@@ -137,10 +142,18 @@ export function arrange() {
     watcher.observe(card);
     focused?.focus({ preventScroll: true });
   });
+  if (at >= 0 && !before[at].isConnected) focusNear(before, at);
   const shown = shownCards().length;
   byId("count").textContent = say("count", { shown: whole(shown), all: whole(images.length) });
   byId("nothing").hidden = shown > 0;
   byId("nothing").textContent = say(images.length ? "nothing" : "noImages");
+}
+
+// The focus of a card that is gone goes to the next one, after the last one to the one before it.
+function focusNear(before, at) {
+  const near = [...before.slice(at + 1), ...before.slice(0, at).reverse()].find((card) => card.isConnected && !card.hidden);
+  if (near) focusCard(near);
+  else byId("gallery").focus();
 }
 
 export function captionAll() {
