@@ -19,6 +19,7 @@ addStrings({
     there: "was there already",
     tooLarge: "{name} has {size} MB; the server takes {most} MB at most",
     emptyFile: "the file is empty",
+    notReadable: "the browser can't read it: {error}",
     loadingModel: "The network is loading. Images wait until it is ready.",
     lost: "The connection is lost. The page tries again by itself.",
     failedRequest: "The server answered {status}.",
@@ -113,6 +114,7 @@ addStrings({
     windowHint: "Or drag with Shift or the right button: sideways contrast, up and down brightness.",
     hint: "Wheel or two fingers zoom, drag pans. Choose a bone by a click, then a tool. ? lists the keys.",
     keys: "Keys",
+    characters: "Keys of one character: letters, digits, signs",
     keyList: [
       ["V · B · E", "look, brush, eraser"],
       ["A · C", "add, cut an area: a click sets a corner, Enter or a double click closes"],
@@ -146,6 +148,7 @@ addStrings({
     there: "이미 있는 영상입니다",
     tooLarge: "{name} 파일은 {size} MB입니다. 서버는 {most} MB까지 받습니다",
     emptyFile: "빈 파일입니다",
+    notReadable: "브라우저가 읽지 못했습니다: {error}",
     loadingModel: "신경망을 불러오는 중입니다. 준비될 때까지 영상이 기다립니다.",
     lost: "연결이 끊겼습니다. 자동으로 다시 연결합니다.",
     failedRequest: "서버 응답: {status}",
@@ -245,6 +248,7 @@ addStrings({
     windowHint: "Shift 키나 오른쪽 단추로 끌어도 됩니다: 좌우는 대비, 위아래는 밝기.",
     hint: "휠이나 두 손가락으로 확대·축소하고 끌어서 옮깁니다. 뼈를 눌러 고른 뒤 도구를 고르세요. ? 키로 단축키를 봅니다.",
     keys: "단축키",
+    characters: "글자 하나로 된 단축키 쓰기 (문자, 숫자, 기호)",
     keyList: [
       ["V · B · E", "보기, 붓, 지우개"],
       ["A · C", "영역 추가, 삭제: 눌러 꼭짓점을 찍고 Enter나 두 번 눌러 닫습니다"],

@@ -10,7 +10,7 @@ const files = [];
 let under = 0;
 
 function add(chosen) {
-  for (const { file, name } of chosen) files.push({ file, name, state: "queued", share: 0, words: "" });
+  for (const each of chosen) files.push({ ...each, state: "queued", share: 0, words: "" });
   send();
 }
 
@@ -29,10 +29,11 @@ function send() {
 }
 
 async function sendOne(entry) {
-  const { file, name } = entry;
+  const { name } = entry;
   const most = server.limits.upload ?? Infinity;
   const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
   try {
+    const file = await readable(entry);
     if (file.size > most) throw new Error(say("tooLarge", { name, size: megabytes(file.size), most: megabytes(most) }));
     if (!file.size) throw new Error(say("emptyFile"));
     const { fresh } = await upload(file, name, (share) => {
@@ -42,6 +43,17 @@ async function sendOne(entry) {
     Object.assign(entry, { state: "sent", share: 1, words: fresh ? "" : say("there") });
   } catch (error) {
     Object.assign(entry, { state: "failed", words: error.message });
+  }
+}
+
+// The file, once it is sure that the browser can read it.
+async function readable({ take }) {
+  try {
+    const file = await take();
+    await file.slice(0, 1).arrayBuffer();
+    return file;
+  } catch (error) {
+    throw new Error(say("notReadable", { error: error.message }));
   }
 }
 
@@ -88,33 +100,41 @@ function showProgress() {
   byId("uploads-progress").value = files.length ? done / files.length : 0;
 }
 
+const ofFile = (file) => ({ name: file.name, take: async () => file });
+
 // All files of what was dropped, those in folders too, by their names within what was dropped.
-async function dropped({ items, files: plain }) {
-  const entries = [...items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...plain].map((file) => ({ file, name: file.name }));
-  return (await Promise.all(entries.map(filesOf))).flat();
+async function dropped({ items }) {
+  const those = [...items].filter(({ kind }) => kind === "file");
+  // What was dropped is there only until the first pause.
+  const found = those.map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile());
+  return (await Promise.all(found.map((each) => (each instanceof File ? [ofFile(each)] : filesOf(each))))).flat();
 }
 
+// What can't be read says so when its turn comes, and keeps nothing else back.
 async function filesOf(entry) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    return [{ file, name: entry.fullPath.replace(/^\//, "") }];
-  }
+  const name = entry.fullPath.replace(/^\//, "");
+  if (entry.isFile) return [{ name, take: () => new Promise((resolve, reject) => entry.file(resolve, reject)) }];
   const reader = entry.createReader();
   const all = [];
-  for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
-    if (!some.length) break;
-    all.push(...some);
+  const failed = [];
+  try {
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
+      if (!some.length) break;
+      all.push(...some);
+    }
+  } catch (error) {
+    failed.push({ name, take: () => Promise.reject(error) });
   }
-  return (await Promise.all(all.filter(({ name }) => !name.startsWith(".")).map(filesOf))).flat();
+  const within = all.filter(({ name }) => !name.startsWith(".")).map(filesOf);
+  return [...(await Promise.all(within)).flat(), ...failed];
 }
 
 export function prepareUploads() {
   const zone = byId("drop");
   byId("choose").addEventListener("click", () => byId("files").click());
   byId("files").addEventListener("change", ({ target }) => {
-    add([...target.files].map((file) => ({ file, name: file.name })));
+    add([...target.files].map(ofFile));
     target.value = "";
   });
   // A file that misses the zone would replace the page.
