@@ -1,10 +1,18 @@
 // Keys of the page: those of the opened image, and the list of them.
 
 import { acts, closeImage, editor, stage, stepBone, stepImage } from "./editor.js";
-import { byId, element } from "./elements.js";
-import { state } from "./settings.js";
+import { byId, element, tick } from "./elements.js";
+import { recalled, remember, say, state } from "./settings.js";
 import { STRINGS } from "./strings.js";
 import { choose, drop, setRadius, toolKey, tools } from "./tools.js";
+
+// Whoever speaks to the computer, or hits keys by accident, can turn off the keys of one character.
+let characters = recalled("characters", ["on", "off"]) !== "off";
+
+function setCharacters(on) {
+  characters = on;
+  remember("characters", on ? "on" : "off");
+}
 
 // A tool that is chosen by its key is held over the image, where arrows move it.
 function take(mode) {
@@ -43,6 +51,7 @@ function actionOf(event) {
     if (key === "z") return event.shiftKey ? acts.redo : acts.undo;
     return key === "y" ? acts.redo : undefined;
   }
+  if (!characters && key.length === 1 && key !== " ") return undefined;
   if (target.matches("select, input[type=text], input[type=search], input[type=number]")) return undefined;
   const inControl = target.matches("input, button, summary");
   const moves = key.startsWith("Arrow") || key === " " || key === "Enter" || key.startsWith("Page");
@@ -72,6 +81,7 @@ export function openHelp() {
     return element("tr", {}, element("th", { scope: "row" }, ...names), element("td", {}, words));
   });
   byId("help-table").replaceChildren(element("tbody", {}, ...rows));
+  byId("characters").replaceChildren(tick(say("characters"), characters, setCharacters));
   byId("help").showModal();
 }
 
