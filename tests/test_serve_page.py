@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from selenium.webdriver import Chrome
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -307,6 +308,27 @@ class TestTools:
             page.press("#undo")
         page.saved()
         np.testing.assert_array_equal(page.planes(id), before)
+
+    def test_an_area_closes_by_a_double_click_and_stays_open_at_a_later_one(self, page: Bench) -> None:
+        id = page.open("손.dcm")
+        before = page.planes(id)
+        page.choose("Radius")
+        page.press("#modes [data-tool='add']")
+        for corner in [(100, 20), (120, 20), (120, 40)]:
+            drag(page.driver, [page.place(*corner)])
+        time.sleep(0.5)  # longer than the two clicks of a double click are apart
+        x, y = page.place(120, 40)
+        drag(page.driver, [(x - 3, y + 3)])
+        assert page.find("#stage polygon.stroke.add:not(.sent)")
+        double = ActionBuilder(page.driver, duration=10)
+        double.pointer_action.move_to_location(*page.place(100, 60)).click().click()
+        double.perform()
+        page.saved()
+        assert not page.find("#stage polygon.stroke")
+        new = mask(page.planes(id), "Radius") & ~mask(before, "Radius")
+        assert new.sum() == pytest.approx(600, abs=60)
+        page.press("#undo")
+        page.saved()
 
     def test_nothing_here_takes_the_bone_away_and_is_found_wrong(self, page: Bench) -> None:
         id = page.open("a hand.png")

@@ -117,7 +117,7 @@ addStrings({
     characters: "Keys of one character: letters, digits, signs",
     keyList: [
       ["V · B · E", "look, brush, eraser"],
-      ["A · C", "add, cut an area: a click sets a corner, Enter or a double click closes"],
+      ["A · C", "add, cut an area: a click sets a corner; Enter, a double click or a click on the first corner closes"],
       ["[ · ]", "smaller, larger radius"],
       ["Ctrl+Z · Ctrl+Shift+Z", "undo, redo"],
       [", · .", "previous, next bone"],
@@ -251,7 +251,7 @@ addStrings({
     characters: "글자 하나로 된 단축키 쓰기 (문자, 숫자, 기호)",
     keyList: [
       ["V · B · E", "보기, 붓, 지우개"],
-      ["A · C", "영역 추가, 삭제: 눌러 꼭짓점을 찍고 Enter나 두 번 눌러 닫습니다"],
+      ["A · C", "영역 추가, 삭제: 눌러 꼭짓점을 찍고, Enter를 누르거나 두 번 누르거나 첫 꼭짓점을 눌러 닫습니다"],
       ["[ · ]", "반지름 줄이기, 늘리기"],
       ["Ctrl+Z · Ctrl+Shift+Z", "실행 취소, 다시 실행"],
       [", · .", "이전 뼈, 다음 뼈"],

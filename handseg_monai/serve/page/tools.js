@@ -10,6 +10,7 @@ import { windowTool } from "./window.js";
 export const MODES = ["look", "brush", "erase", "add", "cut"];
 const MOST_POINTS = 2000;
 const LEAST_RADIUS = 1;
+const AT_ONCE = 400; // milliseconds between the clicks of a double click
 const isLine = (mode) => mode === "brush" || mode === "erase";
 const isArea = (mode) => mode === "add" || mode === "cut";
 
@@ -157,7 +158,7 @@ export const stageTool = {
   end(event) {
     if (windowing) windowing = false;
     else if (isLine(tools.mode)) finish();
-    else corner(placeOf(event));
+    else click(placeOf(event), event.timeStamp);
   },
   cancel() {
     windowing = false;
@@ -165,13 +166,21 @@ export const stageTool = {
   },
 };
 
+const near = (place, point, reach) => Math.hypot(place.x - point[0], place.y - point[1]) < reach * hand.stage.pixel();
+
+// A double click closes the area, and its second click sets no corner. A later click at the same place sets one.
+function click(place, now) {
+  const twice = stroke && now - stroke.clicked < AT_ONCE && near(place, stroke.points.at(-1), 5);
+  if (!twice) corner(place);
+  else if (stroke.points.length >= 3) finish();
+  if (stroke) stroke.clicked = now;
+}
+
+// The first corner, set once more, closes the area.
 function corner(place) {
-  if (!stroke) return begin(place);
-  const [first, last] = [stroke.points[0], stroke.points.at(-1)];
-  const near = (point) => Math.hypot(place.x - point[0], place.y - point[1]) < 8 * hand.stage.pixel();
-  // A click on the first corner, or a second one on the last, closes the area.
-  if (stroke.points.length >= 3 && (near(first) || near(last))) finish();
-  else if (!near(last)) extend(place);
+  if (!stroke) begin(place);
+  else if (stroke.points.length >= 3 && near(place, stroke.points[0], 8)) finish();
+  else extend(place);
 }
 
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
