@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import csv
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from starlette.exceptions import HTTPException
 
+from handseg_monai.bones import INDEX
 from handseg_monai.files import write_json
+from handseg_monai.measure.submission import measure_submission
+from handseg_monai.rle import encode_planes, write_csv
+from handseg_monai.serve.child import Child, ChildError
 from handseg_monai.serve.decode import Decoder
-from handseg_monai.serve.fine_tuning import TAKEN, FineTuning
+from handseg_monai.serve.exports import Exported, export
+from handseg_monai.serve.fine_tuning import TAKEN
 from handseg_monai.serve.queue import Queue
+from handseg_monai.serve.routes import Routes
 from handseg_monai.serve.segmenter import Segmenter
 from handseg_monai.serve.service import Limits, Service
-from handseg_monai.serve.state import Inferred
+from handseg_monai.serve.state import MISTAKE, Inferred, StaleError
 from handseg_monai.serve.store import Store
+from tests.hands import phantom
 from tests.test_store import SHAPE, png
 
 
@@ -65,6 +79,15 @@ def give(service: Service, seed: int) -> str:
     file = service.store.new_file()
     file.write_bytes(png(seed))
     return service.add(f"{seed}.png", file)[0]
+
+
+def ready(service: Service, content: bytes, name: str, planes: np.ndarray) -> str:
+    """Give an image that is segmented already."""
+    file = service.store.new_file()
+    file.write_bytes(content)
+    id = service.store.add(name, file)
+    service.store.put_inferred(id, Inferred(planes, [0.5] * 29))
+    return id
 
 
 def until(is_so: Callable[[], object]) -> None:
@@ -148,6 +171,104 @@ def test_weights_that_can_t_be_loaded_are_not_those_of_the_next_start(service: S
     with pytest.raises(ValueError, match="another network"):
         service.take_weights()
     assert not (run / TAKEN).exists()
-    assert FineTuning(service.store.folder, segmenter.weights).weights() == segmenter.weights
     service.take_weights()
     assert (run / TAKEN).exists()
+
+
+def rows_of(exported: Exported) -> list[dict[str, str]]:
+    with exported.path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_measures_are_those_of_handseg_measure_without_the_unknown(service: Service, tmp_path: Path) -> None:
+    """The file that is handed on, the page, and the command agree; each image has a time of its own."""
+    hand, bone = phantom(0), INDEX["finger-11"]
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), hand.image)
+    id = ready(service, (tmp_path / "images" / "a.png").read_bytes(), "a.png", hand.planes)
+    before = {measure["name"]: measure["value"] for measure in service.views.view(id)["measures"]}
+    assert before["length finger-11"]
+    shown = service.corrections.mark_unknown(id, 0, bone, True)
+    rows = rows_of(export(service.store, "measures", [id]))
+    write_csv(tmp_path / "own.csv", [("a.png", encode_planes(hand.planes & ~np.int32(1 << bone)))])
+    measure_submission(tmp_path / "own.csv", tmp_path / "images", tmp_path / "expected.csv", progress=False)
+    with (tmp_path / "expected.csv").open(newline="", encoding="utf-8") as file:
+        assert rows == list(csv.DictReader(file))
+    values = {measure["name"]: measure["value"] for measure in shown["measures"]}
+    assert values == {
+        row["measure"]: pytest.approx(float(row["value"]), abs=1e-4) if row["value"] else None for row in rows
+    }
+    assert values["length finger-11"] is None
+    again = service.corrections.undo(id, 1)
+    assert {measure["name"]: measure["value"] for measure in again["measures"]} == before
+
+
+@pytest.mark.parametrize("form", ["csv", "measures", "png"])
+def test_one_damaged_image_is_left_out_of_what_is_handed_on(service: Service, form: str) -> None:
+    planes = np.ones(SHAPE, np.int32)
+    whole, damaged = (ready(service, png(seed), f"{seed}.png", planes) for seed in range(2))
+    (service.store.folder / "planes" / f"{damaged}.npz").write_bytes(b"damaged")
+    exported = export(service.store, form, [damaged, whole])
+    assert list(exported.left_out) == ["1.png"]
+    assert "what the network drew is gone or damaged" in exported.left_out["1.png"]
+    with zipfile.ZipFile(exported.path) as archive:
+        names = archive.namelist()
+    assert "left-out.txt" in names
+    assert len(names) >= 2
+    exported.remove()
+
+
+def test_an_image_whose_file_is_gone_is_left_out_of_measures(service: Service) -> None:
+    planes = np.ones(SHAPE, np.int32)
+    whole, gone = (ready(service, png(seed), f"{seed}.png", planes) for seed in range(2))
+    service.store.image(gone).unlink()
+    exported = export(service.store, "measures", [gone, whole])
+    assert list(exported.left_out) == ["1.png"]
+    assert str(service.store.folder) not in exported.left_out["1.png"]
+
+
+@pytest.mark.parametrize("wrong", [{"image": np.zeros(3, np.complex64)}, {"image": None}])
+def test_a_message_that_breaks_off_leaves_no_answer_behind(wrong: Any, tmp_path: Path) -> None:
+    child = Child("handseg_monai.serve.decode", str(1 << 30))
+    child.ask({}, seconds=120)
+    before = child.pid
+    with pytest.raises((ChildError, AttributeError)):
+        child.ask({}, wrong, seconds=120)
+    assert child.pid is None
+    assert child.ask({"patients": []}, seconds=120)[0] == {"patients": []}
+    assert child.pid != before
+    child.close()
+
+
+def test_errors_say_no_paths(service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    routes = Routes(service)
+
+    def failing(error: Exception) -> HTTPException:
+        def fail() -> None:
+            raise error
+
+        with pytest.raises(HTTPException) as found:
+            asyncio.run(routes._done(fail))
+        return found.value
+
+    for error in (PermissionError(13, "Permission denied", "/home/x"), ValueError("/home/x"), KeyError("/home/x")):
+        caplog.clear()
+        answer = failing(error)
+        assert (answer.status_code, answer.detail) == (500, MISTAKE)
+        assert "/home/x" in caplog.text
+    answer = failing(OSError(28, "No space left on device", "/home/x"))
+    assert (answer.status_code, answer.detail) == (507, "No space left on device")
+    assert failing(StaleError("look anew")).status_code == 409
+
+
+def test_looking_at_a_run_from_many_threads_never_takes_it_for_running(service: Service) -> None:
+    run = service.store.folder / "training" / "1"
+    run.mkdir(parents=True)
+    write_json(run / "state.json", {"phase": "finished"})
+    (run.parent / "lock").touch()
+    service.start()
+    until(lambda: service.model["ready"])
+    shown = service.require_training().shown
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: shown(), range(400)))
+    assert {state["state"] for state in found if state} == {"finished"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def measure_submission(
                 planes = decode_image(prediction, row, texts[row], radiograph.shape)
                 measures = measure_hand(planes, radiograph, spacing)
                 tally.add(measures)
-                writer.writerows(_row(name, side, measure, spacing) for measure in measures)
+                writer.writerows(table_rows(name, side, measures, spacing))
                 if overlays is not None:
                     save(with_ending(Path(overlays) / row, ".jpg"), picture(radiograph, planes, measures))
         if len(tally.failures) == len(shown):
@@ -148,16 +148,30 @@ def _spacing(image: SubmissionImage) -> Spacing:
     return spacing_of(image.path) or NO_SPACING
 
 
-def _row(image: str, side: Side | None, measure: Measure, spacing: Spacing) -> tuple[str, ...]:
-    return (
-        image,
-        side or "",
-        measure.name,
-        "" if measure.value is None else f"{measure.value:.4f}",
-        measure.unit,
-        spacing.says if measure.unit == spacing.unit else "",
-        measure.reason,
-        "" if measure.reference is None else str(measure.reference),
-        "" if measure.z is None else f"{measure.z:.2f}",
-        "" if measure.reference is None else measure.reference.source,
-    )
+def table_rows(
+    image: str, side: Side | None, measures: Iterable[Measure], spacing: Spacing
+) -> Iterator[tuple[str, ...]]:
+    """Rows of the table, as :data:`HEADER` names their columns, for the measures of one hand.
+
+    Parameters
+    ----------
+    image, side
+        Whose they are; no side where the image has one hand, whichever that is.
+    measures
+        The measures.
+    spacing
+        Of the image.
+    """
+    for measure in measures:
+        yield (
+            image,
+            side or "",
+            measure.name,
+            "" if measure.value is None else f"{measure.value:.4f}",
+            measure.unit,
+            spacing.says if measure.unit == spacing.unit else "",
+            measure.reason,
+            "" if measure.reference is None else str(measure.reference),
+            "" if measure.z is None else f"{measure.z:.2f}",
+            "" if measure.reference is None else measure.reference.source,
+        )

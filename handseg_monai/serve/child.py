@@ -27,6 +27,10 @@ class ChildError(ChildProcessError):
     """A child that has ended, or did not answer in time."""
 
 
+class FaultError(ValueError):
+    """What a child can't do, and why, in its words."""
+
+
 class Child:
     """A Python module that runs as a child and answers one request after another.
 
@@ -65,7 +69,7 @@ class Child:
 
         Raises
         ------
-        ValueError
+        FaultError
             The child says in words why it can't answer.
         ChildError
             The child ended, or was ended because ``seconds`` were over.
@@ -87,18 +91,20 @@ class Child:
             try:
                 write_message(process.stdin, request, arrays or {})
                 said, found = read_message(process.stdout)
-            except (OSError, EOFError, ValueError) as error:
+            except BaseException as error:  # whatever it is, the next answer would be that to this request
                 process.kill()
                 code = process.wait()
                 self._process = None
                 if late.is_set():
                     raise ChildError(f"no answer within {seconds:g} seconds") from error
+                if not isinstance(error, (OSError, EOFError, ValueError)):
+                    raise
                 raise ChildError(f"its process ended (code {code})") from error
             finally:
                 if timer is not None:
                     timer.cancel()
         if "fault" in said:
-            raise ValueError(said["fault"])
+            raise FaultError(said["fault"])
         return said, found
 
     def close(self) -> None:
@@ -127,8 +133,8 @@ class Child:
 def answer(handle: Callable[[dict[str, Any], Arrays], Answer]) -> None:
     """Answer the requests of the parent until it ends, in a child of :class:`Child`.
 
-    A ``ValueError`` or ``MemoryError`` of ``handle`` is the answer in words. What libraries print goes to standard
-    error.
+    A ``ValueError``, ``OSError`` or ``MemoryError`` of ``handle`` is the answer in words. What libraries print goes to
+    standard error.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -148,7 +154,8 @@ def answer(handle: Callable[[dict[str, Any], Arrays], Answer]) -> None:
         try:
             said, found = handle(request, arrays)
         except (ValueError, MemoryError, OSError) as error:
-            said, found = {"fault": " ".join(str(error).split()) or type(error).__name__}, {}
+            words = str(error.strerror or "") if isinstance(error, OSError) else str(error)  # without paths
+            said, found = {"fault": " ".join(words.split()) or type(error).__name__}, {}
         write_message(target, said, found)
 
 

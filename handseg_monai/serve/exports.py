@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ import numpy as np
 
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.data.reading.dicom import is_dicom
-from handseg_monai.data.reading.images import without_suffix
+from handseg_monai.data.reading.images import read_radiograph, without_suffix
 from handseg_monai.export.form import Form, HandMasks, Masks, MasksNotWrittenError
 from handseg_monai.export.forms import FORMS
-from handseg_monai.measure.submission import measure_submission
+from handseg_monai.measure.hand import measure_hand
+from handseg_monai.measure.spacing import NO_SPACING, spacing_of
+from handseg_monai.measure.submission import HEADER, table_rows
 from handseg_monai.rle import encode_planes, write_csv
 from handseg_monai.serve.child import Answer, Arrays, Child, answer
+from handseg_monai.serve.state import RequestError, StoreError
 from handseg_monai.serve.store import Store
 
 NAMES_OF_FORMS = ("csv", "png", "labelme", "coco", "dicom-seg", "measures")
@@ -38,7 +42,7 @@ class Exported:
     folder: Path
     name: str
     left_out: dict[str, str]
-    """Images that the form can't hold, and why."""
+    """Images that are damaged, or that the form can't hold, and why."""
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -59,26 +63,30 @@ def export(store: Store, form: str, ids: Sequence[str]) -> Exported:
 
     Raises
     ------
-    ValueError
+    RequestError
         There is nothing to write, or the form can't hold any of the images.
     ChildError
         The process that writes has ended.
     """
     if not ids:
-        raise ValueError("no image is there to hand on; choose some that are segmented")
+        raise RequestError("no image is there to hand on; choose some that are segmented")
     folder = store.new_folder()
     child = Child(__name__, form, str(folder))
     left_out: dict[str, str] = {}
     try:
         for id, name in zip(ids, _names([store.entry(id).title for id in ids]), strict=True):
-            state = store.open(id)
+            try:
+                state = store.open(id)
+            except StoreError as error:
+                left_out[name] = str(error).removeprefix(f"{store.entry(id).name}: ")
+                continue
             request = {"name": name, "path": str(store.image(id)), "unknown": state.unknown}
             said, _ = child.ask(request, {"planes": state.planes}, _SECONDS)
             if said["left_out"]:
                 left_out[name] = said["left_out"]
         if len(left_out) == len(ids):
             name, reason = next(iter(left_out.items()))
-            raise ValueError(f"no image can be handed on so; {name}: {reason}")
+            raise RequestError(f"no image can be handed on so; {name}: {reason}")
         said, _ = child.ask({"left_out": left_out}, seconds=_SECONDS)
         return Exported(folder / said["file"], folder, said["file"], left_out)
     except BaseException:
@@ -123,24 +131,24 @@ class Csv(Form):
         write_csv(self._out / "submission.csv", self._texts)
 
 
-class Measures(Csv):
+class Measures(Form):
     """``measures.csv``: a row for each image and measure, as ``handseg measure`` writes it."""
 
     def __init__(self, out: Path) -> None:
-        super().__init__(out.parent)
-        self._images = out.parent / "images"
-        self._images.mkdir()
+        super().__init__(out)
+        self._table = out / "measures.csv"
+        self._append([HEADER])
 
     def add(self, masks: Masks) -> None:
-        """Take up the masks of an image, and the image."""
-        super().add(masks)
-        (self._images / masks.name).symlink_to(masks.path)
+        """Measure an image."""
+        (hand,) = masks.hands
+        spacing = spacing_of(masks.path) or NO_SPACING
+        measures = measure_hand(hand.planes, read_radiograph(masks.path), spacing)
+        self._append(table_rows(masks.name, None, measures, spacing))
 
-    def finish(self) -> None:
-        """Write the file."""
-        super().finish()
-        out = self._out / "files" / "measures.csv"
-        measure_submission(self._out / "submission.csv", self._images, out, progress=False)
+    def _append(self, rows: Iterable[Sequence[str]]) -> None:
+        with self._table.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 class _Writer:
@@ -161,11 +169,13 @@ class _Writer:
         # Most forms take the image's name alone, which is not the one that it is kept under.
         path = Path(request["path"] if self._name in ("dicom-seg", "measures") else request["name"])
         masks = Masks(request["name"], path, [HandMasks(None, arrays["planes"] & ~np.int32(unknown), given)])
-        if self._name == "dicom-seg" and not is_dicom(path):
-            return {"left_out": "not a DICOM file; a DICOM SEG refers to the DICOM image that it was drawn on"}, {}
         try:
+            if self._name == "dicom-seg" and not is_dicom(path):
+                raise ValueError("not a DICOM file; a DICOM SEG refers to the DICOM image that it was drawn on")
             self._form.check([path])
             self._form.add(masks)
+        except FileNotFoundError:
+            return {"left_out": "the file of the image is gone; remove the image and add it again"}, {}
         except (ValueError, MasksNotWrittenError) as error:
             return {"left_out": str(error).removeprefix(f"{path}: ")}, {}
         return {"left_out": ""}, {}

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,6 +20,7 @@ from handseg_monai.data.items import Item
 from handseg_monai.data.labels.converted import DATALIST, converted_items, write_datalist
 from handseg_monai.files import exclusive, write_json
 from handseg_monai.serve.folder import digest, sync_folder
+from handseg_monai.serve.state import RequestError
 from handseg_monai.words import counted
 
 LEAST = 3
@@ -66,6 +68,7 @@ class FineTuning:
         self.folder = self.work / "training"
         self._base = Path(weights).absolute()
         self._process: subprocess.Popen[bytes] | None = None
+        self._probing = threading.Lock()
 
     def start(self, **options: float) -> None:
         """Start a run: ``epochs``, ``size``, ``batch_size``, ``learning_rate`` and ``seed`` as training has them.
@@ -81,7 +84,7 @@ class FineTuning:
         for name, value in chosen.items():
             _require_option(name, value)
         if not self._base.is_file():
-            raise ValueError(f"no weights {self._base.name} to begin from")
+            raise RequestError(f"no weights {self._base.name} to begin from")
         self.folder.mkdir(exist_ok=True)
         with self._alone() as lock:
             for left in self.folder.glob(f"*/{DATA}"):  # a kill has left it
@@ -153,9 +156,9 @@ class FineTuning:
         """
         state = self.state()
         if state["phase"] != "finished":
-            raise ValueError("no run of fine-tuning has finished; its weights can be taken once it has")
+            raise RequestError("no run of fine-tuning has finished; its weights can be taken once it has")
         if not state["better"]:
-            raise ValueError("the new weights are not better on what was held out; those from before stay in use")
+            raise RequestError("the new weights are not better on what was held out; those from before stay in use")
         return self.folder / str(state["run"]) / WEIGHTS
 
     def take(self) -> Path:
@@ -195,11 +198,12 @@ class FineTuning:
     @contextmanager
     def _alone(self) -> Iterator[int]:
         """Hold the lock on the runs, and give its descriptor; ``ValueError`` while a run holds it."""
-        with ExitStack() as held:
+        # One thread at a time: who only looks whether the lock is free holds it too.
+        with self._probing, ExitStack() as held:
             try:
                 lock = held.enter_context(exclusive(self.folder / "lock", "fine-tuning"))
             except ValueError as error:
-                raise ValueError("fine-tuning is under way; wait for its end, or stop it") from error
+                raise RequestError("fine-tuning is under way; wait for its end, or stop it") from error
             yield lock
 
     def _snapshot(self, run: Path) -> list[Item]:
@@ -209,7 +213,7 @@ class FineTuning:
         """
         data = run / DATA
         if not (self.work / DATALIST).exists():
-            raise ValueError("which patients the images are of could not be read; start handseg serve again")
+            raise RequestError("which patients the images are of could not be read; start handseg serve again")
         while True:
             before = (self.work / DATALIST).read_bytes()
             items = []
@@ -233,7 +237,7 @@ class FineTuning:
         for item in items:
             images[item["subject"]].append(item["name"])
         if len(images) < LEAST:
-            raise ValueError(
+            raise RequestError(
                 f"fine-tuning needs images of {LEAST} or more patients that are marked as done, and has "
                 f"{counted(len(images), 'such patient')}; an image of an unknown patient counts as one"
             )
@@ -246,11 +250,11 @@ class FineTuning:
             if sum(len(images[of]) for of in held_out) < wanted:
                 held_out.add(subject)
         if not held_out:
-            raise ValueError(
+            raise RequestError(
                 "the weights were trained on all that is marked as done; mark another image as done to measure on"
             )
         if len(held_out) == len(images):
-            raise ValueError("all that is marked as done is held out to measure on; mark another image as done")
+            raise RequestError("all that is marked as done is held out to measure on; mark another image as done")
         folds = [
             {"image": item["image"], "subject": item["subject"], "fold": int(item["subject"] not in held_out)}
             for item in items
@@ -264,12 +268,12 @@ class FineTuning:
 
 def _require_option(name: str, value: object) -> None:
     if name not in _BOUNDS:
-        raise ValueError(f"{name}: fine-tuning has no such option; expected {', '.join(_BOUNDS)}")
+        raise RequestError(f"{name}: fine-tuning has no such option; expected {', '.join(_BOUNDS)}")
     kind, least, most = _BOUNDS[name]
     fits = isinstance(value, (int, kind)) and not isinstance(value, bool)
     if not fits or not least <= value <= most:  # type: ignore[operator]
         what = "a whole number" if kind is int else "a number"
-        raise ValueError(f"{name} {value!r}: expected {what} from {least} to {most}")
+        raise RequestError(f"{name} {value!r}: expected {what} from {least} to {most}")
 
 
 def _linked(source: Path, folder: Path) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.serve.folder import sync_folder
-from handseg_monai.serve.state import Box, DamagedError, Marks
+from handseg_monai.serve.state import Box, DamagedError, Marks, RequestError
 
 
 class Act(TypedDict):
@@ -101,7 +101,6 @@ class Journal:
             self.past[-1]
         if act["act"] == "redo":
             self.future[-1]
-        new = not self.path.exists()
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             os.ftruncate(file, self._length)  # a write that failed may have left a part of a line
@@ -116,7 +115,7 @@ class Journal:
             raise
         finally:
             os.close(file)
-        if new:
+        if not self._length:  # the file is new, or its first act failed before the folder was on disk
             sync_folder(self.path.parent)
         self._length += length
         return self._take(act)
@@ -150,9 +149,9 @@ def edit_of(planes: np.ndarray, bone: int, mask: np.ndarray, box: Box) -> Act | 
     require_bone(bone)
     sides = [(part.start, part.stop) for part in box]
     if not all(0 <= start <= stop <= size for (start, stop), size in zip(sides, planes.shape, strict=True)):
-        raise ValueError(f"box {box} lies outside of the image of {planes.shape[1]} x {planes.shape[0]} pixels")
+        raise RequestError(f"box {box} lies outside of the image of {planes.shape[1]} x {planes.shape[0]} pixels")
     if mask.dtype != bool or mask.shape != tuple(stop - start for start, stop in sides):
-        raise ValueError(f"mask {mask.dtype} {mask.shape}; expected booleans of the box {box}")
+        raise RequestError(f"mask {mask.dtype} {mask.shape}; expected booleans of the box {box}")
     changed = ((planes[box] & np.int32(1 << bone)) != 0) != mask
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     if not rows.size:
@@ -169,7 +168,7 @@ def edit_of(planes: np.ndarray, bone: int, mask: np.ndarray, box: Box) -> Act | 
 def require_bone(bone: int) -> int:
     """Return the index of a bone; ``ValueError`` for one that is none."""
     if not 0 <= bone < NUM_BONES:
-        raise ValueError(f"bone {bone}; expected an index from 0 to {NUM_BONES - 1}")
+        raise RequestError(f"bone {bone}; expected an index from 0 to {NUM_BONES - 1}")
     return bone
 
 

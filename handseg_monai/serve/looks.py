@@ -68,6 +68,7 @@ class View:
 
     revision: int
     planes: np.ndarray
+    unknown: int
     outlines: dict[int, str]
     judgement: Plausibility | None = None
     measures: list[dict[str, Any]] | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -26,10 +28,20 @@ from handseg_monai.data.reading.images import UnreadableImageError
 from handseg_monai.data.reading.samples import is_picture, kind_not_read
 from handseg_monai.report import content
 from handseg_monai.serve import bodies, looks
-from handseg_monai.serve.child import ChildError
+from handseg_monai.serve.child import ChildError, FaultError
 from handseg_monai.serve.exports import NAMES_OF_FORMS, export
 from handseg_monai.serve.service import FullError, Service
-from handseg_monai.serve.state import DamagedError, MissingError, StaleError, StoreError
+from handseg_monai.serve.state import (
+    MISTAKE,
+    DamagedError,
+    MissingError,
+    RequestError,
+    StaleError,
+    StoreError,
+    in_words,
+)
+
+logger = logging.getLogger(__name__)
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -53,11 +65,12 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (StoreError, 409),
     (FullError, 429),
     (UnreadableImageError, 422),
+    (FaultError, 422),
+    (RequestError, 422),
     (ChildError, 503),
-    (ValueError, 422),
-    (OSError, 507),
 )
-"""Status of an answer by the error that it tells, the first that fits."""
+"""Status of an answer by the error that it tells, the first that fits; any other error is a mistake of the server."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Routes:
@@ -262,7 +275,7 @@ class Routes:
         store = self.service.store
         entries = [store.entry(id) for id in (store.ids() if wanted is None else dict.fromkeys(wanted))]
         ids = [entry.id for entry in entries if wanted is not None or entry.state == "ready"]
-        return [id for id in ids if not done or store.marks(id).done]
+        return [id for id in ids if not done or (store.entry(id).state == "ready" and store.marks(id).done)]
 
     async def _done(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in a thread; what it can't do is said with the status that fits."""
@@ -272,7 +285,9 @@ class Routes:
             for kind, status in _STATUS:
                 if isinstance(error, kind):
                     raise HTTPException(status, str(error)) from error
-            raise
+            logger.exception("%s", function)
+            full = isinstance(error, OSError) and error.errno in _FULL
+            raise HTTPException(507 if full else 500, in_words(error) if full else MISTAKE) from error
 
 
 def _id(request: Request) -> str:
@@ -330,4 +345,4 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the server has made a mistake; its terminal says which"}, 500)
+    return JSONResponse({"error": MISTAKE}, 500)

@@ -11,8 +11,14 @@ import numpy as np
 Box = tuple[slice, slice]
 """Rows and columns of a part of an image, as :func:`handseg_monai.bitplanes.boxes` gives them."""
 
+MISTAKE = "the server has made a mistake; its terminal says which"
 
-class StoreError(ValueError):
+
+class RequestError(ValueError):
+    """What was asked for can't be right. The message says why, in words."""
+
+
+class StoreError(RequestError):
     """The store can't do what was asked. The message says why, in words."""
 
 
@@ -34,7 +40,7 @@ def in_words(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
-    return "the server has made a mistake; its terminal says which"
+    return MISTAKE
 
 
 @dataclass(frozen=True)

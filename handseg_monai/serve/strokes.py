@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from handseg_monai.compiled import compiled
-from handseg_monai.serve.state import Box
+from handseg_monai.serve.state import Box, RequestError
 
 LEAST_RADIUS = 0.5**0.5
 """Half a pixel's diagonal: the pixel that a point lies in always belongs to the stroke."""
@@ -53,10 +53,10 @@ def brush(
     """
     points = _points(points, 1)
     if not 0 <= radius <= FARTHEST:
-        raise ValueError(f"radius {radius}; expected a number of pixels from 0 to {FARTHEST:.0f}")
+        raise RequestError(f"radius {radius}; expected a number of pixels from 0 to {FARTHEST:.0f}")
     radius = max(float(radius), LEAST_RADIUS)
     if len(points) * min((2 * radius) ** 2, planes.size) > _MOST_WORK:
-        raise ValueError(f"a line of {len(points)} points is too much at a radius of {radius:g}; draw it in parts")
+        raise RequestError(f"a line of {len(points)} points is too much at a radius of {radius:g}; draw it in parts")
     box = _box_around(points, radius, planes.shape)
     return box, _changed(planes, bone, box, _line(points, radius, box), erase)
 
@@ -103,11 +103,11 @@ def clear(planes: np.ndarray, bone: int) -> tuple[Box, np.ndarray]:
 def _points(points: np.ndarray, least: int) -> np.ndarray:
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < least:
-        raise ValueError(f"points of shape {points.shape}; expected {least} or more pairs of x and y")
+        raise RequestError(f"points of shape {points.shape}; expected {least} or more pairs of x and y")
     if len(points) > MOST_POINTS:
-        raise ValueError(f"{len(points)} points; expected at most {MOST_POINTS} in a stroke")
+        raise RequestError(f"{len(points)} points; expected at most {MOST_POINTS} in a stroke")
     if not (np.abs(points) <= FARTHEST).all():
-        raise ValueError(f"points beyond the image; expected finite numbers of pixels up to {FARTHEST:.0f}")
+        raise RequestError(f"points beyond the image; expected finite numbers of pixels up to {FARTHEST:.0f}")
     return points
 
 

@@ -13,7 +13,7 @@ from handseg_monai.bitplanes import areas
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.reading.images import UnreadableImageError
 from handseg_monai.measure import Spacing, measure_hand
-from handseg_monai.plausibility.judge import Plausibility, plausibility
+from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.report import content
 from handseg_monai.report.outlines import outlines
 from handseg_monai.serve import looks
@@ -117,8 +117,9 @@ class Views:
         if view is None or view.revision != state.revision:
             view = _redrawn(view, state)
         if judged and view.judgement is None:
-            judgement = plausibility(view.planes)
-            view = replace(view, judgement=judgement, measures=self._measures(id, view.planes, judgement))
+            view = replace(view, judgement=plausibility(view.planes))
+        if judged and view.measures is None:
+            view = replace(view, measures=self._measures(id, view))
         self._views.put(id, view)
         if view.judgement is not None:
             sure = looks.doubt(view.judgement, self._store.entry(id).confidence, state.unknown | state.edited)
@@ -160,13 +161,15 @@ class Views:
         except UnreadableImageError:
             return None
 
-    def _measures(self, id: str, planes: np.ndarray, judgement: Plausibility) -> list[dict[str, Any]]:
+    def _measures(self, id: str, view: looks.View) -> list[dict[str, Any]]:
+        """Measures without bones that are unknown, as they are handed on."""
         try:
             radiograph = self.radiograph(id)
         except UnreadableImageError:
             return []
-        known = radiograph.facts.get("spacing")
-        spacing = None if known is None else Spacing(**known)
+        spacing = radiograph.facts.get("spacing")
+        spacing = None if spacing is None else Spacing(**spacing)
+        planes, judgement = view.planes & ~np.int32(view.unknown), None if view.unknown else view.judgement
         return content.measures(measure_hand(planes, radiograph.image, spacing, judgement), spacing)
 
     def change(self, id: str, revision: int, change: Callable[[State], State], judged: bool) -> dict[str, Any]:
@@ -182,6 +185,7 @@ def _redrawn(before: looks.View | None, state: State) -> looks.View:
     """Return the view of a state; of what was shown before it keeps what is the same."""
     changed = ALL_KNOWN if before is None else looks.changed_bones(before.planes, state.planes)
     if before is not None and not changed:
-        return replace(before, revision=state.revision, planes=state.planes)
+        measures = before.measures if before.unknown == state.unknown else None
+        return replace(before, revision=state.revision, planes=state.planes, unknown=state.unknown, measures=measures)
     kept = {} if before is None else {k: path for k, path in before.outlines.items() if not changed >> k & 1}
-    return looks.View(state.revision, state.planes, kept | outlines(state.planes & np.int32(changed)))
+    return looks.View(state.revision, state.planes, state.unknown, kept | outlines(state.planes & np.int32(changed)))
