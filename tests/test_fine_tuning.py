@@ -6,25 +6,37 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from handseg_monai.bones import ALL_KNOWN, NUM_BONES
 from handseg_monai.networks import set_output_bias
 from handseg_monai.serve.fine_tuning import FineTuning
 from handseg_monai.serve.store import Store
+from handseg_monai.serve.training import Training
 from tests.bundle_runs import CONFIGS
 from tests.test_store import add_ready, png
 
 
-def add_done(store: Store, *seeds: int) -> list[str]:
+def add_done(store: Store, *seeds: int, edited: Iterable[int] = range(NUM_BONES)) -> list[str]:
+    """Add images, take a pixel off some bones of each, and mark them as done."""
     ids = [add_ready(store, seed) for seed in seeds]
     for id in ids:
-        store.mark(id, 0, done=True)
+        for bone in edited:
+            state = store.open(id)
+            y, x = np.argwhere(state.planes >> bone & 1)[0].tolist()
+            store.edit(id, state.revision, bone, np.zeros((1, 1), bool), (slice(y, y + 1), slice(x, x + 1)))
+        store.mark(id, store.open(id).revision, done=True)
     return ids
+
+
+def tuning_of(store: Store, weights: Path) -> FineTuning:
+    return FineTuning(store.folder, weights, lambda id: store.marks(id).edited)
 
 
 @pytest.fixture
@@ -50,7 +62,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tuning(store: Store, weights: Path) -> Iterator[FineTuning]:
-    tuning = FineTuning(store.folder, weights)
+    tuning = tuning_of(store, weights)
     yield tuning
     tuning.stop()
     ended(tuning)
@@ -103,7 +115,7 @@ def test_a_run_stops_and_the_next_one_holds_out_the_same(store: Store, tuning: F
     tuning.start()
     with pytest.raises(ValueError, match="fine-tuning is under way; wait for its end, or stop it"):
         tuning.start()
-    again = FineTuning(store.folder, weights)
+    again = tuning_of(store, weights)
     assert again.state()["running"]
     again.stop()
     assert ended(again)["phase"] == "stopped"
@@ -139,6 +151,75 @@ def test_images_that_weights_have_seen_are_never_held_out(store: Store, tuning: 
     assert new not in kept
 
 
+def stopped(tuning: FineTuning) -> Path:
+    """Start a run, stop it, and return its folder."""
+    tuning.start()
+    number = tuning.state()["run"]
+    known = json.loads((tuning.folder / str(number) / "data" / "datalist.json").read_text())["training"]
+    tuning.stop()
+    ended(tuning)
+    (tuning.folder / str(number) / "known.json").write_text(
+        json.dumps({Path(entry["image"]).stem: entry["known"] for entry in known})
+    )
+    return tuning.folder / str(number)
+
+
+def known_in(run: Path) -> dict[str, int]:
+    found = json.loads((run / "known.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_what_nobody_edited_is_unknown_where_it_is_held_out(store: Store, tuning: FineTuning) -> None:
+    ids = [*add_done(store, 0, 1, edited=()), *add_done(store, 2, edited=(3, 5)), *add_done(store, 3, edited=())]
+    state = store.open(ids[2])
+    store.mark(ids[2], store.mark(ids[2], state.revision, unknown=(5, True)).revision, done=True)
+    run = stopped(tuning)
+    assert held_out(tuning, 1) == {ids[2]}, "the one on which something can be compared"
+    assert known_in(run) == dict.fromkeys(ids, ALL_KNOWN) | {ids[2]: 1 << 3}
+    assert json.loads((run / "plan.json").read_text())["compares"] is True
+
+
+def test_images_held_out_before_in_vain_are_joined_by_one_that_was_edited(store: Store, tuning: FineTuning) -> None:
+    add_done(store, 0, 1, 2, edited=())
+    stopped(tuning)
+    (before,) = held_out(tuning, 1)
+    (edited,) = add_done(store, 3, edited=(7,))
+    run = stopped(tuning)
+    assert held_out(tuning, 2) == {edited}
+    assert before not in known_in(run), "it is neither measured nor trained on"
+    assert tuning.state()["images"] == 2
+
+
+def test_where_nothing_was_edited_the_weights_are_taken_by_a_plain_choice_alone(
+    store: Store, tuning: FineTuning
+) -> None:
+    add_done(store, 0, 1, 2, edited=())
+    run = stopped(tuning)
+    assert json.loads((run / "plan.json").read_text())["compares"] is False
+    assert set(known_in(run).values()) == {ALL_KNOWN}
+    state = json.loads((run / "state.json").read_text())
+    (run / "state.json").write_text(json.dumps(state | {"phase": "finished", "better": None}))
+    (run / "run").mkdir(exist_ok=True)
+    (run / "run" / "model.pt").write_bytes(b"weights")
+    shown = Training(tuning, print).shown()
+    assert shown is not None
+    assert shown["says"] == "nobody has corrected a bone of the images held out"
+    assert shown["better"] is None
+    with pytest.raises(ValueError, match="nobody has corrected a bone of the images held out, so nobody knows"):
+        tuning.take()
+    assert tuning.take(uncompared=True) == run / "run" / "model.pt"
+
+
+@pytest.mark.slow
+def test_a_run_without_edits_trains_and_compares_nothing(store: Store, tuning: FineTuning) -> None:
+    add_done(store, 0, 1, 2, edited=())
+    tuning.start(epochs=1)
+    found = ended(tuning, 900)
+    assert (found["phase"], found["better"], found["error"]) == ("finished", None, "")
+    assert found["dice_before"] is found["dice_after"] is None
+
+
 def test_a_run_that_is_killed_has_failed_in_words(store: Store, tuning: FineTuning) -> None:
     add_done(store, 0, 1, 2)
     tuning.start()
@@ -153,7 +234,7 @@ def test_a_run_that_is_killed_has_failed_in_words(store: Store, tuning: FineTuni
 def test_damaged_weights_fail_in_words(store: Store, tmp_path: Path) -> None:
     add_done(store, 0, 1, 2)
     (tmp_path / "model.pt").write_bytes(png(0))
-    tuning = FineTuning(store.folder, tmp_path / "model.pt")
+    tuning = tuning_of(store, tmp_path / "model.pt")
     tuning.start()
     found = ended(tuning)
     assert found["phase"] == "failed"
@@ -174,10 +255,10 @@ def test_weights_that_are_better_on_what_was_held_out_are_those_to_use(
     best = tuning.folder / "1" / "run" / "model.pt"
     assert tuning.weights() == weights
     assert tuning.take() == best
-    assert FineTuning(store.folder, weights).weights() == best
+    assert tuning_of(store, weights).weights() == best
     other = tmp_path / "other.pt"
     other.write_bytes(png(0))
-    assert FineTuning(store.folder, other).weights() == other
+    assert tuning_of(store, other).weights() == other
 
     tuning.start(epochs=1, learning_rate=1e-7)
     second = ended(tuning, 900)

@@ -281,7 +281,7 @@ def test_patients_that_can_t_be_read_are_never_parted(tmp_path: Path, caplog: py
     store.edit(ids[2], 1, 0, np.ones((3, 3), bool), (slice(0, 3), slice(0, 3)))
     assert not (tmp_path / "work" / DATALIST).exists()
     with pytest.raises(ValueError, match="start handseg serve again"):
-        FineTuning(store.folder, other).start()
+        FineTuning(store.folder, other, lambda id: store.marks(id).edited).start()
     store.close()
 
     store = Store(tmp_path / "work", decoder.patients)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from handseg_monai.data.items import Item
 from handseg_monai.data.labels.converted import DATALIST, converted_items, write_datalist
 from handseg_monai.files import exclusive, write_json
 from handseg_monai.serve.folder import digest, sync_folder
-from handseg_monai.serve.state import RequestError
+from handseg_monai.serve.state import MissingError, RequestError
 from handseg_monai.words import counted
 
 LEAST = 3
@@ -33,6 +33,8 @@ PLAN, STATE, FOLDS, STOP, OUTPUT, ERRORS = (
 )
 """Files of a run: what it is to do, how far it is, which images it holds out, that it is to stop, and what it says."""
 DATA, TAKEN = "data", "taken"
+UNCOMPARED = "nobody has corrected a bone of the images held out"
+"""Why a run can't compare its weights with those from before."""
 WEIGHTS = Path("run", "model.pt")
 _PARTING = "held_out.json"
 _ITERATION = re.compile(r"Epoch: (\d+)/(\d+), Iter: (\d+)/(\d+)")
@@ -52,8 +54,9 @@ class FineTuning:
     """Runs of fine-tuning below ``WORK/training``, one at a time.
 
     A run trains on what is done but for a held-out part of the patients, measures the Dice of the weights from before
-    and of the new ones on that part, and is better where the new one is higher. Images that weights have been trained
-    on are never held out later. A server that is started anew finds the run that goes on.
+    and of the new ones on that part, and is better where the new one is higher. There only bones count that a person
+    has edited: the others are as the old weights drew them, which would be right by definition. Images that weights
+    have been trained on are never held out later. A server that is started anew finds the run that goes on.
 
     Parameters
     ----------
@@ -61,12 +64,14 @@ class FineTuning:
         The folder of the store.
     weights
         Weights to begin from where those of no run were taken yet.
+    edited
+        Gives the bones of an image, by its id, that a person has edited: bit k for bone k.
     """
 
-    def __init__(self, work: str | Path, weights: str | Path) -> None:
+    def __init__(self, work: str | Path, weights: str | Path, edited: Callable[[str], int]) -> None:
         self.work = Path(work).absolute()
         self.folder = self.work / "training"
-        self._base = Path(weights).absolute()
+        self._base, self._edited = Path(weights).absolute(), edited
         self._process: subprocess.Popen[bytes] | None = None
         self._probing = threading.Lock()
 
@@ -92,14 +97,17 @@ class FineTuning:
             run = self.folder / str(1 + max(self._runs(), default=0))
             run.mkdir()
             try:
-                items = self._snapshot(run)
-                held_out = self._part(run, items)
+                items, edited = self._snapshot(run)
+                held_out = self._held_out(items, edited)
+                trained = sum(item["name"] not in held_out for item in items)
+                compares = any(edited[name] for name in held_out)
+                measured = _write_parts(run, items, held_out, edited if compares else None)
                 plan = {"weights": str(self.weights()), "base": digest(self._base), "options": chosen}
-                write_json(run / PLAN, plan)
+                write_json(run / PLAN, {**plan, "compares": compares})
             except BaseException:
                 shutil.rmtree(run)
                 raise
-            facts = {"epochs": chosen["epochs"], "images": len(items) - held_out, "held_out": held_out}
+            facts = {"epochs": chosen["epochs"], "images": trained, "held_out": measured}
             write_json(run / STATE, {"phase": "starting", **facts})
             command = [sys.executable, "-m", "handseg_monai.serve.fine_tuning_run", str(run), str(lock)]
             with (run / OUTPUT).open("ab") as output, (run / ERRORS).open("ab") as errors:
@@ -121,7 +129,8 @@ class FineTuning:
             ``run``, its number, 0 where there is none; ``running``; ``phase``: ``starting``, ``before``, ``training``,
             ``after``, ``finished``, ``stopped``, ``failed`` or ``none``; ``epoch`` of ``epochs``, and ``step`` of the
             epoch's ``steps``; ``images`` and ``held_out``, their numbers; ``dice_before`` and ``dice_after`` on those
-            held out, None as long as they are not measured; ``better``; and ``error`` in words, else empty.
+            held out, None as long as they are not measured; ``better``, None where a run that has finished compared
+            nothing because of :data:`UNCOMPARED`; and ``error`` in words, else empty.
         """
         number = max(self._runs(), default=0)
         state: dict[str, Any] = {"run": number, "running": False, "phase": "none", "epoch": 0, "epochs": 0, "step": 0}
@@ -146,8 +155,8 @@ class FineTuning:
                 with suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGINT)
 
-    def better(self) -> Path:
-        """File of the weights of the last run.
+    def better(self, uncompared: bool = False) -> Path:
+        """File of the weights of the last run; with ``uncompared`` also where they could not be compared.
 
         Raises
         ------
@@ -157,13 +166,17 @@ class FineTuning:
         state = self.state()
         if state["phase"] != "finished":
             raise RequestError("no run of fine-tuning has finished; its weights can be taken once it has")
-        if not state["better"]:
+        if state["better"] is None and not uncompared:
+            raise RequestError(
+                f"{UNCOMPARED}, so nobody knows whether the new weights are better; say that you want them"
+            )
+        if state["better"] is False:
             raise RequestError("the new weights are not better on what was held out; those from before stay in use")
         return self.folder / str(state["run"]) / WEIGHTS
 
-    def take(self) -> Path:
+    def take(self, uncompared: bool = False) -> Path:
         """Use the weights of the last run from now on, and return their file; raises as :meth:`better`."""
-        run = self.better().parents[1]
+        run = self.better(uncompared).parents[1]
         (run / TAKEN).touch()
         sync_folder(run)
         return self.weights()
@@ -206,8 +219,8 @@ class FineTuning:
                 raise RequestError("fine-tuning is under way; wait for its end, or stop it") from error
             yield lock
 
-    def _snapshot(self, run: Path) -> list[Item]:
-        """Give the run a data set of its own: the page goes on changing the other one.
+    def _snapshot(self, run: Path) -> tuple[list[Item], dict[str, int]]:
+        """Give the run files of its own: the page goes on changing the others. Items, and what was edited, by name.
 
         An image is called after its id there, by which weights know what they were trained on.
         """
@@ -216,23 +229,19 @@ class FineTuning:
             raise RequestError("which patients the images are of could not be read; start handseg serve again")
         while True:
             before = (self.work / DATALIST).read_bytes()
-            items = []
-            with suppress(FileNotFoundError):  # one is removed just now
+            items, edited = [], {}
+            with suppress(FileNotFoundError, MissingError):  # one is removed just now
                 for item in converted_items(self.work)[0]:
                     image, label = (_linked(Path(item[key]), data / f"{key}s") for key in ("image", "label"))
-                    items.append(Item(**{**item, "image": image, "label": label, "name": Path(image).stem}))
+                    name = Path(image).stem
+                    items.append(Item(**{**item, "image": image, "label": label, "name": name}))
+                    edited[name] = self._edited(name) & item["known"]
                 if (self.work / DATALIST).read_bytes() == before:
-                    break
+                    return items, edited
             shutil.rmtree(data, ignore_errors=True)
-        data.mkdir(exist_ok=True)
-        write_datalist(data / DATALIST, items, "a copy for fine-tuning")
-        return items
 
-    def _part(self, run: Path, items: Sequence[Item]) -> int:
-        """Hold out a part of the subjects, those of earlier runs first, and write the folds; the number of its images.
-
-        Fold 0 is held out, fold 1 is trained on.
-        """
+    def _held_out(self, items: Sequence[Item], edited: Mapping[str, int]) -> set[str]:
+        """Hold out a part of the subjects: those of earlier runs, then those with edited bones; names of its images."""
         images: defaultdict[str, list[str]] = defaultdict(list)
         for item in items:
             images[item["subject"]].append(item["name"])
@@ -241,13 +250,16 @@ class FineTuning:
                 f"fine-tuning needs images of {LEAST} or more patients that are marked as done, and has "
                 f"{counted(len(images), 'such patient')}; an image of an unknown patient counts as one"
             )
+        is_edited = {of: any(edited[name] for name in names) for of, names in images.items()}
         earlier = _read(self.folder / _PARTING)
         trained, held = set(earlier.get("trained", [])), set(earlier.get("held_out", []))
         held_out = {of for of, names in images.items() if held & set(names) and not trained & set(names)}
-        new = [of for of in sorted(images, key=lambda of: min(images[of])) if not (trained | held) & set(images[of])]
+        new = [of for of in images if not (trained | held) & set(images[of])]
         wanted = max(1, round(HELD_OUT * len(items)))
-        for subject in new:
-            if sum(len(images[of]) for of in held_out) < wanted:
+        for subject in sorted(new, key=lambda of: (not is_edited[of], min(images[of]))):
+            compares = any(is_edited[of] for of in held_out)
+            few = sum(len(images[of]) for of in held_out) < wanted
+            if few or (is_edited[subject] and not compares):
                 held_out.add(subject)
         if not held_out:
             raise RequestError(
@@ -255,15 +267,29 @@ class FineTuning:
             )
         if len(held_out) == len(images):
             raise RequestError("all that is marked as done is held out to measure on; mark another image as done")
-        folds = [
-            {"image": item["image"], "subject": item["subject"], "fold": int(item["subject"] not in held_out)}
-            for item in items
-        ]
-        write_json(run / FOLDS, {"training": folds})
-        trained |= {item["name"] for item in items if item["subject"] not in held_out}
-        held |= {item["name"] for item in items if item["subject"] in held_out}
-        write_json(self.folder / _PARTING, {"held_out": sorted(held - trained), "trained": sorted(trained)})
-        return sum(len(images[of]) for of in held_out)
+        names = {name for of in held_out for name in images[of]}
+        trained |= edited.keys() - names
+        write_json(self.folder / _PARTING, {"held_out": sorted((held | names) - trained), "trained": sorted(trained)})
+        return names
+
+
+def _write_parts(run: Path, items: Sequence[Item], held_out: Set[str], edited: Mapping[str, int] | None) -> int:
+    """Write the data set of a run and its folds; how many images are measured on.
+
+    Fold 0 is held out, fold 1 is trained on. In what is held out bones that nobody has edited are unknown; without
+    ``edited`` all stay, since training has to validate on something.
+    """
+    kept = []
+    for item in items:
+        known = edited[item["name"]] if edited is not None and item["name"] in held_out else item["known"]
+        if known:
+            kept.append(Item(**{**item, "known": known}))
+    write_datalist(run / DATA / DATALIST, kept, "a copy for fine-tuning")
+    folds = [
+        {"image": item["image"], "subject": item["subject"], "fold": int(item["name"] not in held_out)} for item in kept
+    ]
+    write_json(run / FOLDS, {"training": folds})
+    return sum(entry["fold"] == 0 for entry in folds)
 
 
 def _require_option(name: str, value: object) -> None:

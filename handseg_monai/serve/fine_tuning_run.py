@@ -37,14 +37,18 @@ class Run:
     def to_the_end(self) -> None:
         """Do all of it, and leave its end in the state."""
         try:
-            self._say("before")
-            before = self._measured("before", Path(self.plan["weights"]))
-            self._say("training", dice_before=before)
+            compares = self.plan["compares"]
+            if compares:
+                self._say("before")
+                self._say("before", dice_before=self._measured("before", Path(self.plan["weights"])))
+            self._say("training")
             self._train()
-            self._say("after")
-            after = self._measured("after", self.folder / WEIGHTS)
+            if compares:
+                self._say("after")
+                self._say("after", dice_after=self._measured("after", self.folder / WEIGHTS))
             (self.folder / "run" / "last.pt").unlink(missing_ok=True)
-            self._say("finished", dice_after=after, better=after > before)
+            better = self.state["dice_after"] > self.state["dice_before"] if compares else None
+            self._say("finished", better=better)
         except InterruptedError:
             self._say("stopped")
         except (ValueError, OSError) as error:

@@ -180,8 +180,8 @@ class Routes:
 
     async def take_weights(self, request: Request) -> Response:
         """Take the weights of fine-tuning."""
-        await bodies.form(request, bodies.Nothing)
-        return JSONResponse(await self._done(self.service.take_weights))
+        asked = await bodies.form(request, bodies.Take)
+        return JSONResponse(await self._done(self.service.take_weights, asked.uncompared))
 
     async def upload(self, request: Request) -> Response:
         """Take an image."""

@@ -108,8 +108,8 @@ class Service:
         self.views.drop(id)
         self.events.tell("removed", {"id": id})
 
-    def take_weights(self) -> dict[str, Any] | None:
-        """Use the weights of the last run of fine-tuning from now on.
+    def take_weights(self, uncompared: bool = False) -> dict[str, Any] | None:
+        """Use the weights of the last run of fine-tuning from now on; see :meth:`FineTuning.better`.
 
         Raises
         ------
@@ -117,8 +117,8 @@ class Service:
             They are not better than those before, or there are none.
         """
         training = self.require_training()
-        weights = self.segmenter.load(training.better())
-        training.take()
+        weights = self.segmenter.load(training.better(uncompared))
+        training.take(uncompared)
         self.model = {"ready": True, "error": "", "weights": weights}
         self.events.tell("model", self.model)
         return training.shown()
@@ -136,7 +136,7 @@ class Service:
     def _load(self) -> bool:
         try:
             base = self.segmenter.checkpoint()
-            runs = FineTuning(self.store.folder, base)
+            runs = FineTuning(self.store.folder, base, lambda id: self.store.marks(id).edited)
             weights = self.segmenter.load(runs.weights())
             self.training = Training(runs, lambda state: self.events.tell("training", state))
         except Exception as error:

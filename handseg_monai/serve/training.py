@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from handseg_monai.serve.fine_tuning import TAKEN, FineTuning
+from handseg_monai.serve.fine_tuning import TAKEN, UNCOMPARED, FineTuning
 from handseg_monai.serve.state import StoreError
 
 _EVERY = 1.0
@@ -47,9 +47,10 @@ class Training:
         if state["run"] == 0 or (run / _DISMISSED).exists():
             return None
         taken = (run / TAKEN).exists()
+        uncompared = state["phase"] == "finished" and state["better"] is None
         return {
             "state": "running" if state["running"] else "taken" if taken else state["phase"],
-            "says": _PHASES.get(state["phase"], ""),
+            "says": UNCOMPARED if uncompared else _PHASES.get(state["phase"], ""),
             "epoch": state["epoch"],
             "epochs": state["epochs"],
             "before": state["dice_before"],
@@ -81,8 +82,8 @@ class Training:
             self._runs.stop()
             print("fine-tuning was stopped; it can be started again on the page", flush=True)
 
-    def better(self) -> Path:
-        """Weights of the last run.
+    def better(self, uncompared: bool) -> Path:
+        """Weights of the last run; with ``uncompared`` also where they could not be compared.
 
         Raises
         ------
@@ -90,14 +91,14 @@ class Training:
             There are none that are better than those before.
         """
         try:
-            return self._runs.better()
+            return self._runs.better(uncompared)
         except ValueError as error:
             raise StoreError(str(error)) from error
 
-    def take(self) -> None:
+    def take(self, uncompared: bool) -> None:
         """Let the weights of the last run count from now on; raises as :meth:`better`."""
         try:
-            self._runs.take()
+            self._runs.take(uncompared)
         except ValueError as error:
             raise StoreError(str(error)) from error
 
