@@ -254,6 +254,15 @@ def test_images_of_one_patient_are_of_one_subject(tmp_path: Path, where: str) ->
     store.close()
 
 
+def test_images_that_all_state_one_patient_are_of_one_subject(store: Store, tmp_path: Path) -> None:
+    for seed in range(2):
+        path = write_dicom(tmp_path / "x.dcm", draw_radiograph(seed, SHAPE)[0], PatientID="1234567")
+        id = add(store, path.read_bytes(), f"{seed}.dcm")
+        store.put_inferred(id, Inferred(drawn_planes(seed)))
+        store.mark(id, 0, done=True)
+    assert [item["subject"] for item in converted_items(store.folder)[0]] == ["0.dcm", "0.dcm"]
+
+
 def test_patients_that_can_t_be_read_are_never_parted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Two images of one patient, and a process that reads headers and has not enough memory to live."""
     dead, decoder = Decoder(memory=1), Decoder()
@@ -285,7 +294,7 @@ def test_patients_that_can_t_be_read_are_never_parted(tmp_path: Path, caplog: py
     store.close()
 
     store = Store(tmp_path / "work", decoder.patients)
-    assert [item["subject"] for item in converted_items(store.folder)[0]] == ["0.dcm", "1.dcm"]
+    assert [item["subject"] for item in converted_items(store.folder)[0]] == ["0.dcm", "0.dcm"]
     store.mark(ids[2], 2, done=True)
     assert [item["subject"] for item in converted_items(store.folder)[0]] == ["0.dcm", "0.dcm", "2.dcm"]
     store.close()

@@ -64,7 +64,9 @@ class Corrected:
         if not self._asked.issuperset(paths):
             (self._folder / DATALIST).unlink(missing_ok=True)
             return
-        patients = numbered({path: self._stated[path] for path in paths if path in self._stated})
+        stated = {path: self._stated[path] for path in paths if path in self._stated}
+        # A few images may well be all of one patient: taken for several, some would be held out and others trained on.
+        patients = numbered(stated, one_is_placeholder=False)
         first: dict[int, str] = {}
         subjects = []
         for item, path in zip(items, paths, strict=True):

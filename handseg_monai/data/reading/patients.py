@@ -40,15 +40,15 @@ def patients_of(paths: Iterable[Path]) -> dict[Path, int]:
     return numbered(stated_patients(paths))
 
 
-def numbered(stated: Mapping[Path, Stated | None]) -> dict[Path, int]:
+def numbered(stated: Mapping[Path, Stated | None], one_is_placeholder: bool = True) -> dict[Path, int]:
     """Return a number for the patient of each DICOM image that states one, from 0 in the order of the paths.
 
     A PatientID belongs to its issuer; where one of the images does not name the issuer, all of this PatientID are one
-    patient. Where several images state one and no image another, it counts as a placeholder. The log says so, and which
-    images state none.
+    patient. Where several images state one and no image another, it counts as a placeholder, unless
+    ``one_is_placeholder`` is false. The log says so, and which images state none.
     """
     known = _without_doubtful_issuers({path: patient for path, patient in stated.items() if patient is not None})
-    if len(known) > 1 and len(set(known.values())) == 1:
+    if one_is_placeholder and len(known) > 1 and len(set(known.values())) == 1:
         say(f"{_first(known)}: DICOM states one and the same PatientID: taken for a placeholder")
         return {}
     if nameless := [path for path in stated if path not in known]:
