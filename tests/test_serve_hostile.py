@@ -394,7 +394,8 @@ class TestToken:
         ],
     )
     def test_a_wrong_one_is_none(self, guarded: Served, cookie: str) -> None:
-        answer = guarded.ask("GET", "/api/state", headers={"Cookie": cookie})
+        named = cookie.replace("handseg_token", f"handseg_token_{guarded.port}")
+        answer = guarded.ask("GET", "/api/state", headers={"Cookie": named})
         assert answer.status == 401
         assert answer.words
         token = cookie.partition("=")[2].removeprefix(TOKEN) or "x"

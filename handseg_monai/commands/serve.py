@@ -21,6 +21,10 @@ def serve(
         str, typer.Option(help="Address to listen on. Others than 127.0.0.1 need a token, which is printed.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8029,
+    public_origin: Annotated[
+        str | None,
+        typer.Option("--public-origin", help="Address of a proxy in front, https://HOST. It needs a token as well."),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="Checkpoint. Default: runs/train/model.pt if it exists, else the shipped weights."),
@@ -41,4 +45,13 @@ def serve(
     from handseg_monai.serve.service import Limits
 
     limits = Limits(upload=int(max_upload * 1e6), pixels=max_pixels or MAX_PIXELS, images=max_images)
-    run(work, folder, host=host, port=port, checkpoint=checkpoint, limits=limits, browser=browser)
+    run(
+        work,
+        folder,
+        host=host,
+        port=port,
+        public_origin=public_origin,
+        checkpoint=checkpoint,
+        limits=limits,
+        browser=browser,
+    )

@@ -8,7 +8,7 @@ import ipaddress
 import os
 import secrets
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -47,8 +47,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def choose_token(host: str) -> str | None:
-    """Return the token of :data:`TOKEN_VARIABLE`; without one a new one, and None where the address is a loopback.
+def require_origin(origin: str) -> str:
+    """Return the origin that a browser names for an address such as ``https://hands.example``.
+
+    Raises
+    ------
+    ValueError
+        It has no scheme or host, or more than these and a port.
+    """
+    try:
+        parts = urlsplit(origin.lower().removesuffix("/"))
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    is_more = "@" in parts.netloc or f"{parts.scheme}://{parts.netloc}" != parts.geturl()
+    if parts.scheme not in ("http", "https") or not parts.hostname or is_more:
+        raise ValueError(f"--public-origin {origin}: expected a scheme and a host alone, such as https://hands.example")
+    usual = port == {"http": 80, "https": 443}[parts.scheme]
+    return parts.geturl().removesuffix(f":{port}") if usual else parts.geturl()
+
+
+def choose_token(host: str, is_public: bool = False) -> str | None:
+    """Return the token of :data:`TOKEN_VARIABLE`; without one a new one.
+
+    None where the address is a loopback, and no proxy makes it public.
 
     The variable is removed, so that no child sees it.
 
@@ -65,7 +87,7 @@ def choose_token(host: str) -> str | None:
                 "characters; unset it, and the server makes a token"
             )
         return given
-    return None if is_loopback(host) else secrets.token_urlsafe(24)
+    return None if is_loopback(host) and not is_public else secrets.token_urlsafe(24)
 
 
 class Guard:
@@ -80,19 +102,24 @@ class Guard:
     ----------
     app
         The application.
-    port
-        The server's port.
+    host, port
+        Address that the server listens on. Where it is a loopback, its names alone are allowed as ``Host``.
     token
-        What whoever comes must have; None where the server listens on a loopback address, whose names alone are then
-        allowed as ``Host``.
+        What whoever comes must have; None where only programs on this machine reach the server.
+    origin
+        Of a proxy in front, see :func:`require_origin`; its host is allowed too.
     """
 
-    def __init__(self, app: ASGIApp, port: int, token: str | None, loopback: bool) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, token: str | None, origin: str | None = None) -> None:
         self.app = app
-        self.loopback = loopback
-        self.hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-        if port == 80:
-            self.hosts |= {"127.0.0.1", "localhost", "[::1]"}
+        self.loopback = is_loopback(host)
+        names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
+        self.hosts = {f"{name}:{port}" for name in names} | (names if port == 80 else set())
+        self.origin = origin
+        if origin is not None:
+            self.hosts.add(origin.partition("://")[2])
+        self.is_secure = origin is not None and origin.startswith("https:")
+        self.cookie = f"{COOKIE}_{port}"  # a browser sends cookies to all ports of a host
         self.token = None if token is None else _digest(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,7 +150,7 @@ class Guard:
             )
         is_page = scope["path"] == "/" and scope["method"] in _SAFE
         origin = headers.get("origin")
-        if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
+        if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}", self.origin):
             return _error(403, "a page of another site can't use this server")
         if not is_page and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return _error(403, "a page of another site can't use this server")
@@ -138,7 +165,9 @@ class Guard:
             given = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8).get("token", [""])
             response = HTMLResponse(_LET_IN)
             if hmac.compare_digest(_digest(given[0]), self.token):
-                response.set_cookie(COOKIE, given[0], httponly=True, samesite="strict", path="/")
+                response.set_cookie(
+                    self.cookie, given[0], httponly=True, samesite="strict", path="/", secure=self.is_secure
+                )
             return response
         if scope["method"] not in _SAFE and headers.get("x-handseg") != "1":
             return _error(403, "a request that changes something needs the header X-Handseg: 1")
@@ -151,7 +180,7 @@ class Guard:
         except CookieError:
             return False
         assert self.token is not None
-        return COOKIE in cookies and hmac.compare_digest(_digest(cookies[COOKIE].value), self.token)
+        return self.cookie in cookies and hmac.compare_digest(_digest(cookies[self.cookie].value), self.token)
 
 
 def _digest(text: str) -> bytes:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from html import escape
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from handseg_monai.serve.decode import Decoder
 from handseg_monai.serve.routes import Routes
-from handseg_monai.serve.security import Guard, choose_token, is_loopback
+from handseg_monai.serve.security import Guard, choose_token, require_origin
 from handseg_monai.serve.segmenter import Segmenter
 from handseg_monai.serve.service import Limits, Service
 from handseg_monai.serve.store import Store
@@ -38,6 +41,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8029,
+    public_origin: str | None = None,
     checkpoint: str | Path | None = None,
     limits: Limits,
     browser: bool = True,
@@ -52,6 +56,8 @@ def serve(
         Radiographs to take at the start, if any.
     host, port
         Address to listen on; port 0 takes a free one. Other machines than this one need a token.
+    public_origin
+        Scheme and host of a proxy in front, such as ``https://hands.example``; it needs a token too.
     checkpoint
         Weights; None: those that ``handseg infer`` would take.
     limits
@@ -64,7 +70,8 @@ def serve(
     ValueError
         The folders, the address or the token can't be right.
     """
-    token = choose_token(host)
+    origin = None if public_origin is None else require_origin(public_origin)
+    token = choose_token(host, origin is not None)
     if folder is not None and not Path(folder).exists():
         raise ValueError(f"{folder}: no such folder; expected radiographs")
     if checkpoint is not None and not Path(checkpoint).is_file():
@@ -76,19 +83,23 @@ def serve(
         service = Service(store, decoder, segmenter, limits)
         try:
             with suppress(KeyboardInterrupt):
-                _run(service, listening, host, token, Path(folder) if folder is not None else None, browser)
+                port = listening.getsockname()[1]
+                app = Guard(Routes(service, token is not None).app, host, port, token, origin)
+                radiographs = None if folder is None else Path(folder)
+                server = _Server(_config(app), service, radiographs, _address(host, port), origin, token, browser)
+                server.run(sockets=[listening])
         finally:
             service.end()
         print(f"ended; images and corrections are in {work}", flush=True)
 
 
-def _run(
-    service: Service, listening: socket.socket, host: str, token: str | None, folder: Path | None, browser: bool
-) -> None:
-    port = listening.getsockname()[1]
-    loopback = is_loopback(host)
-    app = Guard(Routes(service, token is not None).app, port, token, loopback)
-    config = uvicorn.Config(
+def _address(host: str, port: int) -> str:
+    name = "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}"
+
+
+def _config(app: Guard) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http=_Protocol,
         ws="none",
@@ -101,31 +112,51 @@ def _run(
         timeout_graceful_shutdown=_GRACE,
         h11_max_incomplete_event_size=32 << 10,
     )
-    name = "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else f"[{host}]" if ":" in host else host
-    address = f"http://{name}:{port}/" + (f"?token={quote(token)}" if token is not None else "")
-    _Server(config, service, folder, address, browser).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
     """Says where it listens once it does, and lets the pages go that listen to it when it ends."""
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, folder: Path | None, address: str, browser: bool
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        folder: Path | None,
+        local: str,
+        origin: str | None,
+        token: str | None,
+        browser: bool,
     ) -> None:
         super().__init__(config)
-        self._service, self._folder, self._address, self._browser = service, folder, address, browser
+        self._service, self._folder, self._browser = service, folder, browser
+        self._local = local
+        self._address = f"{origin or local}/" + ("" if token is None else f"?token={quote(token)}")
+        self._has_token = token is not None
+        self._private: tempfile.TemporaryDirectory[str] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._service.events.start()
         self._service.start(self._folder)
-        print(f"handseg serve: {self._address} (Ctrl-C ends it)", flush=True)
+        at = "" if self._address.startswith(self._local) else f"behind the proxy, {self._local}/; "
+        print(f"handseg serve: {self._address} ({at}Ctrl-C ends it)", flush=True)
         if self._browser:
-            threading.Thread(target=webbrowser.open, args=(self._address,), daemon=True).start()
+            opened = self._redirect() if self._has_token else self._address
+            threading.Thread(target=webbrowser.open, args=(opened,), daemon=True).start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._service.events.end()
         await super().shutdown(sockets)
+        if self._private is not None:
+            self._private.cleanup()
+
+    def _redirect(self) -> str:
+        """Address of a page that leads to the server: all users see a browser's command line, and so a token there."""
+        self._private = tempfile.TemporaryDirectory(prefix="handseg-", ignore_cleanup_errors=True)
+        path = Path(self._private.name) / "open.html"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={escape(self._address)}">\n')
+        return path.as_uri()
 
 
 class _Protocol(H11Protocol):
