@@ -203,6 +203,13 @@ function describe() {
   const { score, plausible } = view.overview;
   const least = leastSure(view.overview);
   const figures = [[say("score"), `${share(score)} · ${say(plausible ? "plausible" : "implausible")}`]];
+  keepFocus();
+}
+
+// Keys are heard where the focus is: from a button that can do no more, or is gone, it goes to the stage.
+function keepFocus() {
+  const focused = document.activeElement;
+  if (byId("viewer").open && (focused === document.body || focused.disabled)) byId("stage").focus({ preventScroll: true });
   if (least) figures.push([say("leastSure"), `${boneName(least.bone)} ${share(least.confidence, 2)}`]);
   byId("viewer-figures").replaceChildren(...figures.map(figure));
   showFindings([{ side: null, findings: view.findings ?? [] }]);
@@ -217,6 +224,16 @@ function listChoices() {
   const words = (k) => {
     const notes = [...(view.unknown.includes(k) ? ["isUnknown"] : []), ...(view.outlines[k] ? [] : ["notThere"])];
     return boneName(k) + (notes.length ? ` (${notes.map((note) => say(note)).join(", ")})` : "");
+  keepFocus();
+}
+
+// What inference says of an image, "; " between one thing and the next.
+export function noteText(note) {
+  const words = (said) => {
+    const known = STRINGS[state.language].notes.find(([pattern]) => pattern.test(said));
+    return known ? said.replace(known[0], known[1]) : said;
+  };
+  return (note ?? "").split("; ").map(words).filter(Boolean).join(". ");
   };
   const groups = bonesByGroup().map(([group, bones]) => {
     const options = bones.map((k) => element("option", { value: k }, words(k)));
@@ -280,6 +297,12 @@ export function prepareEditor(closed) {
     hideTip();
     releaseTools();
     history.replaceState(null, "", location.pathname);
+  // After a press by the pointer (keys have no detail) keys are for the image again.
+  byId("viewer").addEventListener("click", ({ detail, target }) => {
+    if (!detail || !target.closest("button, summary, .tick")) setTimeout(keepFocus);
+    else if (!byId("help").open) byId("stage").focus({ preventScroll: true });
+  });
+  byId("viewer").addEventListener("focusout", () => setTimeout(keepFocus));
     node.replaceChildren();
     Object.assign(editor, { id: null, view: null, drawing: null, acts: null });
     closed(id);
