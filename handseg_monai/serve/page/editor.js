@@ -21,6 +21,7 @@ const stage = makeStage(byId("stage"), stageTool);
 let opening = null;
 let pressedAt = null;
 let judging = 0;
+const passed = new Set(); // images that "next in doubt" has left
 
 // Open an image; the address has its id, so that loading the page again opens it again.
 export async function openImage(id) {
@@ -179,7 +180,11 @@ export const acts = {
   },
   done: () => push("done", { on: !editor.view.done }),
   next() {
-    const next = inDoubt().find(({ id }) => id !== editor.id);
+    // Corrections change the order under way, so that what was passed is known by itself, not by its place.
+    const others = inDoubt().filter(({ id }) => id !== editor.id);
+    if (!others.some(({ id }) => !passed.has(id))) passed.clear();
+    passed.add(editor.id);
+    const next = others.find(({ id }) => !passed.has(id));
     if (next) openImage(next.id);
     else tell(say("noNext"));
   },
