@@ -626,7 +626,9 @@ class TestBothHandsOfAnImage:
         assert findings[0] == "Left hand: index distal phalanx is missing"
         assert all(text.startswith("Left hand: ") for text in findings)
         figures = page.find_element(By.ID, "viewer-figures").text
-        assert re.search(r"Left hand\n0\.\d{3} · Implausible\nRight hand\n1\.000 · Plausible", figures)
+        assert re.search(
+            r"Left hand\nImplausible · Plausibility 0\.\d\d\nRight hand\nPlausible · Plausibility 1\.00", figures
+        )
 
     def test_a_hand_is_switched_off_with_its_mark(self, page: Chrome) -> None:
         def shown() -> set[str]:
@@ -788,6 +790,7 @@ def test_measures_are_shown_and_one_that_is_pressed_is_drawn(driver: Chrome, mad
             "lines": [[[100, 120], [140, 300]]],
             "reference": True,
         },
+        {"name": "width finger-12", "value": 9.2, "unit": "mm", "says": "on the film", "lines": []},
         {"name": "ulnar variance", "value": None, "unit": "mm", "reason": "finger-4 is not there", "lines": []},
     ]
     reference = {
@@ -812,18 +815,22 @@ def test_measures_are_shown_and_one_that_is_pressed_is_drawn(driver: Chrome, mad
     (tmp_path / "page.html").write_text(text)
     show(driver, tmp_path / "page.html")
     enlarge(driver, "a.png")
-    rows = {row.get_attribute("data-measure"): row for row in all_of(driver, "#measures-table tbody tr")}
-    assert list(rows) == ["ulnar variance", "length finger-12"]  # those of single bones come last
+    rows = {row.get_attribute("data-measure"): row for row in all_of(driver, "#measures tbody tr")}
+    assert list(rows) == ["ulnar variance", "length finger-12", "width finger-12"]  # those of single bones come last
     length = rows["length finger-12"]
+    assert not length.is_displayed()
+    press(driver, "#sizes summary")
+    assert driver.find_element(By.ID, "plane").text == "Lengths at the detector."
+    assert "at the detector" not in length.text
+    assert "on the film" in rows["width finger-12"].text
     assert length.text.startswith(f"Length · {BONES[INDEX['finger-12']].english} 64.3 mm")
-    assert "at the detector" in length.text
     assert "65.2 ± 4.1" in length.text
     assert "index distal phalanx is not there" in rows["ulnar variance"].text
     length.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
     (line,) = all_of(driver, "#stage .measure-lines .over")
     assert [line.get_dom_attribute(name) for name in ("x1", "y1", "x2", "y2")] == ["100", "120", "140", "300"]
     assert length.find_element(By.TAG_NAME, "button").get_attribute("aria-pressed") == "true"
-    press(driver, "#measures-table summary")
+    press(driver, "#sizes-table summary")
     assert "<b>Somebody</b> 1972" in length.text
     length.find_element(By.TAG_NAME, "button").click()
     assert not all_of(driver, "#stage .measure-lines")

@@ -56,6 +56,7 @@ export function prepareCards(arrange) {
 }
 
 export function plausibilityMark({ plausible, score }) {
-  const title = `${say(plausible ? "plausible" : "implausible")}, ${say("score")} ${share(score)}`;
-  return element("span", { class: plausible ? "mark" : "mark warning", title }, `${plausible ? "✓" : "⚠"} ${share(score, 2)}`);
+  const what = `${say("score")} ${share(score, 2)}`;
+  const title = `${say(plausible ? "plausible" : "implausible")}, ${what}`;
+  return element("span", { class: plausible ? "mark" : "mark warning", title }, `${plausible ? "✓" : "⚠"} ${what}`);
 }

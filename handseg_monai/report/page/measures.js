@@ -12,49 +12,57 @@ let chosen = null;
 // Show the measures of each hand; a hand has its side, or null where there is but one.
 export function showMeasures(hands, drawing) {
   const all = hands.flatMap(({ side, measures }, hand) => measures.map((measure) => ({ ...measure, side, hand })));
-  // Every bone has a length and a width: the few other measures come first.
-  const ofBone = ({ name }) => Number(/^(length|width) /.test(name));
-  all.sort((a, b) => ofBone(a) - ofBone(b));
+  // Every bone has a length and a width: they are folded up, below the few other measures.
+  const ofBone = ({ name }) => /^(length|width) /.test(name);
+  const [few, many] = [all.filter((measure) => !ofBone(measure)), all.filter(ofBone)];
+  const where = all.find(({ says }) => says)?.says ?? "";
   byId("measures").hidden = !all.length;
-  byId("measures-table").replaceChildren(...measureRows(all, drawing));
-  drawLines(drawing, all.find((measure) => keyOf(measure) === chosen));
+  byId("plane").textContent = where ? say("plane", { says: plane(where) }) : say("noSpacing");
+  byId("plane").hidden = !where && !all.some(({ unit }) => unit === "px");
+  byId("sizes").hidden = !many.length;
+  for (const [id, rows] of [["measures-table", few], ["sizes-table", many]]) {
+    byId(id).hidden = !rows.length;
+    byId(id).replaceChildren(...measureRows(rows, where, () => press(drawing, all)));
+  }
+  press(drawing, all);
 }
 
 const keyOf = ({ hand, name }) => `${hand} ${name}`;
 
-function measureRows(all, drawing) {
+function measureRows(measures, where, pressed) {
   const titles = ["measure", "value", "reference"].map((title) => element("th", { scope: "col" }, say(title)));
-  const rows = all.map((measure) => {
-    const press = () => {
-      chosen = chosen === keyOf(measure) ? null : keyOf(measure);
-      mark(all);
-      drawLines(drawing, all.find((other) => keyOf(other) === chosen));
+  const rows = measures.map((measure) => {
+    const key = keyOf(measure);
+    const onclick = () => {
+      chosen = chosen === key ? null : key;
+      pressed();
     };
     const side = measure.side ? `${handName(measure.side)}: ` : "";
-    const button = { type: "button", class: "plain", disabled: !measure.lines.length, onclick: press };
+    const button = { type: "button", class: "plain", disabled: !measure.lines.length, onclick };
     const name = element("th", { scope: "row" }, element("button", button, `${side}${measureName(measure.name)}`));
-    return element("tr", { "data-measure": measure.name, "data-hand": measure.hand }, name, ...cells(measure));
+    const row = { "data-measure": measure.name, "data-hand": measure.hand, "data-key": key };
+    return element("tr", row, name, ...cells(measure, where));
   });
-  const body = element("tbody", {}, ...rows);
-  queueMicrotask(() => mark(all));
-  return [element("thead", {}, element("tr", {}, ...titles)), body];
+  return [element("thead", {}, element("tr", {}, ...titles)), element("tbody", {}, ...rows)];
 }
 
-function mark(all) {
-  const rows = byId("measures-table").querySelectorAll("tbody tr");
-  all.forEach((measure, n) => {
-    const on = keyOf(measure) === chosen;
-    rows[n]?.classList.toggle("chosen", on);
-    rows[n]?.querySelector("button").setAttribute("aria-pressed", on);
-  });
+// Mark the measure that is chosen, and draw its lines.
+function press(drawing, all) {
+  for (const row of byId("measures").querySelectorAll("tbody tr")) {
+    const on = row.dataset.key === chosen;
+    row.classList.toggle("chosen", on);
+    row.querySelector("button").setAttribute("aria-pressed", on);
+  }
+  drawLines(drawing, all.find((measure) => keyOf(measure) === chosen));
 }
 
-function cells({ name, value, unit = "", says, reason, reference }) {
+// The plane that lengths hold in is named where it is not that of the others.
+function cells({ name, value, unit = "", says, reason, reference }, where) {
   if (value === null) return [element("td", { class: "reason", colspan: 2 }, reasonText(reason))];
   const digits = unit === "" ? 3 : unit === "px" && Math.abs(value) >= 20 ? 0 : 1;
   const words = value.toFixed(digits) + unitName(unit);
-  const where = says ? element("small", { class: "faint" }, plane(says)) : "";
-  return [element("td", {}, words, where), element("td", {}, reference ? referenceOf(REFERENCES[name], digits) : "–")];
+  const other = says && says !== where ? element("small", { class: "faint" }, plane(says)) : "";
+  return [element("td", {}, words, other), element("td", {}, reference ? referenceOf(REFERENCES[name], digits) : "–")];
 }
 
 export function reasonText(reason) {

@@ -5,7 +5,7 @@ import { draw, figuresOf, hideTip, light, swatch } from "./drawing.js";
 import { byId, element, figure } from "./elements.js";
 import { showFindings } from "./findings.js";
 import { showMeasures } from "./measures.js";
-import { BONES, boneName, handName, say, share } from "./settings.js";
+import { BONES, boneName, handName, say, share, verdict } from "./settings.js";
 import { makeStage } from "./stage.js";
 
 const viewer = { index: null, drawing: null, sequence: [] };
@@ -22,6 +22,7 @@ function showInViewer(index) {
   viewer.index = index;
   viewer.drawing = draw(IMAGES[index], content);
   hideTip();
+  byId("side").scrollTop = 0;
   stage.show(viewer.drawing);
   describe(index, content);
 }
@@ -30,8 +31,8 @@ function describe(index, content) {
   const image = IMAGES[index];
   byId("viewer-title").textContent = image.name;
   const figures = image.hands.map(({ side, score, plausible }) => [
-    side ? handName(side) : say("score"),
-    `${share(score)} · ${say(plausible ? "plausible" : "implausible")}`,
+    handName(side) ?? say("verdict"),
+    verdict(plausible, score),
   ]);
   if (REPORT.scored) figures.unshift([say("meanDice"), share(image.mean, 4)]);
   byId("viewer-figures").replaceChildren(...figures.map(figure));

@@ -8,7 +8,7 @@ import { byId, element, figure } from "./elements.js";
 import { showFindings } from "./findings.js";
 import { onChange, putImage, server } from "./images.js";
 import { showMeasures } from "./measures.js";
-import { BONES, boneName, say, share, state } from "./settings.js";
+import { BONES, boneName, say, share, state, verdict } from "./settings.js";
 import { asImage, inDoubt, leastSure, readyInOrder } from "./shelf.js";
 import { makeStage } from "./stage.js";
 import { STRINGS } from "./strings.js";
@@ -50,6 +50,7 @@ export function closeImage() {
 function showView(view, fresh) {
   editor.view = view;
   if (fresh) {
+    byId("side").scrollTop = 0;
     const image = asImage(view);
     const side = Math.min(LARGEST, Math.max(image.width, image.height));
     editor.drawing = draw(image, { picture: firstPicture(editor.id, side), hands: [{ predicted: {} }] });
@@ -114,10 +115,11 @@ function heardOf(id) {
       putImage(answer.overview);
       act.node?.remove();
       if (!here()) return;
+      const wasDone = editor.view.done;
       merge(answer);
       chooseBone(editor.bone);
       listChoices();
-      tell(act.said ?? "");
+      tell(act.said ?? (wasDone && !editor.view.done && act.path !== "done" ? say("doneTaken") : ""));
     },
     refused(act, error) {
       act.node?.remove();
@@ -201,13 +203,6 @@ function markActs() {
   byId("done").setAttribute("aria-pressed", view.done);
   byId("done").textContent = say(view.done ? "isDone" : "markDone");
   byId("viewer").dataset.saving = waiting > 0;
-}
-
-function describe() {
-  const { view, drawing } = editor;
-  const { score, plausible } = view.overview;
-  const least = leastSure(view.overview);
-  const figures = [[say("score"), `${share(score)} · ${say(plausible ? "plausible" : "implausible")}`]];
   keepFocus();
 }
 
@@ -215,20 +210,20 @@ function describe() {
 function keepFocus() {
   const focused = document.activeElement;
   if (byId("viewer").open && (focused === document.body || focused.disabled)) byId("stage").focus({ preventScroll: true });
-  if (least) figures.push([say("leastSure"), `${boneName(least.bone)} ${share(least.confidence, 2)}`]);
-  byId("viewer-figures").replaceChildren(...figures.map(figure));
-  showFindings([{ side: null, findings: view.findings ?? [] }]);
-  const says = STRINGS[state.language].planes[view.spacing?.says] ?? view.spacing?.says;
-  byId("plane").textContent = view.spacing ? say("plane", { says }) : say("noSpacing");
-  showMeasures([{ side: null, measures: view.measures ?? [] }], drawing);
-  listChoices();
 }
 
-function listChoices() {
-  const { view, bone } = editor;
-  const words = (k) => {
-    const notes = [...(view.unknown.includes(k) ? ["isUnknown"] : []), ...(view.outlines[k] ? [] : ["notThere"])];
-    return boneName(k) + (notes.length ? ` (${notes.map((note) => say(note)).join(", ")})` : "");
+function describe() {
+  const { view, drawing } = editor;
+  const { score, plausible } = view.overview;
+  const least = leastSure(view.overview);
+  const figures = [[say("verdict"), verdict(plausible, score)]];
+  if (least) figures.push([say("leastSure"), `${boneName(least.bone)} ${share(least.confidence, 2)}`]);
+  byId("viewer-figures").replaceChildren(...figures.map(figure));
+  byId("note").textContent = noteText(view.overview.note);
+  byId("note").hidden = !view.overview.note;
+  showFindings([{ side: null, findings: view.findings ?? [] }]);
+  showMeasures([{ side: null, measures: view.measures ?? [] }], drawing);
+  listChoices();
   keepFocus();
 }
 
@@ -239,6 +234,13 @@ export function noteText(note) {
     return known ? said.replace(known[0], known[1]) : said;
   };
   return (note ?? "").split("; ").map(words).filter(Boolean).join(". ");
+}
+
+function listChoices() {
+  const { view, bone } = editor;
+  const words = (k) => {
+    const notes = [...(view.unknown.includes(k) ? ["isUnknown"] : []), ...(view.outlines[k] ? [] : ["notThere"])];
+    return boneName(k) + (notes.length ? ` (${notes.map((note) => say(note)).join(", ")})` : "");
   };
   const groups = bonesByGroup().map(([group, bones]) => {
     const options = bones.map((k) => element("option", { value: k }, words(k)));
@@ -295,6 +297,12 @@ export function prepareEditor(closed) {
   for (const [id, action] of Object.entries(buttons)) byId(id).addEventListener("click", action);
   byId("bone").addEventListener("change", ({ target }) => chooseBone(Number(target.value)));
   byId("bone").addEventListener("focus", () => light(editor.drawing, (_, bone) => bone === editor.bone));
+  // After a press by the pointer (keys have no detail) keys are for the image again.
+  byId("viewer").addEventListener("click", ({ detail, target }) => {
+    if (!detail || !target.closest("button, summary, .tick")) setTimeout(keepFocus);
+    else if (!byId("help").open) byId("stage").focus({ preventScroll: true });
+  });
+  byId("viewer").addEventListener("focusout", () => setTimeout(keepFocus));
   byId("viewer").addEventListener("close", () => {
     const { id } = editor;
     opening = null;
@@ -302,12 +310,6 @@ export function prepareEditor(closed) {
     hideTip();
     releaseTools();
     history.replaceState(null, "", location.pathname);
-  // After a press by the pointer (keys have no detail) keys are for the image again.
-  byId("viewer").addEventListener("click", ({ detail, target }) => {
-    if (!detail || !target.closest("button, summary, .tick")) setTimeout(keepFocus);
-    else if (!byId("help").open) byId("stage").focus({ preventScroll: true });
-  });
-  byId("viewer").addEventListener("focusout", () => setTimeout(keepFocus));
     node.replaceChildren();
     Object.assign(editor, { id: null, view: null, drawing: null, acts: null });
     closed(id);

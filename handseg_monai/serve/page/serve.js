@@ -34,6 +34,7 @@ function applyLanguage() {
   captionAll();
   arrange();
   showForms();
+  byId("exported").textContent = ""; // it was said in the other language
   showTraining();
   listBones();
   listModes();
