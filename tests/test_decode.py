@@ -50,6 +50,19 @@ def still_reads(decoder: Decoder, path: Path) -> bool:
     return np.array_equal(decoder.read(path).image, read_radiograph(path))
 
 
+def test_nothing_is_imported_from_the_current_directory(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("queue.py", "handseg_monai.py", "numpy.py"):
+        (tmp_path / name).write_text("raise SystemExit('a file of the user')")
+    monkeypatch.chdir(tmp_path)
+    decoder = Decoder()
+    try:
+        assert still_reads(decoder, plain)
+    finally:
+        decoder.close()
+
+
 def test_radiographs_are_those_of_the_reader(decoder: Decoder, plain: Path, tmp_path: Path) -> None:
     image = draw_radiograph(1, (96, 72))[0]
     wide = image.astype(np.uint16) * 200

@@ -231,7 +231,11 @@ def test_a_run_that_is_killed_has_failed_in_words(store: Store, tuning: FineTuni
     assert (found["phase"], found["error"]) == ("failed", "the run ended without a word")
 
 
-def test_damaged_weights_fail_in_words(store: Store, tmp_path: Path) -> None:
+def test_damaged_weights_fail_in_words(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the current directory holds modules, none of which is imported."""
+    for name in ("queue.py", "handseg_monai.py", "torch.py"):
+        (tmp_path / name).write_text("raise SystemExit('a file of the user')")
+    monkeypatch.chdir(tmp_path)
     add_done(store, 0, 1, 2)
     (tmp_path / "model.pt").write_bytes(png(0))
     tuning = tuning_of(store, tmp_path / "model.pt")

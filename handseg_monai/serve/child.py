@@ -19,6 +19,8 @@ _HEAD = struct.Struct(">II")
 """Bytes of the JSON of a message, and count of its arrays."""
 _MOST_JSON = 1 << 24
 _KINDS = ("uint8", "uint16", "int32", "float32")
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Environment of processes that import nothing from the current directory, and so nothing that a user keeps there."""
 Arrays = dict[str, np.ndarray]
 Answer = tuple[dict[str, Any], Arrays]
 
@@ -48,7 +50,7 @@ class Child:
 
     def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self._command = [sys.executable, "-m", module, *arguments]
-        self._environment = dict(os.environ) | dict(environment or {})
+        self._environment = dict(os.environ) | SAFE_PATH | dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._closed = False

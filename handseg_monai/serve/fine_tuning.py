@@ -19,6 +19,7 @@ from typing import Any
 from handseg_monai.data.items import Item
 from handseg_monai.data.labels.converted import DATALIST, converted_items, write_datalist
 from handseg_monai.files import exclusive, write_json
+from handseg_monai.serve.child import SAFE_PATH
 from handseg_monai.serve.folder import digest, sync_folder
 from handseg_monai.serve.state import MissingError, RequestError
 from handseg_monai.words import counted
@@ -116,6 +117,7 @@ class FineTuning:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=errors,
+                    env=os.environ | SAFE_PATH,
                     pass_fds=(lock,),
                     start_new_session=True,
                 )
