@@ -79,6 +79,24 @@ def test_overlays_show_the_lines(folder: Path) -> None:
     assert white > 1000
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_overlays_never_replace_an_image(folder: Path, linked: bool) -> None:
+    images = folder / "images"
+    other = folder / "drawn" if linked else images
+    other.mkdir(exist_ok=True)
+    (other / "b.dcm.jpg").write_bytes((images / "a.png").read_bytes())
+    if linked:
+        (images / "a.png").unlink()
+        (images / "a.png").symlink_to(other / "b.dcm.jpg")
+    before = (other / "b.dcm.jpg").read_bytes()
+    arguments = [folder / "own.csv", "--images", images, "--out", folder / "m.csv", "--overlays", other]
+    result = handseg("measure", *arguments)
+    assert result.returncode == 2
+    assert "b.dcm.jpg: the command would replace this file" in result.stderr
+    assert (other / "b.dcm.jpg").read_bytes() == before
+    assert not (folder / "m.csv").exists()
+
+
 def test_both_hands_of_an_image_are_measured_each(tmp_path: Path) -> None:
     one, other = phantom(0), phantom(1)
     assert (one.side, other.side) == ("left", "right")

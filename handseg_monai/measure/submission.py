@@ -89,12 +89,15 @@ def measure_submission(
     IncompleteMeasuresError
         Some images can't be read; the others are written.
     ValueError, OSError
-        As :func:`~handseg_monai.rle.read_csv` and
+        A picture would replace one of the images, or another file in their folder; as
+        :func:`~handseg_monai.rle.read_csv` and
         :func:`~handseg_monai.data.reading.submission_images.submission_images`; run-lengths do not fit their image; or
         no image can be read.
     """
     texts = read_csv(prediction, empty=False)
     shown = submission_images(texts, images)
+    if overlays is not None:
+        _require_free(overlays, images, shown.values())
     tally = Tally()
     with atomic_open(out) as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -113,7 +116,7 @@ def measure_submission(
                 tally.add(measures)
                 writer.writerows(table_rows(name, side, measures, spacing))
                 if overlays is not None:
-                    save(with_ending(Path(overlays) / row, ".jpg"), picture(radiograph, planes, measures))
+                    save(_place(overlays, row), picture(radiograph, planes, measures))
         if len(tally.failures) == len(shown):
             name, why = next(iter(tally.failures.items()))
             raise ValueError(f"no image can be measured; {name}: {why}")
@@ -142,6 +145,27 @@ def picture(radiograph: np.ndarray, planes: np.ndarray, measures: Sequence[Measu
     draw_lines(drawn, [line for measure in measures for line in measure.lines])
     channels = [shrink(np.ascontiguousarray(channel), LONG_SIDE) for channel in np.moveaxis(drawn, 2, 0)]
     return np.stack(channels, axis=2)
+
+
+def _require_free(overlays: str | Path, images: str | Path, shown: Iterable[SubmissionImage]) -> None:
+    """Refuse, before the work, pictures that would replace an image, by whatever path, or a file beside the images."""
+    folder = Path(images).resolve()
+    listed = list(shown)
+    read = {(there.st_dev, there.st_ino) for there in (image.path.stat() for image in listed)}
+    for row in (row for image in listed for row in image.rows.values()):
+        place = _place(overlays, row)
+        if not place.exists():
+            continue
+        there = place.stat()
+        if (there.st_dev, there.st_ino) in read or place.resolve().is_relative_to(folder):
+            raise ValueError(
+                f"{place}: the command would replace this file, which is an image or lies among them; "
+                "choose another folder (--overlays)"
+            )
+
+
+def _place(overlays: str | Path, row: str) -> Path:
+    return with_ending(Path(overlays) / row, ".jpg")
 
 
 def _spacing(image: SubmissionImage) -> Spacing:
