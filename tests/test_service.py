@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from starlette.exceptions import HTTPException
 
+from handseg_monai import bundle_root
 from handseg_monai.bones import INDEX
 from handseg_monai.files import write_json
 from handseg_monai.measure.submission import measure_submission
@@ -25,6 +26,7 @@ from handseg_monai.serve.child import Child, ChildError
 from handseg_monai.serve.decode import Decoder
 from handseg_monai.serve.exports import Exported, export
 from handseg_monai.serve.fine_tuning import TAKEN
+from handseg_monai.serve.folder import digest
 from handseg_monai.serve.queue import Queue
 from handseg_monai.serve.routes import Routes
 from handseg_monai.serve.segmenter import Segmenter
@@ -173,6 +175,33 @@ def test_weights_that_can_t_be_loaded_are_not_those_of_the_next_start(service: S
     assert not (run / TAKEN).exists()
     service.take_weights()
     assert (run / TAKEN).exists()
+
+
+def test_the_model_says_whose_weights_it_has_and_goes_back_to_those_given(service: Service, segmenter: Blank) -> None:
+    given = {"source": "checkpoint", "name": "model.pt", "run": 0}
+    run = service.store.folder / "training" / "2"
+    (run / "run").mkdir(parents=True)
+    (run / "run" / "model.pt").write_bytes(b"better")
+    write_json(run / "state.json", {"phase": "finished", "better": True})
+    write_json(run / "plan.json", {"base": digest(segmenter.weights)})
+    assert service.model == {"ready": False, "error": "", "weights": "", "source": "", "name": "", "run": 0}
+    service.start()
+    until(lambda: service.model["ready"])
+    assert service.model == {"ready": True, "error": "", "weights": "digest"} | given
+    service.take_weights()
+    assert service.model["source"] == "run"
+    assert service.model["run"] == 2
+    segmenter.errors.append(ValueError("gone"))
+    with pytest.raises(ValueError, match="gone"):
+        service.return_weights()
+    assert (run / TAKEN).exists()
+    shown = service.return_weights()
+    assert service.model == {"ready": True, "error": "", "weights": "digest"} | given
+    assert shown is not None
+    assert shown["state"] == "finished", "they can be taken again"
+    assert FineTuning(service.store.folder, segmenter.weights, lambda _: 0).weights() == segmenter.weights
+    shipped = FineTuning(service.store.folder, bundle_root() / "models" / "model.pt", lambda _: 0)
+    assert shipped.using() == {"source": "shipped", "name": "model.pt", "run": 0}
 
 
 def rows_of(exported: Exported) -> list[dict[str, str]]:

@@ -73,6 +73,10 @@ class Epochs(_Form):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 20
 
 
+class Nothing(_Form):
+    """No more than the request itself."""
+
+
 class Take(_Form):
     """Whether weights are wanted that could not be compared with those from before."""
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from handseg_monai import bundle_root
 from handseg_monai.data.items import Item
 from handseg_monai.data.labels.converted import DATALIST, converted_items, write_datalist
 from handseg_monai.files import exclusive, write_json
@@ -72,7 +73,7 @@ class FineTuning:
     def __init__(self, work: str | Path, weights: str | Path, edited: Callable[[str], int]) -> None:
         self.work = Path(work).absolute()
         self.folder = self.work / "training"
-        self._base, self._edited = Path(weights).absolute(), edited
+        self.base, self._edited = Path(weights).absolute(), edited
         self._process: subprocess.Popen[bytes] | None = None
         self._probing = threading.Lock()
 
@@ -89,8 +90,8 @@ class FineTuning:
         chosen = _DEFAULTS | options
         for name, value in chosen.items():
             _require_option(name, value)
-        if not self._base.is_file():
-            raise RequestError(f"no weights {self._base.name} to begin from")
+        if not self.base.is_file():
+            raise RequestError(f"no weights {self.base.name} to begin from")
         self.folder.mkdir(exist_ok=True)
         with self._alone() as lock:
             for left in self.folder.glob(f"*/{DATA}"):  # a kill has left it
@@ -100,15 +101,14 @@ class FineTuning:
             try:
                 items, edited = self._snapshot(run)
                 held_out = self._held_out(items, edited)
-                trained = sum(item["name"] not in held_out for item in items)
                 compares = any(edited[name] for name in held_out)
                 measured = _write_parts(run, items, held_out, edited if compares else None)
-                plan = {"weights": str(self.weights()), "base": digest(self._base), "options": chosen}
+                plan = {"weights": str(self.weights()), "base": digest(self.base), "options": chosen}
                 write_json(run / PLAN, {**plan, "compares": compares})
             except BaseException:
                 shutil.rmtree(run)
                 raise
-            facts = {"epochs": chosen["epochs"], "images": trained, "held_out": measured}
+            facts = {"epochs": chosen["epochs"], "images": len(items) - len(held_out), "held_out": measured}
             write_json(run / STATE, {"phase": "starting", **facts})
             command = [sys.executable, "-m", "handseg_monai.serve.fine_tuning_run", str(run), str(lock)]
             with (run / OUTPUT).open("ab") as output, (run / ERRORS).open("ab") as errors:
@@ -135,9 +135,9 @@ class FineTuning:
             nothing because of :data:`UNCOMPARED`; and ``error`` in words, else empty.
         """
         number = max(self._runs(), default=0)
-        state: dict[str, Any] = {"run": number, "running": False, "phase": "none", "epoch": 0, "epochs": 0, "step": 0}
-        state |= {"steps": 0, "images": 0, "held_out": 0, "dice_before": None, "dice_after": None, "better": False}
-        state |= {"error": ""}
+        state: dict[str, Any] = {"run": number, "running": False, "phase": "none", "better": False, "error": ""}
+        state |= dict.fromkeys(("epoch", "epochs", "step", "steps", "images", "held_out"), 0)
+        state |= {"dice_before": None, "dice_after": None}
         run = self.folder / str(number)
         running = self._is_running()  # before the state, which a run writes last
         kept = _read(run / STATE)
@@ -184,20 +184,32 @@ class FineTuning:
         return self.weights()
 
     def weights(self) -> Path:
-        """Weights to use now: those that were taken last, else those given.
+        """Weights to use now: those that were taken last, else those given."""
+        return next((run / WEIGHTS for run in self._taken()), self.base)
 
-        Runs that began from other weights than those given don't count.
-        """
+    def put_back(self) -> None:
+        """Use the weights that were given from now on."""
+        for run in self._taken():
+            (run / TAKEN).unlink()
+            sync_folder(run)
+
+    def using(self) -> dict[str, Any]:
+        """Which weights are used now: ``source``, ``shipped``, ``checkpoint`` or ``run``; ``name``; ``run``, or 0."""
+        if run := next(self._taken(), None):
+            return {"source": "run", "name": "", "run": int(run.name)}
+        source = "shipped" if self.base.parent == bundle_root() / "models" else "checkpoint"
+        return {"source": source, "name": self.base.name, "run": 0}
+
+    def _taken(self) -> Iterator[Path]:
+        """Runs whose weights were taken, the last first; those that began from other weights than given don't count."""
         for number in sorted(self._runs(), reverse=True):
             run = self.folder / str(number)
             taken = (run / TAKEN).exists() and (run / WEIGHTS).is_file()
-            if taken and _read(run / PLAN).get("base") == digest(self._base):
-                return run / WEIGHTS
-        return self._base
+            if taken and _read(run / PLAN).get("base") == digest(self.base):
+                yield run
 
     def _runs(self) -> list[int]:
-        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-        return [int(name) for name in names if name.isdecimal()]
+        return [int(path.name) for path in self.folder.glob("*") if path.name.isdecimal()]
 
     def _is_running(self) -> bool:
         if self._process is not None:
@@ -259,9 +271,8 @@ class FineTuning:
         new = [of for of in images if not (trained | held) & set(images[of])]
         wanted = max(1, round(HELD_OUT * len(items)))
         for subject in sorted(new, key=lambda of: (not is_edited[of], min(images[of]))):
-            compares = any(is_edited[of] for of in held_out)
             few = sum(len(images[of]) for of in held_out) < wanted
-            if few or (is_edited[subject] and not compares):
+            if few or (is_edited[subject] and not any(is_edited[of] for of in held_out)):
                 held_out.add(subject)
         if not held_out:
             raise RequestError(

@@ -8,6 +8,7 @@ import logging
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import asdict
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -91,6 +92,7 @@ class Routes:
             Route("/api/training", self.train, methods=["POST"]),
             Route("/api/training", self.stop_training, methods=["DELETE"]),
             Route("/api/training/take", self.take_weights, methods=["POST"]),
+            Route("/api/training/return", self.return_weights, methods=["POST"]),
             Route("/api/images", self.upload, methods=["POST"]),
             Route(image, self.image),
             Route(image, self.remove, methods=["DELETE"]),
@@ -154,11 +156,7 @@ class Routes:
                 "groups": content.groups(),
                 "references": content.references(),
                 "forms": NAMES_OF_FORMS,
-                "limits": {
-                    "upload": service.limits.upload,
-                    "pixels": service.limits.pixels,
-                    "images": service.limits.images,
-                },
+                "limits": asdict(service.limits),
                 "training": None if service.training is None else await run_in_threadpool(service.training.shown),
             }
         )
@@ -182,6 +180,11 @@ class Routes:
         """Take the weights of fine-tuning."""
         asked = await bodies.form(request, bodies.Take)
         return JSONResponse(await self._done(self.service.take_weights, asked.uncompared))
+
+    async def return_weights(self, request: Request) -> Response:
+        """Go back to the weights that the server was given."""
+        await bodies.form(request, bodies.Nothing)
+        return JSONResponse(await self._done(self.service.return_weights))
 
     async def upload(self, request: Request) -> Response:
         """Take an image."""
@@ -339,8 +342,7 @@ def _file(name: str) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = {404: "no such address", 405: "this address has no such method"}
-    default = error.detail in ("Not Found", "Method Not Allowed")
-    text = words.get(error.status_code, error.detail) if default else error.detail
+    text = words[error.status_code] if error.detail in ("Not Found", "Method Not Allowed") else error.detail
     return JSONResponse({"error": text}, error.status_code, headers=error.headers)
 
 

@@ -25,6 +25,8 @@ from handseg_monai.serve.views import Views
 
 logger = logging.getLogger(__name__)
 
+_NO_MODEL = {"ready": False, "error": "", "weights": "", "source": "", "name": "", "run": 0}
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -56,7 +58,7 @@ class Service:
     def __init__(self, store: Store, decoder: Decoder, segmenter: Segmenter, limits: Limits) -> None:
         self.store, self.decoder, self.segmenter, self.limits = store, decoder, segmenter, limits
         self.events = Events()
-        self.model: dict[str, Any] = {"ready": False, "error": "", "weights": ""}
+        self.model: dict[str, Any] = _NO_MODEL
         self.views = Views(store, decoder, limits.pixels)
         self._queue = Queue(self._load, self._segment)
         self.corrections = Corrections(store, self.views, self._queue, segmenter, self._tell)
@@ -119,8 +121,15 @@ class Service:
         training = self.require_training()
         weights = self.segmenter.load(training.better(uncompared))
         training.take(uncompared)
-        self.model = {"ready": True, "error": "", "weights": weights}
-        self.events.tell("model", self.model)
+        self._use(weights, training)
+        return training.shown()
+
+    def return_weights(self) -> dict[str, Any] | None:
+        """Use the weights that the server was given from now on; those of runs can be taken again."""
+        training = self.require_training()
+        weights = self.segmenter.load(training.base)
+        training.put_back()
+        self._use(weights, training)
         return training.shown()
 
     def require_training(self) -> Training:
@@ -128,6 +137,10 @@ class Service:
         if self.training is None:
             raise StoreError("the network is not loaded yet; wait until it is")
         return self.training
+
+    def _use(self, weights: str, training: Training) -> None:
+        self.model = {"ready": True, "error": "", "weights": weights} | training.using()
+        self.events.tell("model", self.model)
 
     def _tell(self, id: str) -> None:
         with suppress(MissingError):
@@ -142,10 +155,10 @@ class Service:
         except Exception as error:
             if not isinstance(error, (ValueError, ChildError)):
                 logger.exception("the network can't be loaded")
-            self.model = {"ready": False, "error": f"the network can't be loaded: {in_words(error)}", "weights": ""}
+            self.model = _NO_MODEL | {"error": f"the network can't be loaded: {in_words(error)}"}
+            self.events.tell("model", self.model)
         else:
-            self.model = {"ready": True, "error": "", "weights": weights}
-        self.events.tell("model", self.model)
+            self._use(weights, self.training)
         return bool(self.model["ready"])
 
     def _fill(self, folder: Path | None) -> None:

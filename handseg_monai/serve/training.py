@@ -102,6 +102,19 @@ class Training:
         except ValueError as error:
             raise StoreError(str(error)) from error
 
+    @property
+    def base(self) -> Path:
+        """File of the weights that the server was given."""
+        return self._runs.base
+
+    def put_back(self) -> None:
+        """Let the weights that the server was given count from now on."""
+        self._runs.put_back()
+
+    def using(self) -> dict[str, Any]:
+        """Which weights count now; see :meth:`~handseg_monai.serve.fine_tuning.FineTuning.using`."""
+        return self._runs.using()
+
     def _folder(self, state: dict[str, Any]) -> Path:
         return self._runs.folder / str(state["run"])
 
