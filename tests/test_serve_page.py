@@ -25,6 +25,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from handseg_monai import measure
 from handseg_monai.bones import BONES, INDEX, NUM_BONES
 from handseg_monai.data.labels.converted import read_planes
+from handseg_monai.inferers.planes import IN_THE_NEGATIVE
+from handseg_monai.plausibility.hand_proportions import proportions
+from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.rle import decode_image, read_csv
 from handseg_monai.serve.journal import Journal
 from tests.browser import CHROMIUM, DRIVER, chromium, drag, drop_files, prefer, resize, settle
@@ -276,8 +279,9 @@ def test_rubbed_out_undone_redone_done_and_still_there_after_a_restart(page: Ben
     is_as_left()
     np.testing.assert_array_equal(page.planes(id), rubbed)
     assert differing(page.handed_on(id), rubbed) == 1 << INDEX["Lunate"]  # what is unknown is not handed on
-    page.press("#done")
     page.press("#undo")
+    page.saved()
+    assert page.said == "The image is no longer marked as done."
     page.press("#undo")
     page.saved()
     np.testing.assert_array_equal(page.planes(id), before)
@@ -464,6 +468,31 @@ def test_keys_alone_open_correct_mark_and_close(page: Bench) -> None:
     page.keys(Keys.ESCAPE)
     assert not page.find("#viewer[open]")
     assert page.driver.switch_to.active_element.text == "a hand.png"
+
+
+def test_keys_work_after_a_button_has_done_all_it_can(page: Bench) -> None:
+    def tool() -> str | None:
+        return page.one("#modes [aria-checked='true']").get_attribute("data-tool")
+
+    page.open("a hand.png")
+    page.choose("Lunate")
+    for button, act in (("#clear", Keys.ENTER), ("#undo", Keys.ENTER), ("#redo", ""), ("#undo", "")):
+        page.one(button).send_keys(act) if act else page.press(button)
+        page.saved()
+        assert not page.one(button).is_enabled()
+        page.keys("b")
+        assert tool() == "brush", button
+        page.keys("v")
+    page.press("#viewer-title")
+    page.keys("b")
+    assert tool() == "brush"
+    page.keys("v")
+    page.press("#bones summary")
+    page.press("#bones #all")
+    name = page.one("#viewer-title").text
+    is_first = page.find(".card")[0].get_attribute("data-name") == name
+    page.keys(Keys.PAGE_DOWN if is_first else Keys.PAGE_UP)
+    page.until(lambda: page.one("#viewer-title").text != name)
 
 
 def test_keys_of_one_character_can_be_turned_off_for_good(page: Bench) -> None:
@@ -682,6 +711,22 @@ class TestScreens:
             assert 0 <= place["left"] <= place["right"] <= width, selector
             assert 0 <= place["top"] <= place["bottom"] <= 740, selector
 
+    def test_what_inference_notes_is_said_in_the_reader_s_words(self, page: Bench) -> None:
+        said = "import('/static/editor.js').then((module) => arguments[1](arguments[0].map(module.noteText)))"
+        notes = [f"{IN_THE_NEGATIVE}; two hands, the left one is segmented; `--hands both` segments both", ""]
+        negative, none = page.driver.execute_async_script(said, notes)
+        assert none == ""
+        assert re.fullmatch(r"Bones are dark.*\. The image shows two hands: only the left one is segmented", negative)
+        page.press("#language")
+        assert not re.search("[A-Za-z]", page.driver.execute_async_script(said, notes)[0])
+
+    def test_pairs_of_bones_are_written_readably(self, page: Bench) -> None:
+        names = [*proportions(phantom(0).planes).of, "finger-9|finger-10 gap"]
+        script = "import('/static/settings.js').then((module) => arguments[1](arguments[0].map(module.inEnglish)))"
+        written = page.driver.execute_async_script(script, names)
+        assert not [text for text in written if re.search(r"[|]|finger-\d", text)]
+        assert f"{BONES[INDEX['finger-9']].english} and {BONES[INDEX['finger-10']].english}: gap" in written
+
     def test_dark_follows_the_system(self, page: Bench) -> None:
         def ground() -> float:
             colour = page.driver.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -699,6 +744,7 @@ class TestScreens:
         for key in ("tools", "forms", "measures"):
             assert strings["en"][key].keys() == strings["ko"][key].keys()
         assert len(strings["en"]["keyList"]) == len(strings["ko"]["keyList"])
+        assert strings["ko"]["parts"].keys() == plausibility(phantom(0).planes).parts.keys()
         page.press("#language")
         page.load()
         say = "import('/static/measures.js').then((module) => arguments[1](arguments[0].map(module.reasonText)))"
@@ -708,11 +754,31 @@ class TestScreens:
         page.open("a hand.png")
         page.press("#window summary")
         page.press("#bones summary")
+        page.press("#sizes summary")
         shown += page.one("#viewer").text
         assert all(bone.korean in shown for bone in BONES)
         known = {"English", "handseg", "monai", "work", "png", "dcm", "hand", "PNG", "JPEG", "TIFF", "DICOM", "CSV"}
         known |= {"LabelMe", "COCO", "SEG", "Shift", "MCP", "PIP"}
         assert set(re.findall(r"[A-Za-z]{3,}", shown)) <= known
+
+
+def test_next_in_doubt_walks_over_all_images_and_begins_anew(page: Bench) -> None:
+    third = page.work.with_name("third.png")
+    cv2.imwrite(str(third), phantom(2).image)
+    drop_files(page.driver, "#drop", [third])
+    page.until(lambda: len(page.find(".card[data-state='ready']")) == 3, 120)
+    names = [card.get_attribute("data-name") for card in page.find(".card")]
+    page.open(names[0] or "")
+    seen = [names[0]]
+    for _ in range(4):
+        page.keys("n")
+        page.until(lambda: page.one("#viewer-title").text != seen[-1])
+        seen.append(page.one("#viewer-title").text)
+    assert seen == [*names, *names[:2]]
+    page.press("#close")
+    (id,) = (image["id"] for image in page.server.images() if image["name"] == "third.png")
+    assert page.server.ask("DELETE", f"/api/images/{id}", headers={"X-Handseg": "1"}).status < 300
+    page.until(lambda: len(page.find(".card")) == 2)
 
 
 def test_training_is_offered_once_an_image_is_done(page: Bench) -> None:
