@@ -25,7 +25,7 @@ from handseg_monai.rle import encode_planes, write_csv
 from handseg_monai.serve.child import Child, ChildError
 from handseg_monai.serve.decode import Decoder
 from handseg_monai.serve.exports import Exported, export
-from handseg_monai.serve.fine_tuning import TAKEN
+from handseg_monai.serve.fine_tuning import TAKEN, FineTuning
 from handseg_monai.serve.folder import digest
 from handseg_monai.serve.queue import Queue
 from handseg_monai.serve.routes import Routes
