@@ -10,6 +10,7 @@ import sys
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
@@ -551,6 +552,38 @@ def test_a_disk_that_is_full_leaves_the_journal_whole(store: Store, monkeypatch:
     assert store.open(id).revision == 1
     store.edit(id, 1, 4, np.ones((5, 5), bool), box)
     assert reopened(store).open(id).revision == 2
+
+
+def test_a_journal_whose_first_act_failed_is_on_disk_after_the_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id, box = add_ready(store, 0), (slice(0, 5), slice(0, 5))
+    fsync, write = os.fsync, os.write
+    synced: list[int] = []
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    def noting(file: int) -> None:
+        fsync(file)
+        synced.append(os.fstat(file).st_ino)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.edit(id, 0, 4, np.ones((5, 5), bool), box)
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "fsync", noting)
+    store.edit(id, 0, 4, np.ones((5, 5), bool), box)
+    assert (store.folder / "edits").stat().st_ino in synced
+
+
+@pytest.mark.parametrize("suffix", ["", ".png", ".jp2", ".2"])
+def test_files_that_belong_to_no_image_are_set_aside(store: Store, suffix: str) -> None:
+    left = store.folder / "images" / f"{'0' * 16}{suffix}"
+    left.write_bytes(b"left by a kill")
+    with closing(reopened(store)):
+        assert not left.exists()
+        assert (store.folder / "set-aside" / "1" / "images" / left.name).read_bytes() == b"left by a kill"
 
 
 def test_changes_are_on_disk_when_they_are_acknowledged(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

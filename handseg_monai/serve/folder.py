@@ -8,6 +8,7 @@
     WORK/edits/<id>.jsonl      what was done to it since, see `journal`
     WORK/labels/<id>.npz, WORK/datalist.json   what is marked as done: a data set to train on
     WORK/incoming/             files on their way in
+    WORK/set-aside/<n>/        the same folders again, of what was found without an entry
 """
 
 from __future__ import annotations
@@ -15,24 +16,32 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 
 from handseg_monai.data.labels.converted import DATALIST
 from handseg_monai.files import atomic_open, atomic_path, exclusive, write_json
 from handseg_monai.serve.state import Entry, StoreError
 
+logger = logging.getLogger(__name__)
+
 MARK = ".handseg-serve"
 _FORM = "handseg serve, 1\n"
 _SUFFIXES = {"images": "", "entries": ".json", "planes": ".npz", "edits": ".jsonl", "labels": ".npz"}
 """Folders of a file an image, and the suffix of the files; that of the image itself varies."""
 _INCOMING = "incoming"
-_OWN = re.compile(r"[0-9a-f]{16}(\.[a-z]+)?|\..*\.part")
+_SET_ASIDE = "set-aside"
+_REMOVED = ".removed"
+"""Suffix that an entry takes once its image is removed: whatever else has no entry is never deleted."""
+_OWN = re.compile(r"[0-9a-f]{16}(\.[a-z0-9]+)?|\..*\.part")
 """Names of the files in these folders."""
 
 
@@ -89,16 +98,36 @@ class Folder:
         return Path(tempfile.mkdtemp(dir=self.root / _INCOMING))
 
     def entries(self) -> dict[str, Entry]:
-        """Read all entries, and remove what belongs to none. A damaged one says so as its error, and has no digest."""
+        """Read all entries, and set aside what belongs to none. A damaged one says so as its error, and has no digest.
+
+        What belongs to an image that was removed goes.
+        """
+        for mark in (self.root / "entries").glob(f"*{_REMOVED}"):
+            self.sweep(mark.stem)
         paths = [path for path in (self.root / "entries").glob("*.json") if _OWN.fullmatch(path.name)]
         entries = {path.stem: _read_entry(path) for path in paths}
+        strays = []
         for kind in _SUFFIXES:
             for path in (self.root / kind).iterdir():
-                if _OWN.fullmatch(path.name) and path.name[:16] not in entries:
+                if path.name.startswith(".") and _OWN.fullmatch(path.name):
                     path.unlink()
+                elif _OWN.fullmatch(path.name) and path.name[:16] not in entries:
+                    strays.append(path)
+        self._set_aside(strays)
         for path in self.root.glob(f".{DATALIST}.*.part"):
             path.unlink()
         return entries
+
+    def _set_aside(self, paths: Sequence[Path]) -> None:
+        if not paths:
+            return
+        places = (self.root / _SET_ASIDE / str(number) for number in count(1))
+        place = next(place for place in places if not place.exists())
+        for path in paths:
+            target = place / path.relative_to(self.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+        logger.warning("%s: %d files belong to no entry; they are in %s now", self.root, len(paths), place)
 
     def write(self, entry: Entry) -> None:
         """Write an entry: from then on the image is there."""
@@ -106,15 +135,32 @@ class Folder:
         write_json(path, asdict(entry))
         sync_folder(path.parent)
 
-    def drop(self, entry: Entry) -> None:
-        """Remove an entry: from then on the image is not there; its other files are, see :meth:`sweep`."""
-        self.path("entries", entry.id).unlink(missing_ok=True)
-        sync_folder(self.root / "entries")
+    def drop(self, id: str) -> None:
+        """Mark an image as removed: from then on it is not there; its files are, see :meth:`sweep`."""
+        mark = self._mark(id)
+        try:
+            self.path("entries", id).rename(mark)  # takes no space: a full disk can be emptied
+        except FileNotFoundError:
+            mark.touch()
+        sync_folder(mark.parent)
 
-    def sweep(self, entry: Entry) -> None:
-        """Remove all files of an image."""
-        for kind in _SUFFIXES:
-            self.path(kind, entry.id, entry.suffix).unlink(missing_ok=True)
+    def sweep(self, id: str) -> None:
+        """Remove all files of an image that is marked as removed, last of all the mark; where there is none, nothing.
+
+        An entry beside the mark is that of the same image, added anew.
+        """
+        if not (mark := self._mark(id)).exists():
+            return
+        if not self.path("entries", id).exists():
+            for kind in _SUFFIXES:
+                for path in (self.root / kind).glob(f"{id}*"):
+                    if path != mark:
+                        path.unlink(missing_ok=True)
+                sync_folder(self.root / kind)
+        mark.unlink()
+
+    def _mark(self, id: str) -> Path:
+        return self.root / "entries" / f"{id}{_REMOVED}"
 
 
 def digest(path: Path) -> str:

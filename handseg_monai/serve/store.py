@@ -117,6 +117,7 @@ class Store:
                     raise StoreError(f"{name}: another image has the same id, {id}; save this one anew")
                 content.unlink()
                 return id
+            self._folder.sweep(id)  # where removing it failed
             others = self._entries.values()
             title = title_of(name, [entry.title for entry in others])
             number = 1 + max((entry.number for entry in others), default=0)
@@ -237,17 +238,15 @@ class Store:
     def remove(self, id: str) -> None:
         """Remove an image and all that belongs to it; :class:`MissingError` where there is none."""
         with self._lock:
-            entry = self.entry(id)
+            self.entry(id)
             was_done = self._is_done(id)
-            self._folder.drop(entry)
+            self._folder.drop(id)
             del self._entries[id]
             self._journals.pop(id, None)
             self._planes.drop(id)
-            try:
-                if was_done:
-                    self._write_datalist()
-            finally:
-                self._folder.sweep(entry)
+            self._folder.sweep(id)  # before anything is written, which may need the space
+            if was_done:
+                self._write_datalist()
 
     def _load(self) -> None:
         self._entries = self._folder.entries()

@@ -1,0 +1,86 @@
+"""Files that others remove or change in the page's folder, and disks that are full: nothing is lost in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handseg_monai.data.labels.converted import converted_items
+from handseg_monai.serve.store import Store
+from tests.test_store import add, add_ready, drawn_planes, png, reopened
+
+BOX = slice(0, 5), slice(0, 5)
+FULL = np.ones((5, 5), bool)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "work")
+    yield store
+    store.close()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    kinds = ("images", "planes", "edits", "labels")
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for kind in kinds for path in (folder / kind).iterdir()
+    }
+
+
+def test_entries_that_are_gone_cost_no_file(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    ids = [add_ready(store, seed) for seed in range(2)]
+    for id in ids:
+        store.edit(id, 0, 3, FULL, BOX)
+        store.mark(id, 1, done=True)
+    before, planes = files_of(store.folder), store.open(ids[0]).planes
+    (store.folder / "entries").rename(store.folder.parent / "away")
+    store = reopened(store)
+    assert store.ids() == []
+    assert "8 files belong to no entry; they are in" in caplog.text
+    aside = store.folder / "set-aside" / "1"
+    assert files_of(aside) == before
+
+    again = add_ready(store, 0)
+    store.close()
+    (store.folder / "entries" / f"{again}.json").unlink()
+    store = reopened(store)
+    assert files_of(aside) == before
+    assert (store.folder / "set-aside" / "2" / "images" / f"{again}.png").exists()
+
+    store.close()
+    for path in (store.folder.parent / "away").iterdir():
+        path.rename(store.folder / "entries" / path.name)
+    for name, content in before.items():
+        (store.folder / name).write_bytes(content)
+    store = Store(store.folder)
+    assert (store.open(ids[0]).planes == planes).all()
+    assert len(converted_items(store.folder)[0]) == 2
+    store.close()
+
+
+def test_a_removal_that_was_cut_short_is_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, gone, again = (add_ready(store, seed) for seed in range(3))
+    store.edit(again, 0, 3, FULL, BOX)
+    unlink = Path.unlink
+
+    def failing(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".jsonl" or path.parent.name == "planes":
+            raise OSError(5, "Input/output error")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", failing)
+    for id in (gone, again):
+        with pytest.raises(OSError, match="Input/output"):
+            store.remove(id)
+    monkeypatch.undo()
+    assert store.ids() == [kept]
+    assert add(store, png(2)) == again  # it begins without the corrections of the one that was removed
+    assert store.marks(again).revision == 0
+    store = reopened(store)
+    assert store.ids() == [kept, again]
+    assert not list(store.folder.rglob(f"{gone}*"))
+    assert (store.open(kept).planes == drawn_planes(0)).all()
+    store.close()
