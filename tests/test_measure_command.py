@@ -117,6 +117,24 @@ def test_both_hands_of_an_image_are_measured_each(tmp_path: Path) -> None:
         assert float(found["pair.png", hand.side, "length finger-11"]["value"]) == pytest.approx(alone, abs=0.01)
 
 
+def test_an_impossible_spacing_gives_pixels_and_says_why(folder: Path) -> None:
+    write_dicom(folder / "images" / "b.dcm", phantom(2).image, ImagerPixelSpacing=[9.9, 0.0099])
+    result = handseg("measure", folder / "own.csv", "--images", folder / "images", "--out", folder / "m.csv")
+    assert result.returncode == 0, result.stderr
+    row = table(folder / "m.csv")["b.dcm", "", "length finger-11"]
+    says = "in pixels: the spacing that the file states can't be that of a hand"
+    assert (row["unit"], row["plane"], row["z"]) == ("px", says, "")
+    assert f"lengths {says}: 1 image" in result.stdout
+
+
+def test_masks_that_do_not_fit_their_image_cost_no_rows_of_others(folder: Path) -> None:
+    write_dicom(folder / "images" / "b.dcm", phantom(2).image[:100, :100])
+    result = handseg("measure", folder / "own.csv", "--images", folder / "images", "--out", folder / "m.csv")
+    assert result.returncode == 1
+    assert "1 of 2 images not measured:\n  b.dcm: " in result.stderr
+    assert {key[0] for key in table(folder / "m.csv")} == {"a.png"}
+
+
 def test_an_image_that_cannot_be_read_is_named_and_the_others_are_written(folder: Path) -> None:
     damaged = folder / "images" / "a.png"
     damaged.write_bytes(damaged.read_bytes()[:2000])

@@ -12,7 +12,9 @@ import pytest
 from skimage.draw import polygon
 
 from handseg_monai.bones import INDEX, NAMES
-from handseg_monai.measure import Measure, Spacing, measure_hand, pattern_profile
+from handseg_monai.measure import Measure, Spacing, fitting_spacing, measure_hand, pattern_profile
+from handseg_monai.measure.measures import NotMeasured
+from handseg_monai.measure.outline import Outline
 from handseg_monai.plausibility.judge import Finding, Plausibility, Severity
 from tests.hands import phantom
 
@@ -127,6 +129,43 @@ def test_a_drawn_hand_has_its_measures_however_it_lies(turned: float, mirrored: 
 def test_pixels_that_are_not_square_change_nothing(turned: float) -> None:
     spacing = replace(MM, row=0.14)
     assert_known(measured(*drawn(turned, spacing=spacing), spacing=spacing))
+
+
+@pytest.mark.parametrize(
+    "spacing",
+    [
+        Spacing(9.9, 9.9, "at the detector"),
+        Spacing(1e-9, 1e-9, "at the detector"),
+        Spacing(9.9, 0.0099, "at the detector"),
+        Spacing(0.0099, 9.9, "at the detector"),
+        Spacing(1e6, 1.0, "in widths of a pixel", "px"),
+    ],
+)
+def test_a_spacing_that_no_hand_has_gives_lengths_in_pixels(spacing: Spacing) -> None:
+    planes, image = drawn(turned=37)
+    assert fitting_spacing(planes, spacing).says == (
+        "in pixels: the spacing that the file states can't be that of a hand"
+    )
+    found, plain = measured(planes, image, spacing), measured(planes, image, None)
+    assert found == plain
+    assert found["length finger-11"].unit == "px"
+
+
+def test_a_hand_without_third_metacarpal_is_as_long_as_all_of_it() -> None:
+    planes = _without("finger-11")(drawn()[0])
+    assert fitting_spacing(planes, MM) == MM
+    assert fitting_spacing(planes, replace(MM, row=0.3, column=0.3)).unit == "px"
+    assert fitting_spacing(planes, replace(MM, row=0.004, column=0.004)).unit == "px"
+    assert fitting_spacing(np.zeros((40, 30), np.int32), MM) == MM
+
+
+def test_an_outline_without_area_or_end_says_so() -> None:
+    ring = np.array([0, 1, 2, 1], np.complex128)
+    outline = Outline(ring, np.zeros(4, bool))
+    with pytest.raises(NotMeasured, match="holds no area"):
+        outline.middle  # noqa: B018
+    with pytest.raises(NotMeasured, match="has no point where its end should lie"):
+        outline.furthest(1j, np.zeros(4, bool))
 
 
 def scaled(value: float | None, factor: float) -> float | None:
@@ -312,6 +351,9 @@ def test_references_are_for_adults_and_z_counts_standard_deviations() -> None:
     assert profile[3]["finger-11"] == length.z
     child = measured(planes, image, judgement=replace(PLAUSIBLE, age="4 to 6 years"))
     assert all(measure.reference is None for measure in child.values())
+    small = measured(planes, image, replace(MM, row=0.08, column=0.08))
+    assert small["length finger-11"].value == pytest.approx(48, abs=0.2)
+    assert all(measure.reference is None for measure in small.values()), "no adult's metacarpal is as short"
 
 
 def test_an_image_of_another_shape_is_refused() -> None:

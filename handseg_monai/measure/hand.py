@@ -15,7 +15,7 @@ from handseg_monai.measure.long_bones import Shaft, joint_space, metacarpal_sign
 from handseg_monai.measure.measures import Line, Measure, NotMeasured
 from handseg_monai.measure.outline import Outline, bone_outlines, nearest, segment
 from handseg_monai.measure.references import REFERENCES
-from handseg_monai.measure.spacing import NO_SPACING, Spacing
+from handseg_monai.measure.spacing import IMPOSSIBLE_SPACING, NO_SPACING, Spacing
 from handseg_monai.plausibility.bone_order import RAYS
 from handseg_monai.plausibility.hand_proportions import STRAIGHT
 from handseg_monai.plausibility.judge import Plausibility, Severity, plausibility
@@ -27,6 +27,12 @@ _CAPITATE, _SCAPHOID, _LUNATE, _TRIQUETRUM = (INDEX[name] for name in ("Capitate
 _RADIUS, _ULNA = wrist.RADIUS, wrist.ULNA
 _TOUCH = 0.5
 """Pixels within which two bones touch."""
+_METACARPAL, _WHOLE = (15.0, 120.0), (15.0, 500.0)
+"""Millimetres that the third metacarpal, and all that is seen of a hand and its forearm, can be long."""
+_SQUARE = 4.0
+"""Times that a pixel can be as high as wide, or as wide as high."""
+_ADULT_METACARPAL = 50.0
+"""Millimetres of the third metacarpal, which adults have."""
 
 Taken = tuple[float, list[tuple[complex, complex]]]
 """A value, and the lines between the points that it was measured between."""
@@ -47,7 +53,8 @@ def measure_hand(
     image
         Its radiograph, (H, W), of any dtype, for the grey profile of the cortical index.
     spacing
-        Of the image; None where it is not known, so that lengths are in pixels.
+        Of the image; None where it is not known, so that lengths are in pixels, as they are where
+        :func:`fitting_spacing` does not believe it.
     judgement
         On the masks; made if None. What it finds wrong with a bone is the reason why measures that need it have no
         value.
@@ -65,8 +72,44 @@ def measure_hand(
     if image is not None and image.shape != planes.shape:
         raise ValueError(f"expected an image of the planes' shape {planes.shape}, got {image.shape}")
     judgement = plausibility(planes) if judgement is None else judgement
-    hand = _Hand(planes, image, spacing or NO_SPACING, judgement)
+    hand = _Hand(planes, image, fitting_spacing(planes, spacing), judgement)
     return list(hand.measures())
+
+
+def fitting_spacing(planes: np.ndarray, spacing: Spacing | None) -> Spacing:
+    """Return the spacing that a hand is measured by: what the file states, where a hand can have it.
+
+    Parameters
+    ----------
+    planes
+        Bit planes, int32 (H, W), of one hand.
+    spacing
+        That its file states; None where it states none.
+
+    Returns
+    -------
+    spacing
+        The same; :data:`~handseg_monai.measure.spacing.NO_SPACING` for None; or
+        :data:`~handseg_monai.measure.spacing.IMPOSSIBLE_SPACING`, square pixels, where the third metacarpal would be
+        shorter than 15 mm or longer than 120 mm (if it is missing or cut: all bones together, 15 mm and 500 mm), or
+        pixels more than four times as high as wide or as wide as high.
+    """
+    if spacing is None:
+        return NO_SPACING
+    if not 1 / _SQUARE <= spacing.row / spacing.column <= _SQUARE:
+        return IMPOSSIBLE_SPACING
+    if spacing.unit != "mm":
+        return spacing
+    outlines = bone_outlines(planes, spacing)
+    third = outlines.get(_THIRD)
+    whole = third is not None and not third.at_border.any()
+    seen = [third] if third is not None and whole else list(outlines.values())
+    if not seen:
+        return spacing
+    points = np.concatenate([outline.ring for outline in seen])
+    long = float(np.hypot(np.ptp(points.real), np.ptp(points.imag)))
+    least, most = _METACARPAL if whole else _WHOLE
+    return spacing if least <= long <= most else IMPOSSIBLE_SPACING
 
 
 @dataclass(frozen=True)
@@ -105,15 +148,27 @@ class _Hand:
     def _measure(self, name: str, unit: str, bones: tuple[int, ...], take: Callable[[], Taken]) -> Measure:
         names = tuple(NAMES[k] for k in bones)
         # What others found in adults does not hold for a child, nor in pixels.
-        reference = REFERENCES.get(name) if self.judgement.age == ADULT else None
+        reference = REFERENCES.get(name) if self._adult else None
         reference = reference if reference is not None and reference.unit == unit else None
         try:
             self._require(bones)
             value, ends = take()
+            if not np.isfinite(value):
+                raise NotMeasured("the outlines of its bones have no shape to take it from")
         except NotMeasured as error:
             return Measure(name, None, unit, str(error), names, (), reference)
         lines: tuple[Line, ...] = tuple(segment(start, end, self.spacing) for start, end in ends)
         return Measure(name, float(value), unit, "", names, lines, reference)
+
+    @cached_property
+    def _adult(self) -> bool:
+        """Whether the proportions are an adult's, and the third metacarpal as long, where millimetres are known."""
+        if self.judgement.age != ADULT or self.spacing.unit != "mm":
+            return self.judgement.age == ADULT
+        try:
+            return self._shaft(_THIRD).length >= _ADULT_METACARPAL if _THIRD in self.outlines else True
+        except NotMeasured:
+            return True
 
     def _require(self, bones: tuple[int, ...]) -> None:
         """Raise where a bone is missing, wrong, or cut by the border; the far end of the forearm always is."""

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import boxes
+from handseg_monai.measure.measures import NotMeasured
 from handseg_monai.measure.spacing import Spacing
 
 LEAST_PIXELS = 30
@@ -42,6 +43,8 @@ class Outline:
         corner = points.min(axis=0)
         scale = 1e3 / float(np.ptp(points))
         m = cv2.moments(((points - corner) * scale).astype(np.float32)[:, None])
+        if not m["m00"]:
+            raise NotMeasured("the outline of a bone holds no area")
         centre = complex(m["m10"], m["m01"]) / m["m00"] / scale + complex(*corner)
         # An angle of twice the direction's, for a direction and its opposite are the same.
         way = np.exp(0.5j * np.angle(complex(m["mu20"] - m["mu02"], 2 * m["mu11"])))
@@ -64,6 +67,8 @@ class Outline:
     def furthest(self, way: complex, among: np.ndarray | None = None) -> complex:
         """Return the point that lies furthest along a vector, of all or of some, bool (N,)."""
         points = self.ring if among is None else self.ring[among]
+        if not points.size:
+            raise NotMeasured("the outline of a bone has no point where its end should lie")
         return complex(points[int(np.argmax((points * np.conj(way)).real))])
 
     def cuts(self, origin: complex, way: complex, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

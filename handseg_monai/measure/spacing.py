@@ -20,6 +20,7 @@ UNNAMED = "in a plane that the file does not name"
 FILM = "on the film"
 ASPECT = "in widths of a pixel"
 PIXELS = "in pixels"
+IMPOSSIBLE = "in pixels: the spacing that the file states can't be that of a hand"
 _MAGNIFIED = 1.0, 3.0
 """Radiographic magnification that an image of a hand can have."""
 _SAME = 1e-3
@@ -50,6 +51,8 @@ class Spacing:
 
 NO_SPACING = Spacing(1.0, 1.0, PIXELS, "px")
 """Of an image that says nothing of the size of its pixels: they are square."""
+IMPOSSIBLE_SPACING = Spacing(1.0, 1.0, IMPOSSIBLE, "px")
+"""Of an image whose file states what no image of a hand has."""
 
 
 def spacing_of(path: str | Path) -> Spacing | None:

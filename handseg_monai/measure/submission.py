@@ -8,17 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
 from handseg_monai.bones import Side
-from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
+from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.data.reading.submission_images import SubmissionImage, submission_images
 from handseg_monai.drawing import draw_lines, grey8, overlay, save, shrink
 from handseg_monai.files import atomic_open, with_ending
-from handseg_monai.measure.hand import measure_hand
+from handseg_monai.measure.hand import fitting_spacing, measure_hand
 from handseg_monai.measure.measures import Measure
-from handseg_monai.measure.spacing import NO_SPACING, Spacing, spacing_of
+from handseg_monai.measure.spacing import Spacing, spacing_of
 from handseg_monai.rle import decode_image, read_csv
 from handseg_monai.words import counted
 
@@ -28,6 +29,8 @@ LONG_SIDE = 2048
 _TINT = 0.08
 _REASONS = 5
 """Of those why measures were not taken, how many are printed."""
+_FAILURES = ValueError, ArithmeticError, LookupError, MemoryError, cv2.error
+"""What one image can fail by: it can't be read, its masks do not fit it, or their outlines have no shape."""
 
 
 class IncompleteMeasuresError(Exception):
@@ -47,7 +50,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     """How often a measure could not be taken for a reason."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Images that can't be read, and why."""
+    """Images that can't be measured, and why."""
 
     def add(self, measures: Sequence[Measure]) -> None:
         """Count the measures of one hand."""
@@ -87,12 +90,11 @@ def measure_submission(
     Raises
     ------
     IncompleteMeasuresError
-        Some images can't be read; the others are written.
+        Some images can't be read, or their run-lengths do not fit; the others are written.
     ValueError, OSError
         A picture would replace one of the images, or another file in their folder; as
         :func:`~handseg_monai.rle.read_csv` and
-        :func:`~handseg_monai.data.reading.submission_images.submission_images`; run-lengths do not fit their image; or
-        no image can be read.
+        :func:`~handseg_monai.data.reading.submission_images.submission_images`; or no image can be measured.
     """
     texts = read_csv(prediction, empty=False)
     shown = submission_images(texts, images)
@@ -104,15 +106,18 @@ def measure_submission(
         writer.writerow(HEADER)
         for name, image in tqdm(shown.items(), "measure", unit="image", disable=None if progress else True):
             try:
-                radiograph, spacing = read_radiograph(image.path), _spacing(image)
-            except UnreadableImageError as error:
-                tally.failures[name] = str(error).removeprefix(f"{image.path}: ")
+                radiograph, stated = read_radiograph(image.path), spacing_of(image.path)
+                hands = []
+                for side, row in image.rows.items():
+                    planes = decode_image(prediction, row, texts[row], radiograph.shape)
+                    spacing = fitting_spacing(planes, stated)
+                    hands.append((side, row, planes, spacing, measure_hand(planes, radiograph, spacing)))
+            except _FAILURES as error:
+                tally.failures[name] = (str(error) or type(error).__name__).removeprefix(f"{image.path}: ")
                 continue
             tally.images += 1
-            tally.planes[spacing.says] += 1
-            for side, row in image.rows.items():
-                planes = decode_image(prediction, row, texts[row], radiograph.shape)
-                measures = measure_hand(planes, radiograph, spacing)
+            tally.planes.update({spacing.says for *_, spacing, _ in hands})
+            for side, row, planes, spacing, measures in hands:
                 tally.add(measures)
                 writer.writerows(table_rows(name, side, measures, spacing))
                 if overlays is not None:
@@ -168,10 +173,6 @@ def _place(overlays: str | Path, row: str) -> Path:
     return with_ending(Path(overlays) / row, ".jpg")
 
 
-def _spacing(image: SubmissionImage) -> Spacing:
-    return spacing_of(image.path) or NO_SPACING
-
-
 def table_rows(
     image: str, side: Side | None, measures: Iterable[Measure], spacing: Spacing
 ) -> Iterator[tuple[str, ...]]:
@@ -184,7 +185,7 @@ def table_rows(
     measures
         The measures.
     spacing
-        Of the image.
+        That they were taken by, see :func:`~handseg_monai.measure.hand.fitting_spacing`.
     """
     for measure in measures:
         yield (
