@@ -26,6 +26,7 @@ from handseg_monai.serve.child import Child, ChildError
 from handseg_monai.serve.decode import Decoder
 from handseg_monai.serve.exports import Exported, export
 from handseg_monai.serve.fine_tuning import TAKEN, FineTuning
+from handseg_monai.serve.fine_tuning_run import STEPS
 from handseg_monai.serve.folder import digest
 from handseg_monai.serve.queue import Queue
 from handseg_monai.serve.routes import Routes
@@ -33,6 +34,7 @@ from handseg_monai.serve.segmenter import Segmenter
 from handseg_monai.serve.service import Limits, Service
 from handseg_monai.serve.state import MISTAKE, Inferred, StaleError
 from handseg_monai.serve.store import Store
+from tests.bundle_runs import CONFIGS
 from tests.hands import phantom
 from tests.test_store import SHAPE, png
 
@@ -301,3 +303,12 @@ def test_looking_at_a_run_from_many_threads_never_takes_it_for_running(service: 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: shown(), range(400)))
     assert {state["state"] for state in found if state} == {"finished"}
+
+
+def test_the_option_that_counts_steps_is_one_of_training() -> None:
+    from monai.bundle import ConfigParser
+
+    train = ConfigParser(ConfigParser.load_config_file(str(CONFIGS / "train.json")))
+    assert "iteration" in train[STEPS]
+    assert not any(part.isdecimal() for part in STEPS.split("#")), "it counts, and so may name another one later"
+    assert [handler for handler in train["train#handlers"] if handler.get("iteration_log") == f"@{STEPS}"]

@@ -15,7 +15,7 @@ from handseg_monai import bundle_root
 from handseg_monai.files import write_json
 from handseg_monai.serve.fine_tuning import DATA, ERRORS, FOLDS, PLAN, STATE, STOP, WEIGHTS, last_words
 
-_STEPS = "train#handlers#3#iteration_log"
+STEPS = "train#iteration_log"
 """Option of training that lets its log count steps, not epochs alone."""
 
 
@@ -75,7 +75,7 @@ class Run:
         weights = Checkpoint.read(self.plan["weights"])
         options = dict(self.plan["options"])
         size = options.setdefault("size", weights.size)
-        options |= {"weights": weights.path, "window": size, "views": weights.views, _STEPS: True}
+        options |= {"weights": weights.path, "window": size, "views": weights.views, STEPS: True}
         # Validated once, at the end: the best of many epochs on so few images would flatter the new weights.
         options["val_interval"] = options["epochs"]
         self._bundle("run", "training", ["train.json", "finetune.json"], options)
