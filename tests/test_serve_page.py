@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,10 +26,12 @@ from selenium.webdriver.remote.webelement import WebElement
 from handseg_monai import measure
 from handseg_monai.bones import BONES, INDEX, NUM_BONES
 from handseg_monai.data.labels.converted import read_planes
+from handseg_monai.files import write_json
 from handseg_monai.inferers.planes import IN_THE_NEGATIVE
 from handseg_monai.plausibility.hand_proportions import proportions
 from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.serve.folder import digest
 from handseg_monai.serve.journal import Journal
 from tests.browser import CHROMIUM, DRIVER, chromium, drag, drop_files, prefer, resize, settle
 from tests.dicoms import write_dicom
@@ -487,6 +490,10 @@ def test_keys_work_after_a_button_has_done_all_it_can(page: Bench) -> None:
     page.keys("b")
     assert tool() == "brush"
     page.keys("v")
+    page.choose("Lunate")
+    page.keys("b")
+    assert tool() == "brush"
+    page.keys("v")
     page.press("#bones summary")
     page.press("#bones #all")
     name = page.one("#viewer-title").text
@@ -797,11 +804,35 @@ def test_training_is_offered_once_an_image_is_done(page: Bench) -> None:
 
 
 @pytest.mark.slow
+def test_weights_that_could_not_be_compared_are_a_choice_and_those_given_come_back(page: Bench) -> None:
+    run = page.work / "training" / "1"
+    (run / "run").mkdir(parents=True)
+    shutil.copy(page.weights, run / "run" / "model.pt")
+    write_json(run / "plan.json", {"base": digest(page.weights)})
+    write_json(run / "state.json", {"phase": "finished", "better": None})
+    page.load()
+    page.until(lambda: "Nobody has corrected a bone of the images held out" in page.one("#training").text)
+    assert not page.find("#training .result")
+    page.press("[data-act='trainTakeUncompared']")
+    page.until(lambda: "The weights of fine-tuning run 1 are in use." in page.one("#training").text)
+    assert page.server.get("/api/state")["model"]["source"] == "run"
+    page.press("[data-act='trainReturn']")
+    page.until(lambda: page.find("[data-act='trainTakeUncompared']"))
+    assert page.server.get("/api/state")["model"]["source"] == "checkpoint"
+    page.press("[data-act='trainKeep']")
+    page.until(lambda: page.find("[data-act='trainStart']"))
+    assert not page.find("[data-act='trainReturn']")
+
+
 def test_training_is_started_followed_and_ended_on_the_page(page: Bench) -> None:
     third = page.work.with_name("third.png")
     cv2.imwrite(str(third), phantom(2).image)
     drop_files(page.driver, "#drop", [third])
     page.until(lambda: len(page.find(".card[data-state='ready']")) == 3, 120)
+    for image in page.server.images():
+        revision = page.server.get(f"/api/images/{image['id']}")["revision"]
+        stroke = {"tool": "brush", "points": [[300, 300], [320, 320]], "radius": 20}
+        page.server.do(f"/api/images/{image['id']}/edits", revision=revision, bone=0, **stroke)
     for name in ("a hand.png", "손.dcm", "third.png"):
         id = page.open(name)
         page.press("#done")

@@ -295,7 +295,13 @@ export function prepareEditor(closed) {
     close: closeImage,
   };
   for (const [id, action] of Object.entries(buttons)) byId(id).addEventListener("click", action);
-  byId("bone").addEventListener("change", ({ target }) => chooseBone(Number(target.value)));
+  // In a list letters look for an entry; once a bone is picked by the pointer they are keys of the tools again.
+  let picking = false;
+  for (const kind of ["pointerdown", "keydown"]) byId("bone").addEventListener(kind, () => (picking = kind === "pointerdown"));
+  byId("bone").addEventListener("change", ({ target }) => {
+    chooseBone(Number(target.value));
+    if (picking) byId("stage").focus({ preventScroll: true });
+  });
   byId("bone").addEventListener("focus", () => light(editor.drawing, (_, bone) => bone === editor.bone));
   // After a press by the pointer (keys have no detail) keys are for the image again.
   byId("viewer").addEventListener("click", ({ detail, target }) => {
