@@ -26,9 +26,12 @@ const button = (name, onclick, more = {}) => element("button", { type: "button",
 function startForm(done) {
   const note = say(done ? "trainingNote" : "trainingNone", { n: whole(done) });
   const number = { type: "number", min: 1, max: 1000, value: epochs, oninput: ({ target }) => (epochs = Number(target.value)) };
+  const { source, run } = server.model;
+  const back = button("trainReturn", () => act("POST", "/api/training/return", {}));
+  const taken = source === "run" ? [element("p", { class: "hint" }, say("trainUses", { run: whole(run) })), back] : [];
   const start = button("trainStart", () => act("POST", "/api/training", { epochs }), { disabled: !done });
   const field = element("label", { class: "field" }, say("epochs"), element("input", number));
-  return [element("p", { class: "hint" }, note), element("div", { class: "train-start" }, field, start)];
+  return [element("p", { class: "hint" }, note), element("div", { class: "train-start" }, field, start), ...taken];
 }
 
 function running({ epoch, epochs, says }) {
@@ -38,12 +41,17 @@ function running({ epoch, epochs, says }) {
 }
 
 function result({ before, after, held_out: n, better }) {
+  const keep = button("trainKeep", () => act("DELETE", "/api/training"));
+  // Weights that could not be compared are taken by a plain choice alone.
+  if (better === null) {
+    const take = button("trainTakeUncompared", () => act("POST", "/api/training/take", { uncompared: true }));
+    return [element("p", { role: "status" }, say("trainUncompared")), element("div", { class: "pair" }, keep, take)];
+  }
   const row = (name, value) => element("tr", {}, element("th", { scope: "row" }, say(name)), element("td", {}, share(value, 4)));
   const caption = element("caption", {}, say("trainResult", { n: whole(n ?? 0) }));
   const table = element("table", { class: "result" }, caption, row("trainBefore", before), row("trainAfter", after));
   // Weights that are not better can't be taken.
   const take = better ? [button("trainTake", () => act("POST", "/api/training/take", {}), { class: "main" })] : [];
-  const keep = button("trainKeep", () => act("DELETE", "/api/training"));
   const said = element("p", { role: "status" }, say(better ? "trainBetter" : "trainWorse"));
   return [table, said, element("div", { class: "pair" }, ...take, keep)];
 }
@@ -53,7 +61,7 @@ export function showTraining() {
   const body = byId("training-body");
   const done = [...server.images.values()].filter((image) => image.done).length;
   // Whoever types a number is left alone as long as nothing else is to be shown.
-  const now = JSON.stringify([training, done, words, state.language]);
+  const now = JSON.stringify([training, server.model, done, words, state.language]);
   if (now === shown) return;
   shown = now;
   const focus = body.contains(document.activeElement) ? document.activeElement.dataset.act ?? "input" : null;
