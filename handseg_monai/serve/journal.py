@@ -13,7 +13,7 @@ import numpy as np
 
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.serve.folder import sync_folder
-from handseg_monai.serve.state import Box, DamagedError, Marks, RequestError
+from handseg_monai.serve.state import Box, DamagedError, Marks, RequestError, StoreError
 
 
 class Act(TypedDict):
@@ -71,6 +71,8 @@ class Journal:
         self._length = len(content) - len(rest)
         if rest:
             os.truncate(path, self._length)
+        self._file = path.stat().st_ino if path.exists() else None
+        self._most = self._length
 
     @property
     def marks(self) -> Marks:
@@ -94,6 +96,8 @@ class Journal:
         ------
         OSError
             It can't be written; the journal is as it was.
+        StoreError
+            The file is not the one that was written: another program has changed it, or removed it.
         IndexError
             Nothing is left to undo, or to redo.
         """
@@ -101,11 +105,12 @@ class Journal:
             self.past[-1]
         if act["act"] == "redo":
             self.future[-1]
-        file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        line = memoryview(_line(act, self._revision + 1))
+        length = len(line)
+        file = self._open()
         try:
             os.ftruncate(file, self._length)  # a write that failed may have left a part of a line
-            line = memoryview(_line(act, self._revision + 1))
-            length = len(line)
+            self._most = self._length + length
             while line:
                 line = line[os.write(file, line) :]
             os.fsync(file)
@@ -117,8 +122,28 @@ class Journal:
             os.close(file)
         if not self._length:  # the file is new, or its first act failed before the folder was on disk
             sync_folder(self.path.parent)
-        self._length += length
+        self._length = self._most
         return self._take(act)
+
+    def _open(self) -> int:
+        """Open the file to append to it, and make sure that it is the one that was written."""
+        try:
+            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | (0 if self._length else os.O_CREAT), 0o666)
+        except FileNotFoundError:
+            raise self._changed() from None
+        status = os.fstat(file)
+        if self._file is None or not self._length:
+            self._file = status.st_ino
+        if status.st_ino != self._file or not self._length <= status.st_size <= self._most:
+            os.close(file)
+            raise self._changed()
+        return file
+
+    def _changed(self) -> StoreError:
+        return StoreError(
+            f"{self.path.name}: another program has changed the corrections of this image, or removed them; the change "
+            "is not saved; end handseg serve, restore the file, and start again"
+        )
 
     def _take(self, act: Act) -> Act:
         kind = act["act"]
