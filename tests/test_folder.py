@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from handseg_monai.data.labels.converted import converted_items
+from handseg_monai.serve.state import Inferred, StoreError
 from handseg_monai.serve.store import Store
 from tests.test_store import add, add_ready, drawn_planes, png, reopened
 
@@ -84,3 +85,54 @@ def test_a_removal_that_was_cut_short_is_ended(store: Store, monkeypatch: pytest
     assert not list(store.folder.rglob(f"{gone}*"))
     assert (store.open(kept).planes == drawn_planes(0)).all()
     store.close()
+
+
+@pytest.mark.parametrize("how", ["gone", "shorter", "longer", "another", "empty"])
+def test_a_journal_that_another_program_changes_is_never_written_on(store: Store, how: str) -> None:
+    id = add_ready(store, 0)
+    for bone in range(2):
+        store.edit(id, bone, bone, FULL, BOX)
+    path = store.folder / "edits" / f"{id}.jsonl"
+    content = path.read_bytes()
+    if how in ("gone", "another"):
+        path.rename(path.with_suffix(".away"))
+    if how != "gone":
+        changed = {"shorter": content[:-9], "longer": content + content, "another": content, "empty": b""}[how]
+        path.write_bytes(changed)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="another program has changed the corrections of this image"):
+            store.edit(id, 2, 2, FULL, BOX)
+    assert store.open(id).revision == 2
+    assert path.exists() == (how != "gone")
+    assert how == "gone" or path.read_bytes() == changed
+    path.write_bytes(content)
+    assert reopened(store).open(id).revision == 2
+
+
+@pytest.mark.parametrize("how", ["gone", "another"])
+def test_nothing_is_saved_once_the_lock_is_lost(store: Store, how: str) -> None:
+    id, waiting = add_ready(store, 0), add(store, png(1))
+    store.edit(id, 0, 0, FULL, BOX)
+    (store.folder / "lock").unlink()
+    other = Store(store.folder) if how == "another" else None
+    for act in (
+        lambda: store.edit(id, 1, 1, FULL, BOX),
+        lambda: store.undo(id, 1),
+        lambda: store.mark(id, 1, done=True),
+        lambda: store.mark(id, 1, unknown=(3, True)),
+        lambda: store.remove(id),
+        lambda: add(store, png(2)),
+        lambda: store.put_inferred(waiting, Inferred(drawn_planes(1))),
+        lambda: store.put_failed(waiting, "no image"),
+    ):
+        with pytest.raises(StoreError, match="another program has changed the folder of --work"):
+            act()
+    assert {path.suffix for path in store.folder.glob("*/*")} == {".png", ".json", ".npz", ".jsonl", ""}
+    if other is not None:
+        other.edit(id, 1, 1, FULL, BOX)
+        other.close()
+    store.close()
+    again = Store(store.folder)
+    assert again.ids() == [id, waiting]
+    assert (again.open(id).revision, again.open(id).done) == (1 + (how == "another"), False)
+    again.close()

@@ -27,7 +27,9 @@ from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
-from handseg_monai.data.labels.converted import DATALIST
+import numpy as np
+
+from handseg_monai.data.labels.converted import DATALIST, write_planes
 from handseg_monai.files import atomic_open, atomic_path, exclusive, write_json
 from handseg_monai.serve.state import Entry, StoreError
 
@@ -73,6 +75,7 @@ class Folder:
             raise StoreError(
                 f"--work {root}: process {holder} has it open; end it, or choose another folder"
             ) from error
+        self._locked = _identity(os.fstat(descriptor))
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         shutil.rmtree(self.root / _INCOMING, ignore_errors=True)
@@ -82,6 +85,24 @@ class Folder:
     def close(self) -> None:
         """Let another process open the folder."""
         self._held.close()
+
+    def require_held(self) -> None:
+        """Make sure, before something is written, that no other process can have opened the folder meanwhile.
+
+        Raises
+        ------
+        StoreError
+            The lock file is gone, or it is another one.
+        """
+        try:
+            held = _identity((self.root / "lock").stat()) == self._locked
+        except OSError:
+            held = False
+        if not held:
+            raise StoreError(
+                "another program has changed the folder of --work: its file lock is gone, or another one; nothing is "
+                "saved any more; end all of handseg serve, and start it again"
+            )
 
     def path(self, kind: str, id: str, suffix: str = "") -> Path:
         """File of an image in one of the folders; ``suffix`` is that of the image as it was given."""
@@ -131,12 +152,21 @@ class Folder:
 
     def write(self, entry: Entry) -> None:
         """Write an entry: from then on the image is there."""
+        self.require_held()
         path = self.path("entries", entry.id)
         write_json(path, asdict(entry))
         sync_folder(path.parent)
 
+    def write_planes(self, kind: str, id: str, planes: np.ndarray) -> Path:
+        """Write bit planes, int32 (H, W), as the file of an image in one of the folders, and return its path."""
+        self.require_held()
+        write_planes(path := self.path(kind, id), planes)
+        sync_folder(path.parent)
+        return path
+
     def drop(self, id: str) -> None:
         """Mark an image as removed: from then on it is not there; its files are, see :meth:`sweep`."""
+        self.require_held()
         mark = self._mark(id)
         try:
             self.path("entries", id).rename(mark)  # takes no space: a full disk can be emptied
@@ -192,6 +222,10 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _make(root: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.items import Item, LabelError
-from handseg_monai.data.labels.converted import read_planes, write_planes
+from handseg_monai.data.labels.converted import read_planes
 from handseg_monai.data.reading.patients import stated_patients
 from handseg_monai.serve.corrected import Corrected, Patients
-from handseg_monai.serve.folder import Folder, digest, move, sync_folder
+from handseg_monai.serve.folder import Folder, digest, move
 from handseg_monai.serve.journal import Act, Journal, apply_edit, edit_of, require_bone
 from handseg_monai.serve.names import one_line, suffix_of, title_of
 from handseg_monai.serve.recent import Recent
@@ -117,6 +117,7 @@ class Store:
                     raise StoreError(f"{name}: another image has the same id, {id}; save this one anew")
                 content.unlink()
                 return id
+            self._folder.require_held()
             self._folder.sweep(id)  # where removing it failed
             others = self._entries.values()
             title = title_of(name, [entry.title for entry in others])
@@ -139,9 +140,7 @@ class Store:
             entry = self.entry(id)
             if self._journal(id).marks.revision:
                 raise StoreError(f"{entry.name}: it has been corrected; segmenting it anew would lose that")
-            path = self._folder.path("planes", id)
-            write_planes(path, inferred.planes)
-            sync_folder(path.parent)
+            path = self._folder.write_planes("planes", id, inferred.planes)
             self._planes.drop(id)
             confidence = None if inferred.confidence is None else tuple(map(float, inferred.confidence))
             ready = replace(entry, state="ready", error="", height=height, width=width, confidence=confidence)
@@ -304,6 +303,7 @@ class Store:
             return self._act(id, Act(act=kind))
 
     def _act(self, id: str, act: Act) -> State:
+        self._folder.require_held()
         journal, before = self._journals[id], self.open(id)
         effect = journal.append(act)
         if effect["act"] == "edit":
@@ -333,8 +333,7 @@ class Store:
             self._journals[entry.id] = Journal(self._folder.path("edits", entry.id))
 
     def _write_label(self, id: str, state: State) -> None:
-        write_planes(path := self._folder.path("labels", id), state.planes & np.int32(ALL_KNOWN & ~state.unknown))
-        sync_folder(path.parent)
+        self._folder.write_planes("labels", id, state.planes & np.int32(ALL_KNOWN & ~state.unknown))
 
     def _write_datalist(self) -> None:
         self._corrected.write(
