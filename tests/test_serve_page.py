@@ -803,56 +803,32 @@ def test_training_is_offered_once_an_image_is_done(page: Bench) -> None:
     page.until(lambda: not offered())
 
 
+def test_weights_that_could_not_be_compared_are_a_choice_and_those_given_come_back(page: Bench) -> None:
+    run = page.work / "training" / "1"
+    (run / "run").mkdir(parents=True)
+    shutil.copy(page.weights, run / "run" / "model.pt")
+    write_json(run / "plan.json", {"base": digest(page.weights)})
+    write_json(run / "state.json", {"phase": "finished", "better": None})
+    page.load()
+    page.until(lambda: "Nobody has corrected a bone of the images held out" in page.one("#training").text)
+    assert not page.find("#training .result")
+    page.press("[data-act='trainTakeUncompared']")
+    page.until(lambda: "The weights of fine-tuning run 1 are in use." in page.one("#training").text)
+    assert page.server.get("/api/state")["model"]["source"] == "run"
+    page.press("[data-act='trainReturn']")
+    page.until(lambda: page.find("[data-act='trainTakeUncompared']"))
+    assert page.server.get("/api/state")["model"]["source"] == "checkpoint"
+    page.press("[data-act='trainKeep']")
+    page.until(lambda: page.find("[data-act='trainStart']"))
+    assert not page.find("[data-act='trainReturn']")
+
+
 @pytest.mark.slow
-def test_weights_that_could_not_be_compared_are_a_choice_and_those_given_come_back(page: Bench) -> None:
-    run = page.work / "training" / "1"
-    (run / "run").mkdir(parents=True)
-    shutil.copy(page.weights, run / "run" / "model.pt")
-    write_json(run / "plan.json", {"base": digest(page.weights)})
-    write_json(run / "state.json", {"phase": "finished", "better": None})
-    page.load()
-    page.until(lambda: "Nobody has corrected a bone of the images held out" in page.one("#training").text)
-    assert not page.find("#training .result")
-    page.press("[data-act='trainTakeUncompared']")
-    page.until(lambda: "The weights of fine-tuning run 1 are in use." in page.one("#training").text)
-    assert page.server.get("/api/state")["model"]["source"] == "run"
-    page.press("[data-act='trainReturn']")
-    page.until(lambda: page.find("[data-act='trainTakeUncompared']"))
-    assert page.server.get("/api/state")["model"]["source"] == "checkpoint"
-    page.press("[data-act='trainKeep']")
-    page.until(lambda: page.find("[data-act='trainStart']"))
-    assert not page.find("[data-act='trainReturn']")
-
-
-def test_weights_that_could_not_be_compared_are_a_choice_and_those_given_come_back(page: Bench) -> None:
-    run = page.work / "training" / "1"
-    (run / "run").mkdir(parents=True)
-    shutil.copy(page.weights, run / "run" / "model.pt")
-    write_json(run / "plan.json", {"base": digest(page.weights)})
-    write_json(run / "state.json", {"phase": "finished", "better": None})
-    page.load()
-    page.until(lambda: "Nobody has corrected a bone of the images held out" in page.one("#training").text)
-    assert not page.find("#training .result")
-    page.press("[data-act='trainTakeUncompared']")
-    page.until(lambda: "The weights of fine-tuning run 1 are in use." in page.one("#training").text)
-    assert page.server.get("/api/state")["model"]["source"] == "run"
-    page.press("[data-act='trainReturn']")
-    page.until(lambda: page.find("[data-act='trainTakeUncompared']"))
-    assert page.server.get("/api/state")["model"]["source"] == "checkpoint"
-    page.press("[data-act='trainKeep']")
-    page.until(lambda: page.find("[data-act='trainStart']"))
-    assert not page.find("[data-act='trainReturn']")
-
-
 def test_training_is_started_followed_and_ended_on_the_page(page: Bench) -> None:
     third = page.work.with_name("third.png")
     cv2.imwrite(str(third), phantom(2).image)
     drop_files(page.driver, "#drop", [third])
     page.until(lambda: len(page.find(".card[data-state='ready']")) == 3, 120)
-    for image in page.server.images():
-        revision = page.server.get(f"/api/images/{image['id']}")["revision"]
-        stroke = {"tool": "brush", "points": [[300, 300], [320, 320]], "radius": 20}
-        page.server.do(f"/api/images/{image['id']}/edits", revision=revision, bone=0, **stroke)
     for image in page.server.images():
         revision = page.server.get(f"/api/images/{image['id']}")["revision"]
         stroke = {"tool": "brush", "points": [[300, 300], [320, 320]], "radius": 20}
