@@ -8,7 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -292,17 +292,26 @@ def test_errors_say_no_paths(service: Service, tmp_path: Path, caplog: pytest.Lo
     assert failing(StaleError("look anew")).status_code == 409
 
 
-def test_looking_at_a_run_from_many_threads_never_takes_it_for_running(service: Service) -> None:
-    run = service.store.folder / "training" / "1"
-    run.mkdir(parents=True)
-    write_json(run / "state.json", {"phase": "finished"})
-    (run.parent / "lock").touch()
-    service.start()
-    until(lambda: service.model["ready"])
-    shown = service.require_training().shown
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: shown(), range(400)))
-    assert {state["state"] for state in found if state} == {"finished"}
+def test_looking_at_runs_while_a_thread_holds_their_lock_never_says_running(service: Service, segmenter: Blank) -> None:
+    """One thread tries to start a run, which comes to nothing; another one looks meanwhile."""
+    id = ready(service, png(0), "0.png", np.ones(SHAPE, np.int32))
+    service.store.mark(id, 0, done=True)
+    held, go_on = threading.Event(), threading.Event()
+
+    def edited(_: str) -> int:
+        held.set()
+        assert go_on.wait(60)
+        return 0
+
+    tuning = FineTuning(service.store.folder, segmenter.weights, edited)
+    with ThreadPoolExecutor(2) as pool:
+        started = pool.submit(tuning.start)
+        assert held.wait(60)
+        looked = pool.submit(lambda: tuning.state()["running"])
+        wait([looked], 0.5)
+        go_on.set()
+        assert looked.result(60) is False
+        assert isinstance(started.exception(60), ValueError)
 
 
 def test_the_option_that_counts_steps_is_one_of_training() -> None:
