@@ -65,6 +65,11 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError as error:
+            name = os.fsencode(root).decode(errors="replace")
+            raise StoreError(f"--work {name}: its path is not in UTF-8; choose another folder, or rename it") from error
         self._held = ExitStack()
         _make(self.root)
         lock = self.root / "lock"
@@ -77,10 +82,15 @@ class Folder:
             ) from error
         self._locked = _identity(os.fstat(descriptor))
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        shutil.rmtree(self.root / _INCOMING, ignore_errors=True)
+        with suppress(OSError):  # a full disk can be opened, so that images can be removed
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         for name in (*_SUFFIXES, _INCOMING):
             (self.root / name).mkdir(exist_ok=True)
+        for path in (self.root / _INCOMING).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let another process open the folder."""
@@ -144,10 +154,14 @@ class Folder:
             return
         places = (self.root / _SET_ASIDE / str(number) for number in count(1))
         place = next(place for place in places if not place.exists())
-        for path in paths:
-            target = place / path.relative_to(self.root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(target)
+        try:
+            for path in paths:
+                target = place / path.relative_to(self.root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
+        except OSError as error:
+            logger.warning("%s: %d files belong to no entry and stay where they are: %s", self.root, len(paths), error)
+            return
         logger.warning("%s: %d files belong to no entry; they are in %s now", self.root, len(paths), place)
 
     def write(self, entry: Entry) -> None:
