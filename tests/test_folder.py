@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ from tests.test_store import add, add_ready, drawn_planes, png, reopened
 
 BOX = slice(0, 5), slice(0, 5)
 FULL = np.ones((5, 5), bool)
+LONG = "손" * 60 + ".png"
+"""A name that makes a datalist longer than journals and labels are."""
 
 
 @pytest.fixture
@@ -136,3 +141,80 @@ def test_nothing_is_saved_once_the_lock_is_lost(store: Store, how: str) -> None:
     assert again.ids() == [id, waiting]
     assert (again.open(id).revision, again.open(id).done) == (1 + (how == "another"), False)
     again.close()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file grow beyond some bytes, as a disk that has no more room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def listed(store: Store) -> list[str]:
+    return [Path(item["image"]).name[:16] for item in converted_items(store.folder)[0]]
+
+
+def test_what_is_done_no_more_is_no_data_on_a_full_disk_either(store: Store) -> None:
+    ids = [add_ready(store, seed, LONG) for seed in range(3)]
+    for id in ids:
+        store.mark(id, 0, done=True)
+    room = 500  # for a journal, not for the datalist
+    assert (store.folder / "edits" / f"{ids[0]}.jsonl").stat().st_size < 200
+    for size in (0, room):
+        with files_of_at_most(size), pytest.raises(OSError, match="too large"):
+            store.edit(ids[0], 1, 3, FULL, BOX)
+        assert (store.open(ids[0]).revision, store.open(ids[0]).done) == (1, True)
+        assert listed(store) == ids
+    store.edit(ids[0], 1, 3, FULL, BOX)
+    assert listed(store) == ids[1:]
+    store = reopened(store)
+    assert [id for id in ids if store.marks(id).done] == listed(store) == ids[1:]
+    store.close()
+
+
+def test_the_datalist_is_brought_up_to_date_by_the_next_act(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    ids = [add_ready(store, seed, LONG) for seed in range(4)]
+    for id in ids[:2]:
+        store.mark(id, 0, done=True)
+    store.mark(ids[2], 0, done=True)
+    store.mark(ids[2], 1, done=False)
+    datalist = store.folder / "datalist.json"
+    largest = max(path.stat().st_size for path in (store.folder / "labels").iterdir())
+    with files_of_at_most(max(largest, datalist.stat().st_size)):
+        assert store.mark(ids[2], 2, done=True).done
+    assert "lacks what was done last" in caplog.text
+    assert listed(store) == ids[:2]
+    store.edit(ids[3], 0, 3, FULL, BOX)
+    assert listed(store) == ids[:3]
+
+
+def test_a_full_disk_can_be_opened_and_emptied(store: Store) -> None:
+    ids = [add_ready(store, seed) for seed in range(2)]
+    for id in ids:
+        store.mark(id, 0, done=True)
+    stray = store.folder / "images" / ("0" * 16)
+    stray.write_bytes(b"stray")
+    store.close()
+    with files_of_at_most(0):
+        store = Store(store.folder)
+        assert store.ids() == ids
+        assert not (store.folder / "datalist.json").exists()
+        assert (store.open(ids[0]).planes == drawn_planes(0)).all()
+        with pytest.raises(OSError, match="too large"):
+            store.remove(ids[0])  # the datalist can't be written, and the image is gone
+    assert store.ids() == [ids[1]]
+    assert not list(store.folder.rglob(f"{ids[0]}*"))
+    store.edit(add_ready(store, 2), 0, 3, FULL, BOX)
+    assert listed(store) == [ids[1]]
+    store.close()
+
+
+def test_a_path_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"work\xff")
+    with pytest.raises(StoreError, match="work\N{REPLACEMENT CHARACTER}: its path is not in UTF-8; choose another"):
+        Store(folder)
+    assert not folder.exists()

@@ -35,6 +35,11 @@ class Corrected:
         self._folder, self._patients = folder, patients
         self._asked: set[Path] = set()
         self._stated: dict[Path, Stated | None] = {}
+        self._listed: list[Path] | None = None
+
+    def may_list(self, image: Path) -> bool:
+        """Whether the datalist on the disk lists an image, as far as is known."""
+        return self._listed is None or image in self._listed
 
     def read_patients(self, images: Iterable[Path], says: bool = False) -> None:
         """Read which patients images state, and keep that; where it fails, raise, or else say so in the log."""
@@ -50,7 +55,7 @@ class Corrected:
             self._asked.update(new)
 
     def write(self, items: Iterable[Item]) -> None:
-        """Write the datalist, which is on disk once this returns.
+        """Write the datalist, which is on disk once this returns; one that lists the same images already stays.
 
         There is none as long as nobody knows of which patients its images are: one patient must never be two subjects.
 
@@ -61,8 +66,10 @@ class Corrected:
         """
         items = list(items)
         paths = [Path(item["image"]) for item in items]
+        if paths == self._listed and (self._folder / DATALIST).exists():
+            return
         if not self._asked.issuperset(paths):
-            (self._folder / DATALIST).unlink(missing_ok=True)
+            self._remove()
             return
         stated = {path: self._stated[path] for path in paths if path in self._stated}
         # A few images may well be all of one patient: taken for several, some would be held out and others trained on.
@@ -74,4 +81,21 @@ class Corrected:
             subjects.append(item["name"] if patient is None else first.setdefault(patient, item["name"]))
         parted = [Item(**{**item, "subject": of}) for item, of in zip(items, subjects, strict=True)]
         write_datalist(self._folder / DATALIST, parted, SOURCE)
+        self._listed = None
         sync_folder(self._folder)
+        self._listed = paths
+
+    def catch_up(self, items: Iterable[Item]) -> None:
+        """Write the datalist if the disk allows it; if not, it lacks images until it does, and never has too many."""
+        items = list(items)
+        try:
+            self.write(items)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            logger.warning("%s lacks what was done last: %s", self._folder / DATALIST, reason)
+            if self._listed is None or not {Path(item["image"]) for item in items}.issuperset(self._listed):
+                self._remove()
+
+    def _remove(self) -> None:
+        (self._folder / DATALIST).unlink(missing_ok=True)
+        self._listed = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
@@ -238,14 +239,13 @@ class Store:
         """Remove an image and all that belongs to it; :class:`MissingError` where there is none."""
         with self._lock:
             self.entry(id)
-            was_done = self._is_done(id)
+            was_done = id in self._done()
             self._folder.drop(id)
             del self._entries[id]
             self._journals.pop(id, None)
             self._planes.drop(id)
             self._folder.sweep(id)  # before anything is written, which may need the space
-            if was_done:
-                self._write_datalist()
+            (self._corrected.write if was_done else self._corrected.catch_up)(self._items())
 
     def _load(self) -> None:
         self._entries = self._folder.entries()
@@ -257,9 +257,10 @@ class Store:
                 self._entries[id] = replace(entry, state="failed", error=str(error))
         for id in self._done():
             if not self._folder.path("labels", id).exists():
-                self._write_label(id, self.open(id))
+                with suppress(OSError):  # on a full disk, where training says that the label is gone
+                    self._write_label(id, self.open(id))
         self._corrected.read_patients([self.image(id) for id in self._done()], says=True)
-        self._write_datalist()
+        self._corrected.catch_up(self._items())
 
     def _looked_at(self, entry: Entry) -> Entry:
         """Read the journal of an image, and make sure that its files are there."""
@@ -282,11 +283,8 @@ class Store:
             raise DamagedError(entry.error)
         return self._journals[id]
 
-    def _is_done(self, id: str) -> bool:
-        return id in self._journals and self._journals[id].marks.done
-
     def _done(self) -> list[str]:
-        return [id for id in self.ids() if self._is_done(id)]
+        return [id for id in self.ids() if id in self._journals and self._journals[id].marks.done]
 
     def _at(self, id: str, revision: int) -> State:
         state = self.open(id)
@@ -305,12 +303,15 @@ class Store:
     def _act(self, id: str, act: Act) -> State:
         self._folder.require_held()
         journal, before = self._journals[id], self.open(id)
-        effect = journal.append(act)
+        if self._corrected.may_list(self.image(id)):  # a full disk must not leave it there once it is done no more
+            self._corrected.write(self._items(but=id))
+        try:
+            effect = journal.append(act)
+        finally:
+            self._corrected.catch_up(self._items())
         if effect["act"] == "edit":
             apply_edit(planes := before.planes.copy(), effect)
             self._keep(id, planes)
-        if before.done or journal.marks.done:
-            self._write_datalist()
         return self.open(id)
 
     def _keep(self, id: str, planes: np.ndarray) -> np.ndarray:
@@ -335,8 +336,8 @@ class Store:
     def _write_label(self, id: str, state: State) -> None:
         self._folder.write_planes("labels", id, state.planes & np.int32(ALL_KNOWN & ~state.unknown))
 
-    def _write_datalist(self) -> None:
-        self._corrected.write(
+    def _items(self, but: str = "") -> list[Item]:
+        return [
             Item(
                 image=str(self.image(id)),
                 label=str(self._folder.path("labels", id)),
@@ -344,4 +345,5 @@ class Store:
                 known=ALL_KNOWN & ~self._journals[id].marks.unknown,
             )
             for id in self._done()
-        )
+            if id != but
+        ]
