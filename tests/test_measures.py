@@ -168,6 +168,30 @@ def test_an_outline_without_area_or_end_says_so() -> None:
         outline.furthest(1j, np.zeros(4, bool))
 
 
+def _shrunken(planes: np.ndarray, side: int) -> np.ndarray:
+    bones = [((planes >> k) & 1).astype(np.float32) for k in range(len(NAMES))]
+    small = [cv2.resize(bone, (side, side), interpolation=cv2.INTER_AREA) > 0.5 for bone in bones]
+    return np.bitwise_or.reduce([bone.astype(np.int32) << k for k, bone in enumerate(small)])
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+@pytest.mark.parametrize("side", [64, 96, 192])
+def test_a_small_image_gives_lengths_that_are_right_or_none(number: int, side: int) -> None:
+    hand = phantom(number)
+    pixel, factor = hand.spacing, hand.planes.shape[0] / side
+    large = measured(hand.planes, None, Spacing(pixel, pixel, ""))
+    small = measured(_shrunken(hand.planes, side), None, Spacing(pixel * factor, pixel * factor, ""))
+    lengths = [name for name in small if name.startswith("length") and large[name].value is not None]
+    taken = [name for name in lengths if small[name].value is not None]
+    assert len(taken) >= {64: 0, 96: 0, 192: 15}[side]
+    for name in taken:
+        assert small[name].value == pytest.approx(large[name].value, rel=0.1), name
+    if side == 64:
+        assert any("the image is too small" in measure.reason for measure in small.values())
+    if side == 96:
+        assert "the image is too small: the distal end of Radius" in small["radial inclination"].reason
+
+
 def scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else factor * value
 

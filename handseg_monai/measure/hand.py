@@ -31,6 +31,9 @@ _METACARPAL, _WHOLE = (15.0, 120.0), (15.0, 500.0)
 """Millimetres that the third metacarpal, and all that is seen of a hand and its forearm, can be long."""
 _SQUARE = 4.0
 """Times that a pixel can be as high as wide, or as wide as high."""
+_LEAST_WIDTH, _LEAST_END = 3.0, 20.0
+"""Pixels of a long bone's waist, and of the radius' distal end, that are measured. Of phantoms made smaller, lengths
+come out wrong by up to 9 %, 4 % root mean square, and radial inclination by 1.2 degrees; of thinner bones, by more."""
 _ADULT_METACARPAL = 50.0
 """Millimetres of the third metacarpal, which adults have."""
 
@@ -180,6 +183,8 @@ class _Hand:
         for bone in bones:
             if bone not in self.outlines:
                 raise NotMeasured(f"{NAMES[bone]} is missing")
+            if not self.outlines[bone].whole:
+                raise NotMeasured(f"{NAMES[bone]} is too thin to be outlined: the image is too small")
             if bone not in (_RADIUS, _ULNA) and self.outlines[bone].at_border.any():
                 raise NotMeasured(f"{NAMES[bone]} is cut by the image's border")
 
@@ -194,18 +199,28 @@ class _Hand:
     def _shaft(self, bone: int) -> Shaft:
         if bone not in self._shafts:
             try:
-                self._shafts[bone] = shaft(bone, self.outlines)
+                self._shafts[bone] = found = shaft(bone, self.outlines)
+                self._require_pixels(NAMES[bone], found.waist, _LEAST_WIDTH)
             except NotMeasured as error:
                 self._shafts[bone] = error
-        found = self._shafts[bone]
-        if isinstance(found, NotMeasured):
-            raise found
-        return found
+        known = self._shafts[bone]
+        if isinstance(known, NotMeasured):
+            raise known
+        return known
+
+    def _require_pixels(self, what: str, width: float, least: float) -> None:
+        pixels = width / max(self.spacing.row, self.spacing.column)
+        if pixels < least:
+            raise NotMeasured(
+                f"the image is too small: {what} is {pixels:.1f} pixels wide; measuring it takes {least:.0f}"
+            )
 
     @cached_property
     def _arm_or_reason(self) -> wrist.Forearm | NotMeasured:
         try:
-            return wrist.forearm(self.outlines)
+            arm = wrist.forearm(self.outlines)
+            self._require_pixels("the distal end of Radius", arm.width, _LEAST_END)
+            return arm
         except NotMeasured as error:
             return error
 

@@ -23,6 +23,8 @@ _SMOOTH = 1.0
 """Pixels by which the stairs of a mask's edge are smoothed."""
 _FRAME = 5
 """Pixels around a mask that hold what smoothing spreads."""
+_WHOLE = 0.8
+"""Share of a bone's pixels that its smoothed outline must hold: smoothing parts a bone of one or two pixels' width."""
 _AT_BORDER = 1.5
 """Pixels within which the border of the image cuts a bone."""
 
@@ -35,6 +37,8 @@ class Outline:
     """Its points, complex128 (N,), about a pixel apart; the first follows the last."""
     at_border: np.ndarray
     """Bool (N,): the image's border cuts the bone here."""
+    whole: bool = True
+    """Whether smoothing left the bone in one piece."""
 
     @cached_property
     def _moments(self) -> tuple[complex, complex]:
@@ -138,11 +142,12 @@ def _outlines(planes: np.ndarray, spacing: Spacing) -> Iterator[tuple[int, Outli
         if not rings:
             continue
         ring = max(rings, key=len)[:-1]
+        held = abs(float(np.sum(ring[:, 0] * np.roll(ring[:, 1], 1) - ring[:, 1] * np.roll(ring[:, 0], 1)))) / 2
         y = ring[:, 0] + rows.start - _FRAME - top + 0.5
         x = ring[:, 1] + columns.start - _FRAME - left + 0.5
         x, y = np.clip(x, 0, width), np.clip(y, 0, height)
         at_border = np.minimum.reduce([x, y, width - x, height - y]) < _AT_BORDER
-        yield bone, Outline(spacing.placed(x, y), at_border)
+        yield bone, Outline(spacing.placed(x, y), at_border, held >= _WHOLE * float(piece.sum()))
 
 
 def bridges(first: Outline, second: Outline) -> list[tuple[complex, complex]]:
