@@ -490,10 +490,6 @@ def test_keys_work_after_a_button_has_done_all_it_can(page: Bench) -> None:
     page.keys("b")
     assert tool() == "brush"
     page.keys("v")
-    page.choose("Lunate")
-    page.keys("b")
-    assert tool() == "brush"
-    page.keys("v")
     page.press("#bones summary")
     page.press("#bones #all")
     name = page.one("#viewer-title").text

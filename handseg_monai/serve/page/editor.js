@@ -297,7 +297,7 @@ export function prepareEditor(closed) {
   for (const [id, action] of Object.entries(buttons)) byId(id).addEventListener("click", action);
   // In a list letters look for an entry; once a bone is picked by the pointer they are keys of the tools again.
   let picking = false;
-  for (const kind of ["pointerdown", "keydown"]) byId("bone").addEventListener(kind, () => (picking = kind === "pointerdown"));
+  for (const kind of ["mousedown", "keydown"]) byId("bone").addEventListener(kind, () => (picking = kind === "mousedown"));
   byId("bone").addEventListener("change", ({ target }) => {
     chooseBone(Number(target.value));
     if (picking) byId("stage").focus({ preventScroll: true });
