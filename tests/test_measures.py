@@ -246,6 +246,23 @@ def _cut_below(row: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda planes: planes[:row]
 
 
+def _beheaded(bone: str, row: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Cut what lies distal to a row off a bone."""
+
+    def cut(planes: np.ndarray) -> np.ndarray:
+        planes[:row] &= ~np.int32(1 << INDEX[bone])
+        return planes
+
+    return cut
+
+
+def _merged(planes: np.ndarray) -> np.ndarray:
+    """Draw the ulna as part of the radius, and what lies between them."""
+    planes[1880:2000, 1400:1500] |= 1 << INDEX["Radius"]
+    planes[planes >> INDEX["Ulna"] & 1 == 1] |= 1 << INDEX["Radius"]
+    return planes
+
+
 def _spilt(planes: np.ndarray) -> np.ndarray:
     """Spill the radius by 10 mm beside the lower half of what is seen of its shaft."""
     planes[2090:2450, 1120:1220] |= 1 << INDEX["Radius"]
@@ -259,6 +276,11 @@ REASONS = {
     "cut": (lambda planes: planes[250:], "length finger-9", "finger-9 is cut by the image's border"),
     "short radius": (_cut_below(1950), "radial inclination", "too little of the radius is seen"),
     "crooked radius": (_spilt, "wrist deviation", "the mask of the radius' shaft is not straight"),
+    "no styloid": (_beheaded("Radius", 1870), "radial inclination", "the mask of Radius is probably cut"),
+    "nor height": (_beheaded("Radius", 1870), "radial height", "lies beyond what is known of any wrist"),
+    "nor heights": (_beheaded("Radius", 1870), "carpal height ratio", "the mask of Radius is probably cut"),
+    "no head": (_beheaded("Ulna", 1970), "ulnar variance", "the mask of Ulna or Radius is probably cut"),
+    "one forearm": (_merged, "radial height", "its mask probably holds the ulna too"),
     "cut ulna": (lambda planes: planes[:, : 1300 + 250], "ulnar variance", "the head of the ulna is cut"),
     "touching": (lambda planes: planes, "joint space PIP-3", "touch or overlap in this view"),
     "no image": (lambda planes: planes, "cortical index 2", "which was not given"),
@@ -291,13 +313,15 @@ def test_what_is_implausible_or_in_pieces_is_not_measured() -> None:
     planes, image = drawn()
     findings = (
         Finding("areas", ("finger-11",), Severity.WRONG, "finger-11 is too small for this hand"),
-        Finding("areas", ("finger-15",), Severity.DOUBTFUL, "finger-15 is too large for this hand", 0.5),
+        Finding("places", ("finger-15",), Severity.DOUBTFUL, "finger-15 lies 8 mm from its place", 0.5),
+        Finding("areas", ("finger-10",), Severity.DOUBTFUL, "finger-10 is too large for this hand", 0.5),
         Finding("components", ("finger-19",), Severity.DOUBTFUL, "finger-19 is in pieces", 0.5),
     )
     found = measured(planes, image, judgement=replace(PLAUSIBLE, findings=findings))
     assert found["length finger-11"].reason == "implausible masks: finger-11 is too small for this hand"
     assert "too small" in found["carpal height ratio"].reason
     assert found["length finger-15"].value == pytest.approx(57, abs=0.15)
+    assert found["length finger-10"].reason == "implausible masks: finger-10 is too large for this hand"
     assert "in pieces" in found["length finger-19"].reason
     assert found["radial height"].value is not None
 

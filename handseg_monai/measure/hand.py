@@ -11,11 +11,12 @@ import numpy as np
 from handseg_monai.bones import BONES, INDEX, NAMES
 from handseg_monai.measure import wrist
 from handseg_monai.measure.cortex import cortical_index
+from handseg_monai.measure.fitting import fitting_spacing
 from handseg_monai.measure.long_bones import Shaft, joint_space, metacarpal_sign, shaft
 from handseg_monai.measure.measures import Line, Measure, NotMeasured
 from handseg_monai.measure.outline import Outline, bone_outlines, nearest, segment
 from handseg_monai.measure.references import REFERENCES
-from handseg_monai.measure.spacing import IMPOSSIBLE_SPACING, NO_SPACING, Spacing
+from handseg_monai.measure.spacing import Spacing
 from handseg_monai.plausibility.bone_order import RAYS
 from handseg_monai.plausibility.hand_proportions import STRAIGHT
 from handseg_monai.plausibility.judge import Plausibility, Severity, plausibility
@@ -27,13 +28,15 @@ _CAPITATE, _SCAPHOID, _LUNATE, _TRIQUETRUM = (INDEX[name] for name in ("Capitate
 _RADIUS, _ULNA = wrist.RADIUS, wrist.ULNA
 _TOUCH = 0.5
 """Pixels within which two bones touch."""
-_METACARPAL, _WHOLE = (15.0, 120.0), (15.0, 500.0)
-"""Millimetres that the third metacarpal, and all that is seen of a hand and its forearm, can be long."""
-_SQUARE = 4.0
-"""Times that a pixel can be as high as wide, or as wide as high."""
 _LEAST_WIDTH, _LEAST_END = 3.0, 20.0
 """Pixels of a long bone's waist, and of the radius' distal end, that are measured. Of phantoms made smaller, lengths
 come out wrong by up to 9 %, 4 % root mean square, and radial inclination by 1.2 degrees; of thinner bones, by more."""
+_INCLINATION, _VARIANCE = (5.0, 40.0), 0.25
+"""Degrees that an adult's radius is inclined by, and how far the ulna reaches beyond it or falls short, in widths of
+its distal end (about 8 mm): masks of wrists beyond are more often cut than true. Phantoms: 11 to 27, up to 0.15."""
+_BROAD = 0.62
+"""Width of an adult radius' distal end over the length of the third metacarpal: phantoms have up to 0.54, and from 0.68
+on where the ulna is drawn as radius."""
 _ADULT_METACARPAL = 50.0
 """Millimetres of the third metacarpal, which adults have."""
 
@@ -57,7 +60,7 @@ def measure_hand(
         Its radiograph, (H, W), of any dtype, for the grey profile of the cortical index.
     spacing
         Of the image; None where it is not known, so that lengths are in pixels, as they are where
-        :func:`fitting_spacing` does not believe it.
+        :func:`~handseg_monai.measure.fitting.fitting_spacing` does not believe it.
     judgement
         On the masks; made if None. What it finds wrong with a bone is the reason why measures that need it have no
         value.
@@ -77,42 +80,6 @@ def measure_hand(
     judgement = plausibility(planes) if judgement is None else judgement
     hand = _Hand(planes, image, fitting_spacing(planes, spacing), judgement)
     return list(hand.measures())
-
-
-def fitting_spacing(planes: np.ndarray, spacing: Spacing | None) -> Spacing:
-    """Return the spacing that a hand is measured by: what the file states, where a hand can have it.
-
-    Parameters
-    ----------
-    planes
-        Bit planes, int32 (H, W), of one hand.
-    spacing
-        That its file states; None where it states none.
-
-    Returns
-    -------
-    spacing
-        The same; :data:`~handseg_monai.measure.spacing.NO_SPACING` for None; or
-        :data:`~handseg_monai.measure.spacing.IMPOSSIBLE_SPACING`, square pixels, where the third metacarpal would be
-        shorter than 15 mm or longer than 120 mm (if it is missing or cut: all bones together, 15 mm and 500 mm), or
-        pixels more than four times as high as wide or as wide as high.
-    """
-    if spacing is None:
-        return NO_SPACING
-    if not 1 / _SQUARE <= spacing.row / spacing.column <= _SQUARE:
-        return IMPOSSIBLE_SPACING
-    if spacing.unit != "mm":
-        return spacing
-    outlines = bone_outlines(planes, spacing)
-    third = outlines.get(_THIRD)
-    whole = third is not None and not third.at_border.any()
-    seen = [third] if third is not None and whole else list(outlines.values())
-    if not seen:
-        return spacing
-    points = np.concatenate([outline.ring for outline in seen])
-    long = float(np.hypot(np.ptp(points.real), np.ptp(points.imag)))
-    least, most = _METACARPAL if whole else _WHOLE
-    return spacing if least <= long <= most else IMPOSSIBLE_SPACING
 
 
 @dataclass(frozen=True)
@@ -177,8 +144,9 @@ class _Hand:
         """Raise where a bone is missing, wrong, or cut by the border; the far end of the forearm always is."""
         for finding in self.judgement.findings:
             concerned = not finding.bones or any(NAMES[k] in finding.bones and k in self.outlines for k in bones)
-            # Of a bone in pieces only the largest is outlined; a growth plate may part it.
-            if concerned and (finding.severity is Severity.WRONG or finding.part == "components"):
+            # Of a bone in pieces only the largest is outlined; a growth plate may part it. A mask of another size than
+            # its bone's is cut or spilt.
+            if concerned and (finding.severity is Severity.WRONG or finding.part in ("components", "areas")):
                 raise NotMeasured(f"implausible masks: {finding.text}")
         for bone in bones:
             if bone not in self.outlines:
@@ -220,9 +188,18 @@ class _Hand:
         try:
             arm = wrist.forearm(self.outlines)
             self._require_pixels("the distal end of Radius", arm.width, _LEAST_END)
+            self._require_narrow(arm.width)
             return arm
         except NotMeasured as error:
             return error
+
+    def _require_narrow(self, width: float) -> None:
+        if self.judgement.age != ADULT or _THIRD not in self.outlines or self.outlines[_THIRD].at_border.any():
+            return
+        if width > _BROAD * self._shaft(_THIRD).length:
+            raise NotMeasured(
+                "the distal end of Radius is broader than is known of any wrist: its mask probably holds the ulna too"
+            )
 
     @property
     def _arm(self) -> wrist.Forearm:
@@ -230,6 +207,19 @@ class _Hand:
         if isinstance(found, NotMeasured):
             raise found
         return found
+
+    @property
+    def _surface(self) -> wrist.Forearm:
+        """The forearm, if corner and styloid lie as those of a wrist can."""
+        arm = self._arm
+        slope = arm.styloid - arm.corner
+        degrees = float(np.degrees(np.arctan2((slope * np.conj(arm.distal)).real, (slope * np.conj(arm.radial)).real)))
+        if self.judgement.age == ADULT and not _INCLINATION[0] <= degrees <= _INCLINATION[1]:
+            raise NotMeasured(
+                f"a radial inclination of {degrees:.0f} degrees lies beyond what is known of any wrist: the mask of "
+                "Radius is probably cut"
+            )
+        return arm
 
     def _length(self, bone: int) -> Taken:
         found = self._shaft(bone)
@@ -240,15 +230,20 @@ class _Hand:
         return found.waist, [found.waist_ends]
 
     def _variance(self) -> Taken:
-        arm = self._arm
+        arm = self._surface
         head = wrist.ulnar_head(self.outlines[_ULNA], arm)
         value = ((head - arm.corner) * np.conj(arm.distal)).real
+        if self.judgement.age == ADULT and abs(value) > _VARIANCE * arm.width:
+            raise NotMeasured(
+                "an ulna that much longer or shorter lies beyond what is known of any wrist: the mask of Ulna or "
+                "Radius is probably cut"
+            )
         across = ((head - arm.corner) * np.conj(arm.radial)).real
         level = arm.corner + arm.radial * across
         return value, [(arm.corner, level), (level, head)]
 
     def _inclination(self) -> Taken:
-        arm = self._arm
+        arm = self._surface
         slope = arm.styloid - arm.corner
         up, across = ((slope * np.conj(axis)).real for axis in (arm.distal, arm.radial))
         return float(np.degrees(np.arctan2(up, across))), [
@@ -257,7 +252,7 @@ class _Hand:
         ]
 
     def _height(self) -> Taken:
-        arm = self._arm
+        arm = self._surface
         up = ((arm.styloid - arm.corner) * np.conj(arm.distal)).real
         return up, [(arm.styloid, arm.styloid - arm.distal * up), (arm.corner, arm.styloid - arm.distal * up)]
 
@@ -287,6 +282,7 @@ class _Hand:
 
     def _carpal_height(self) -> tuple[complex, complex]:
         self._straight()
+        self._surface  # noqa: B018
         return wrist.carpal_height(self._shaft(_THIRD), self.outlines[_RADIUS])
 
     def _youm(self) -> Taken:

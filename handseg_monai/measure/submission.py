@@ -17,7 +17,8 @@ from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.data.reading.submission_images import SubmissionImage, submission_images
 from handseg_monai.drawing import draw_lines, grey8, overlay, save, shrink
 from handseg_monai.files import atomic_open, with_ending
-from handseg_monai.measure.hand import fitting_spacing, measure_hand
+from handseg_monai.measure.fitting import fitting_spacing
+from handseg_monai.measure.hand import measure_hand
 from handseg_monai.measure.measures import Measure
 from handseg_monai.measure.spacing import Spacing, spacing_of
 from handseg_monai.rle import decode_image, read_csv
@@ -185,7 +186,7 @@ def table_rows(
     measures
         The measures.
     spacing
-        That they were taken by, see :func:`~handseg_monai.measure.hand.fitting_spacing`.
+        That they were taken by, see :func:`~handseg_monai.measure.fitting.fitting_spacing`.
     """
     for measure in measures:
         yield (
