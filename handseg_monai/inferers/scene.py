@@ -164,11 +164,17 @@ def two_hands(scene: Scene, image: torch.Tensor, look: Looking) -> list[Scene]:
             if hands[-1].certainty < _COMMON:
                 break
         else:
-            common = float(torch.minimum(hands[0].certainties, hands[1].certainties).sum())
-            if common >= max(_COMMON, _ALIKE * max(hand.certainty for hand in hands)):
-                own = _own(hands, beyond, scene.grey)
-                return hands if own is None else [look(*part) for part in _parts(*own, image)]
+            if _alike(hands) and (own := _own(hands, beyond, scene.grey)) is not None:
+                hands = [look(*part) for part in _parts(*own, image)]
+            if _alike(hands):
+                return hands
     return []
+
+
+def _alike(hands: Sequence[Scene]) -> bool:
+    """Whether two scenes show most of the same bones."""
+    common = float(torch.minimum(hands[0].certainties, hands[1].certainties).sum())
+    return common >= max(_COMMON, _ALIKE * max(hand.certainty for hand in hands))
 
 
 def _own(
