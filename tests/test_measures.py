@@ -15,6 +15,7 @@ from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.measure import Measure, Spacing, fitting_spacing, measure_hand, pattern_profile
 from handseg_monai.measure.measures import NotMeasured
 from handseg_monai.measure.outline import Outline
+from handseg_monai.plausibility.bone_order import RAYS
 from handseg_monai.plausibility.judge import Finding, Plausibility, Severity
 from tests.hands import phantom
 
@@ -294,6 +295,16 @@ def test_a_measure_that_cannot_be_taken_says_why(case: str) -> None:
     assert measure.value is None
     assert text in measure.reason
     assert measure.lines == ()
+
+
+@pytest.mark.parametrize(("length", "taken"), [(13, True), (7, False)])
+def test_a_fingertip_that_is_half_cut_has_no_length(length: int, taken: bool) -> None:
+    third = [NAMES[bone] for bone in RAYS[2][1:]]
+    assert third[:3] == ["finger-11", "finger-10", "finger-9"]
+    planes, _ = drawn(hand=HAND | {third[3]: bar(0, 160, 160 + length, 7)})
+    tip = measured(planes)[f"length {third[3]}"]
+    assert (tip.value is not None) == taken
+    assert taken or "too short for its ray: its mask is probably cut" in tip.reason
 
 
 def test_a_bent_wrist_has_no_carpal_heights_but_all_else() -> None:

@@ -37,6 +37,8 @@ its distal end (about 8 mm): masks of wrists beyond are more often cut than true
 _BROAD = 0.62
 """Width of an adult radius' distal end over the length of the third metacarpal: phantoms have up to 0.54, and from 0.68
 on where the ulna is drawn as radius."""
+_TIP = dict(zip((ray[-1] for ray in RAYS), (0.170, 0.076, 0.077, 0.088, 0.095), strict=True))
+"""Least length of an adult's distal phalanx over the sum of the other bones of its ray: 0.6 of the phantoms' mean."""
 _ADULT_METACARPAL = 50.0
 """Millimetres of the third metacarpal, which adults have."""
 
@@ -223,6 +225,11 @@ class _Hand:
 
     def _length(self, bone: int) -> Taken:
         found = self._shaft(bone)
+        if bone in _TIP and self.judgement.age == ADULT:
+            ray = next(ray for ray in RAYS if bone in ray)
+            rest = [k for k in ray[1:-1] if k in self.outlines and not self.outlines[k].at_border.any()]
+            if len(rest) == len(ray) - 2 and found.length < _TIP[bone] * sum(self._shaft(k).length for k in rest):
+                raise NotMeasured(f"{NAMES[bone]} is too short for its ray: its mask is probably cut")
         return found.length, [(found.at(0.0), found.at(1.0))]
 
     def _width(self, bone: int) -> Taken:
