@@ -285,3 +285,11 @@ def test_what_a_stopped_run_has_trained_stays(store: Store, tuning: FineTuning) 
     tuning.stop()
     assert ended(tuning)["phase"] == "stopped"
     assert (tuning.folder / "1" / "run" / "last.pt").exists()
+
+
+def test_a_label_that_is_gone_is_said(store: Store, tuning: FineTuning) -> None:
+    id = add_done(store, 1, 2, 3)[0]
+    (store.folder / "labels" / f"{id}.npz").unlink()
+    with pytest.raises(ValueError, match=rf"no label .*{id}\.npz"):
+        tuning.start()
+    assert not tuning.state()["running"]

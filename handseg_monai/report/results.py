@@ -20,7 +20,7 @@ from handseg_monai.data.reading.images import image_size, read_radiograph
 from handseg_monai.data.reading.submission_images import SubmissionImage, images_without_rows, submission_images
 from handseg_monai.drawing import grey8, shrink
 from handseg_monai.files import atomic_open
-from handseg_monai.measure import Spacing, measure_hand, spacing_of
+from handseg_monai.measure import Spacing, fitting_spacing, measure_hand, spacing_of
 from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.report import content
 from handseg_monai.report.document import Document
@@ -198,6 +198,7 @@ def _draw_hand(
     given = np.array([text is not None for text in texts]) | (job.missing == "zero")
     of_bones = dice.get(label) if label is not None else None
     judgement = plausibility(planes)
+    spacing = None if spacing is None else fitting_spacing(planes, spacing)
     overview: dict[str, object] = {
         "side": side,
         "score": round(judgement.score, 4),

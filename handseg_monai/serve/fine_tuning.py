@@ -49,6 +49,8 @@ _BOUNDS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**31),
 }
 """Options that a run takes, their kinds and bounds: expressions of the bundle's are never among them."""
+_TRIES = 20
+"""To find no image changed while a run's files are gathered."""
 _DEFAULTS: dict[str, float] = {"epochs": 20, "learning_rate": 3e-4, "seed": 0}
 
 
@@ -241,7 +243,7 @@ class FineTuning:
         data = run / DATA
         if not (self.work / DATALIST).exists():
             raise RequestError("which patients the images are of could not be read; start handseg serve again")
-        while True:
+        for _ in range(_TRIES):
             before = (self.work / DATALIST).read_bytes()
             items, edited = [], {}
             with suppress(FileNotFoundError, MissingError):  # one is removed just now
@@ -253,6 +255,8 @@ class FineTuning:
                 if (self.work / DATALIST).read_bytes() == before:
                     return items, edited
             shutil.rmtree(data, ignore_errors=True)
+        _, faults = converted_items(self.work)
+        raise RequestError(faults[0] if faults else "images change all the time; start once nobody corrects any")
 
     def _held_out(self, items: Sequence[Item], edited: Mapping[str, int]) -> set[str]:
         """Hold out a part of the subjects: those of earlier runs, then those with edited bones; names of its images."""

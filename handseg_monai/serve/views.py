@@ -12,7 +12,7 @@ import numpy as np
 from handseg_monai.bitplanes import areas
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.reading.images import UnreadableImageError
-from handseg_monai.measure import Spacing, measure_hand
+from handseg_monai.measure import Spacing, fitting_spacing, measure_hand
 from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.report import content
 from handseg_monai.report.outlines import outlines
@@ -167,9 +167,9 @@ class Views:
             radiograph = self.radiograph(id)
         except UnreadableImageError:
             return []
-        spacing = radiograph.facts.get("spacing")
-        spacing = None if spacing is None else Spacing(**spacing)
         planes, judgement = view.planes & ~np.int32(view.unknown), None if view.unknown else view.judgement
+        stated = radiograph.facts.get("spacing")
+        spacing = None if stated is None else fitting_spacing(planes, Spacing(**stated))
         return content.measures(measure_hand(planes, radiograph.image, spacing, judgement), spacing)
 
     def change(self, id: str, revision: int, change: Callable[[State], State], judged: bool) -> dict[str, Any]:
