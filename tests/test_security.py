@@ -91,6 +91,18 @@ def test_servers_on_two_ports_keep_their_cookies_apart() -> None:
         assert asked(of, host="x", cookie="; ".join(cookies))[0] == 200
 
 
+def test_cookies_of_other_programs_and_odd_addresses_hide_no_token() -> None:
+    ours = guard("127.0.0.1", TOKEN)
+    cookie = asked(ours, f"/?token={TOKEN}", host="127.0.0.1:8029")[1]["set-cookie"].partition(";")[0]
+    for other in ('prefs={"a":1}', "plain", "a b=c d", 'name="open', "user=me@there"):
+        assert asked(ours, host="127.0.0.1:8029", cookie=f"{other}; {cookie}")[0] == 200
+        assert asked(ours, host="127.0.0.1:8029", cookie=other)[0] == 401
+    many = "&".join(f"a{n}=1" for n in range(20))
+    status, headers = asked(ours, f"/?{many}", host="127.0.0.1:8029")
+    assert status == 401
+    assert "content-security-policy" in headers
+
+
 def test_the_browser_s_command_line_holds_no_token(tmp_path: Path) -> None:
     opened, script = tmp_path / "opened", tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {opened}.part\nmv {opened}.part {opened}\n')

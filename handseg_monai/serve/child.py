@@ -155,7 +155,7 @@ def answer(handle: Callable[[dict[str, Any], Arrays], Answer]) -> None:
         request, arrays = requests.get()
         try:
             said, found = handle(request, arrays)
-        except (ValueError, MemoryError, OSError) as error:
+        except (ValueError, MemoryError, OSError, RuntimeError) as error:
             words = str(error.strerror or "") if isinstance(error, OSError) else str(error)  # without paths
             said, found = {"fault": " ".join(words.split()) or type(error).__name__}, {}
         write_message(target, said, found)

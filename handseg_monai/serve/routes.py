@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import logging
@@ -44,6 +45,8 @@ from handseg_monai.serve.state import (
 
 logger = logging.getLogger(__name__)
 
+_PICTURES = 2
+"""Drawn at one time: each takes memory several times that of its radiograph."""
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -82,6 +85,7 @@ class Routes:
         self._uploads = 0
         self._exports = 0
         self._asked = 0
+        self._drawing = asyncio.Semaphore(_PICTURES)
         image = "/api/images/{id}"
         routes = [
             Route("/", self.page),
@@ -230,7 +234,8 @@ class Routes:
                 raise StoreError(error)
             return looks.picture(self.service.views.radiograph(id).image, low, high, side)
 
-        return Response(await self._done(draw), media_type="image/webp", headers=headers)
+        async with self._drawing:
+            return Response(await self._done(draw), media_type="image/webp", headers=headers)
 
     def _change(
         self, kind: type[bodies.T], change: Callable[[str, bodies.T, bool], Mapping[str, Any]]

@@ -7,10 +7,10 @@ import hmac
 import ipaddress
 import os
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +32,8 @@ _HEADERS = {
 }
 _MOST_HEAD = 32 << 10
 """Bytes of an address and of headers."""
+_MOST_FIELDS = 8
+"""Of an address with a token."""
 _SAFE = ("GET", "HEAD")
 _LET_IN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">
 <title>handseg</title><p><a href="/">Continue</a></p></html>"""
@@ -154,19 +156,18 @@ class Guard:
             return _error(403, "a page of another site can't use this server")
         if not is_page and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return _error(403, "a page of another site can't use this server")
+        given = _token_in(scope["query_string"])
         if self.token is not None and not self._has_token(headers):
-            given = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8).get("token", [])
-            if not is_page or not given:
+            if not is_page or given is None:
                 return HTMLResponse(_SHUT_OUT, 401) if is_page else _error(401, "no token, or a wrong one")
-            if not hmac.compare_digest(_digest(given[0]), self.token):
+            if not hmac.compare_digest(_digest(given), self.token):
                 return _error(403, "that is not the token of this server")
         # A page of its own, whose request for / comes from here and so carries the cookie, wherever the link was.
-        if self.token is not None and is_page and b"token=" in scope["query_string"]:
-            given = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8).get("token", [""])
+        if self.token is not None and is_page and given is not None:
             response = HTMLResponse(_LET_IN)
-            if hmac.compare_digest(_digest(given[0]), self.token):
+            if hmac.compare_digest(_digest(given), self.token):
                 response.set_cookie(
-                    self.cookie, given[0], httponly=True, samesite="strict", path="/", secure=self.is_secure
+                    self.cookie, given, httponly=True, samesite="strict", path="/", secure=self.is_secure
                 )
             return response
         if scope["method"] not in _SAFE and headers.get("x-handseg") != "1":
@@ -174,13 +175,18 @@ class Guard:
         return None
 
     def _has_token(self, headers: Headers) -> bool:
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load(headers.get("cookie", ""))
-        except CookieError:
-            return False
+        # Other programs of the same host send cookies of any form along.
+        cookies = cookie_parser(headers.get("cookie", ""))
         assert self.token is not None
-        return self.cookie in cookies and hmac.compare_digest(_digest(cookies[self.cookie].value), self.token)
+        return self.cookie in cookies and hmac.compare_digest(_digest(cookies[self.cookie]), self.token)
+
+
+def _token_in(query: bytes) -> str | None:
+    """Token that an address gives; None where it gives none, or more fields than any page of this server."""
+    try:
+        return parse_qs(query.decode("latin-1"), max_num_fields=_MOST_FIELDS).get("token", [None])[0]
+    except ValueError:
+        return None
 
 
 def _digest(text: str) -> bytes:
