@@ -10,6 +10,7 @@ import torch
 from monai.inferers import Inferer
 
 from handseg_monai.inferers.coarse import coarse_probabilities
+from handseg_monai.inferers.hand import HandInferer
 from handseg_monai.inferers.looks import Box, Look, LookingInferer, placed, planes_of_looks, whole_view
 from handseg_monai.inferers.scene import Looking, Scene, scene_of, sides, two_hands
 from handseg_monai.inferers.thresholds import Threshold, thresholds_of
@@ -124,6 +125,8 @@ class PlanesInferer(Inferer):
                 least = min(least, FAINT)
 
             def look(image: torch.Tensor, box: Box = (0, 0, *shape)) -> Scene:
+                # What looks for a hand sees more of it in a box; others need the size that the whole image has.
+                box = box if isinstance(self.inferer, HandInferer) else (0, 0, *shape)
                 top, left, bottom, right = box
                 size = -(-height * (bottom - top) // shape[0]), -(-width * (right - left) // shape[1])
                 members = self.members(image[None, :, top:bottom, left:right], network, size, least)

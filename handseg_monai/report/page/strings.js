@@ -168,6 +168,7 @@ export const STRINGS = {
       [/^the proximal edges/, "몸쪽 모서리에 공통 접선이 없습니다"],
       [/^(.+) has not the shape/, "{1}: 긴뼈의 모양이 아닙니다"],
       [/^the heads of finger-15/, "넷째와 다섯째 손허리뼈 머리에 공통 접선이 없습니다"],
+      [/^(.+) is too short for its ray/, "{1}: 그 손가락에 비해 너무 짧습니다. 마스크가 잘렸을 수 있습니다"],
       [/^the tangent to the heads/, "넷째와 다섯째 손허리뼈 머리의 접선이 셋째 손허리뼈와 만나지 않습니다"],
     ],
     measures: {
