@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,10 @@ import numpy as np
 from handseg_monai.bitplanes import boxes, reduce
 from handseg_monai.bones import BONES
 from handseg_monai.files import atomic_path
+
+_SHIFT = 4
+"""Bits of a pixel's fraction that OpenCV draws by."""
+_SUBPIXELS = 1 << _SHIFT
 
 
 def grey8(radiograph: np.ndarray) -> np.ndarray:
@@ -84,6 +88,20 @@ def difference(radiograph: np.ndarray, planes: np.ndarray, truth: np.ndarray) ->
     _outline(picture, truth, (255, 255, 255))
     _outline(picture, planes)
     return picture
+
+
+def draw_lines(
+    picture: np.ndarray, lines: Iterable[tuple[tuple[float, float], tuple[float, float]]], thickness: int | None = None
+) -> None:
+    """Draw segments into a picture, uint8 (H, W, 3), white with a dark edge.
+
+    Each is a pair of points (x, y) in pixels; the upper left corner of the first pixel is (0, 0).
+    """
+    thickness = thickness or max(1, round(max(picture.shape) / 1000))
+    ends = [[tuple(round(_SUBPIXELS * (value - 0.5)) for value in point) for point in line] for line in lines]
+    for colour, width in (((0, 0, 0), thickness + 2), ((255, 255, 255), thickness)):
+        for start, end in ends:
+            cv2.line(picture, start, end, colour, width, cv2.LINE_AA, _SHIFT)
 
 
 def write_above(picture: np.ndarray, text: str, planes: np.ndarray) -> None:

@@ -10,6 +10,7 @@ import torch
 from monai.inferers import Inferer
 
 from handseg_monai.inferers.coarse import coarse_probabilities
+from handseg_monai.inferers.hand import HandInferer
 from handseg_monai.inferers.looks import Box, Look, LookingInferer, placed, planes_of_looks, whole_view
 from handseg_monai.inferers.scene import Looking, Scene, scene_of, sides, two_hands
 from handseg_monai.inferers.thresholds import Threshold, thresholds_of
@@ -18,6 +19,8 @@ from handseg_monai.options import Hands, Invert
 
 FAINT = 1e-4
 """Probability below which what a network saw may count as nothing in the mean of several."""
+IN_THE_NEGATIVE = "bones are dark, inferred in the negative"
+"""What is said of such an image."""
 _LARGER = 2.0
 """Certainties that differ by less leave it to the size of two hands which one counts."""
 
@@ -122,6 +125,8 @@ class PlanesInferer(Inferer):
                 least = min(least, FAINT)
 
             def look(image: torch.Tensor, box: Box = (0, 0, *shape)) -> Scene:
+                # What looks for a hand sees more of it in a box; others need the size that the whole image has.
+                box = box if isinstance(self.inferer, HandInferer) else (0, 0, *shape)
                 top, left, bottom, right = box
                 size = -(-height * (bottom - top) // shape[0]), -(-width * (right - left) // shape[1])
                 members = self.members(image[None, :, top:bottom, left:right], network, size, least)
@@ -151,7 +156,7 @@ class PlanesInferer(Inferer):
             negative = look(1 - image)
             if negative.brightness > max(scene.brightness, 0.0) and negative.evidence > scene.evidence:
                 image, scene = 1 - image, negative
-                said.append("bones are dark, inferred in the negative")
+                said.append(IN_THE_NEGATIVE)
         found, more = self._parted(image, scene, look)
         return found, ["; ".join(said + more)]
 

@@ -144,9 +144,10 @@ def _brightness(grey: torch.Tensor, bones: torch.Tensor) -> float:
 def two_hands(scene: Scene, image: torch.Tensor, look: Looking) -> list[Scene]:
     """Look at two parts of an image, (1, h, w), that may be hands: scenes of two hands, or none.
 
-    A line parts the bones that were found, or else what is bright. Each part is looked at in the box around it, with
-    even background beyond the line. Two parts are hands where they show most of the same bones, rather than halves of
-    one hand. Where the line cuts a hand, each hand is looked at once more, with all that belongs to it and no more.
+    A line parts the bones that were found, or else what is bright, where it touches hardly any bone. Each part is
+    looked at in the box around it, with even background beyond the line. Two parts are hands where they show most of
+    the same bones, rather than halves of one hand. Where the line cuts a hand, each hand is looked at once more, with
+    all that belongs to it and no more.
     """
     bones = scene.probabilities.amax(dim=0) > 0.5
     rows, columns = (torch.arange(n, device=bones.device) for n in bones.shape)
@@ -155,6 +156,8 @@ def two_hands(scene: Scene, image: torch.Tensor, look: Looking) -> list[Scene]:
         if line is None:
             continue
         beyond = line[0] * columns[None, :] + line[1] * rows[:, None] + line[2]
+        if mask is not bones and _touched(beyond, bones) > _TOUCHED:
+            continue
         # First the part with fewer bones, of which one look says mostly that it is no hand.
         if beyond[bones].ge(0).float().mean() < 0.5:
             beyond = -beyond
@@ -175,6 +178,16 @@ def _alike(hands: Sequence[Scene]) -> bool:
     """Whether two scenes show most of the same bones."""
     common = float(torch.minimum(hands[0].certainties, hands[1].certainties).sum())
     return common >= max(_COMMON, _ALIKE * max(hand.certainty for hand in hands))
+
+
+def _touched(beyond: torch.Tensor, mask: torch.Tensor) -> float:
+    """Return the share of a mask (h, w) near a line, from which each pixel of the grid lies so far, (h, w)."""
+    if not mask.any():
+        return 0.0
+    rows, columns = mask.nonzero(as_tuple=True)
+    extent = math.hypot(int(rows.max() - rows.min()), int(columns.max() - columns.min())) + 1
+    distance = beyond[mask] / extent
+    return sum(float((-0.5 * (distance / near) ** 2).exp().mean()) for near in _NEAR)
 
 
 def _own(
