@@ -106,7 +106,8 @@ def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LONGEST = (
-    *("cross_validation", "notebooks", "phantom", "stopped", "labels", "drawn", "training", "scene", "weights"),
+    *("cross_validation", "serve", "serve_hostile", "kills", "serve_page", "fine_tuning", "store", "measures"),
+    *("notebooks", "phantom", "stopped", "labels", "drawn", "training", "scene", "weights"),
     *("network_overlays", "schedules", "track", "ranks", "submission", "report", "audit", "bad_input", "tracking"),
     *("here", "typed_paths", "resume", "proportions", "plausibility", "bundle", "evaluation", "ensemble", "compiled"),
 )
