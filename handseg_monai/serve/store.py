@@ -244,7 +244,10 @@ class Store:
             del self._entries[id]
             self._journals.pop(id, None)
             self._planes.drop(id)
-            self._folder.sweep(id)  # before anything is written, which may need the space
+            if was_done:  # a data set never lists files that are gone
+                with suppress(OSError):  # on a full disk, where the files that go make space
+                    self._corrected.write(self._items())
+            self._folder.sweep(id)
             (self._corrected.write if was_done else self._corrected.catch_up)(self._items())
 
     def _load(self) -> None:
