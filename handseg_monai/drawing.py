@@ -17,9 +17,13 @@ _SHIFT = 4
 _SUBPIXELS = 1 << _SHIFT
 
 
-def grey8(radiograph: np.ndarray) -> np.ndarray:
-    """Stretch a radiograph of any dtype, (H, W), between its percentiles 0.5 and 99.5 to uint8 for showing."""
-    low, high = np.percentile(radiograph, (0.5, 99.5))
+def grey8(radiograph: np.ndarray, black: float = 0.0, white: float = 1.0) -> np.ndarray:
+    """Stretch a radiograph of any dtype, (H, W), to uint8 for showing.
+
+    ``black`` and ``white`` are shares of its range of grey values, from percentile 0.5 (0) to 99.5 (1).
+    """
+    bottom, top = np.percentile(radiograph, (0.5, 99.5))
+    low, high = (bottom + share * (top - bottom) for share in (black, white))
     return (np.clip((radiograph - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
 
 
@@ -143,6 +147,14 @@ def sheet(pictures: Sequence[np.ndarray], columns: int, gap: int = 6) -> np.ndar
         left = (i % columns) * (width + gap) + (width - picture.shape[1]) // 2
         result[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return result
+
+
+def webp(picture: np.ndarray, quality: int) -> bytes:
+    """Encode a picture, uint8 (H, W), as WebP of a quality from 1 to 100."""
+    done, encoded = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    if not done:
+        raise OSError("a picture could not be encoded")
+    return encoded.tobytes()
 
 
 def save(path: str | Path, picture: np.ndarray, comment: bytes = b"") -> None:

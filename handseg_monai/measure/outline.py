@@ -13,7 +13,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from handseg_monai.bitplanes import boxes
+from handseg_monai.bitplanes import boxes, largest_piece
 from handseg_monai.measure.measures import NotMeasured
 from handseg_monai.measure.spacing import Spacing
 
@@ -126,16 +126,13 @@ def _outlines(planes: np.ndarray, spacing: Spacing) -> Iterator[tuple[int, Outli
 
     height, width = planes.shape
     for bone, (rows, columns) in boxes(planes):
-        mask = ((planes[rows, columns] >> bone) & 1).astype(np.uint8)
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        main = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-        if stats[main, cv2.CC_STAT_AREA] < LEAST_PIXELS:
+        main = largest_piece((planes[rows, columns] >> bone) & 1)
+        if cv2.countNonZero(main) < LEAST_PIXELS:
             continue
         # What lies beyond the border is taken to go on as it is there, and is cut off again.
         top, left = (_FRAME * (part.start == 0) for part in (rows, columns))
         bottom, right = (_FRAME * (part.stop == size) for part, size in ((rows, height), (columns, width)))
-        piece = (labels == main).astype(np.float32)
-        piece = cv2.copyMakeBorder(piece, top, bottom, left, right, cv2.BORDER_REPLICATE)
+        piece = cv2.copyMakeBorder(main.astype(np.float32), top, bottom, left, right, cv2.BORDER_REPLICATE)
         piece = np.pad(piece, _FRAME)
         smooth = cv2.GaussianBlur(piece, (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT)
         rings = find_contours(smooth, 0.5)

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -18,7 +17,7 @@ from handseg_monai.bitplanes import areas
 from handseg_monai.bones import NUM_BONES, Side
 from handseg_monai.data.reading.images import image_size, read_radiograph
 from handseg_monai.data.reading.submission_images import SubmissionImage, images_without_rows, submission_images
-from handseg_monai.drawing import grey8, shrink
+from handseg_monai.drawing import grey8, shrink, webp
 from handseg_monai.files import atomic_open
 from handseg_monai.measure import Spacing, fitting_spacing, measure_hand, spacing_of
 from handseg_monai.plausibility.judge import plausibility
@@ -243,10 +242,7 @@ def _where(given: np.ndarray, values: np.ndarray) -> list[float | int | None]:
 
 
 def _picture(radiograph: np.ndarray) -> str:
-    done, encoded = cv2.imencode(".webp", grey8(radiograph), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
-    if not done:
-        raise OSError("a picture could not be encoded")
-    return f"data:image/webp;base64,{base64.b64encode(encoded.tobytes()).decode()}"
+    return f"data:image/webp;base64,{base64.b64encode(webp(grey8(radiograph), _QUALITY)).decode()}"
 
 
 def _summary(job: _Job, evaluation: Evaluation | None, overviews: list[dict[str, object]]) -> dict[str, object]:

@@ -28,8 +28,9 @@ from handseg_monai import __version__
 from handseg_monai.data.reading.dicom import DICOM_SUFFIXES, begins_unmarked, has_mark
 from handseg_monai.data.reading.images import UnreadableImageError
 from handseg_monai.data.reading.samples import is_picture, kind_not_read
+from handseg_monai.drawing import grey8, shrink, webp
 from handseg_monai.report import content
-from handseg_monai.serve import bodies, looks
+from handseg_monai.serve import bodies
 from handseg_monai.serve.child import ChildError, FaultError
 from handseg_monai.serve.exports import NAMES_OF_FORMS, export
 from handseg_monai.serve.service import FullError, Service
@@ -45,6 +46,8 @@ from handseg_monai.serve.state import (
 
 logger = logging.getLogger(__name__)
 
+_QUALITY = 85
+"""Of WebP."""
 _PICTURES = 2
 """Drawn at one time: each takes memory several times that of its radiograph."""
 _TYPES = {
@@ -232,7 +235,7 @@ class Routes:
         def draw() -> bytes:
             if error := self.service.store.entry(id).error:  # reading it may take all the time that it is given
                 raise StoreError(error)
-            return looks.picture(self.service.views.radiograph(id).image, low, high, side)
+            return webp(grey8(shrink(self.service.views.radiograph(id).image, side), low, high), _QUALITY)
 
         async with self._drawing:
             return Response(await self._done(draw), media_type="image/webp", headers=headers)

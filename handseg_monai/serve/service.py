@@ -91,7 +91,7 @@ class Service:
         """
         with self._adding:
             count = len(self.store.ids())
-            if count >= self.limits.images:
+            if count >= self.limits.images and not self.store.has(content):
                 content.unlink(missing_ok=True)
                 raise FullError(
                     f"{self.limits.images} images are there, the most that --max_images allows; remove some first"

@@ -87,6 +87,11 @@ class Store:
                 raise MissingError(f"no image {id[:16]!r}; it may have been removed")
             return self._entries[id]
 
+    def has(self, content: Path) -> bool:
+        """Whether the image of a file is there already, under whatever name."""
+        with self._lock:
+            return digest(content)[:16] in self._entries
+
     def image(self, id: str) -> Path:
         """File of an image as it was given."""
         return self._folder.path("images", id, self.entry(id).suffix)

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from handseg_monai.bitplanes import areas
-from handseg_monai.bones import ALL_KNOWN
+from handseg_monai.bones import ALL_KNOWN, NUM_BONES
 from handseg_monai.data.reading.images import UnreadableImageError
 from handseg_monai.measure import Spacing, fitting_spacing, measure_hand
-from handseg_monai.plausibility.judge import plausibility
+from handseg_monai.plausibility.judge import Plausibility, plausibility
 from handseg_monai.report import content
 from handseg_monai.report.outlines import outlines
-from handseg_monai.serve import looks
 from handseg_monai.serve.decode import Decoder, Radiograph
+from handseg_monai.serve.doubt import doubt
 from handseg_monai.serve.recent import Recent
 from handseg_monai.serve.state import MissingError, StaleError, State
 from handseg_monai.serve.store import Store
 
 _MOST = 256 << 20
 """Bytes of radiographs, and of views, that are kept in memory."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown of one revision of an image; nobody has judged or measured it yet where these are None."""
+
+    revision: int
+    planes: np.ndarray
+    unknown: int
+    outlines: dict[int, str]
+    judgement: Plausibility | None = None
+    measures: list[dict[str, Any]] | None = None
 
 
 class Views:
@@ -42,7 +54,7 @@ class Views:
         self._working: tuple[str, str] = ("", "")
         self._judged: dict[str, dict[str, Any]] = {}
         self._radiographs: Recent[Radiograph] = Recent(_MOST, lambda radiograph: radiograph.image.nbytes)
-        self._views: Recent[looks.View] = Recent(_MOST, lambda view: view.planes.nbytes)
+        self._views: Recent[View] = Recent(_MOST, lambda view: view.planes.nbytes)
 
     def drop(self, id: str) -> None:
         """Forget an image that is removed."""
@@ -85,7 +97,7 @@ class Views:
         }
         if entry.state == "ready":
             marks = self._store.marks(id)
-            state |= {"done": marks.done, "unknown": looks.bits(marks.unknown)} | judged
+            state |= {"done": marks.done, "unknown": _bits(marks.unknown)} | judged
         return state
 
     def is_judged(self, id: str) -> bool:
@@ -112,7 +124,7 @@ class Views:
             found = self._radiographs.put(id, self._decoder.read(self._store.image(id), self._max_pixels))
         return found
 
-    def _view(self, id: str, state: State, judged: bool = True) -> looks.View:
+    def _view(self, id: str, state: State, judged: bool = True) -> View:
         view = self._views.get(id)
         if view is None or view.revision != state.revision:
             view = _redrawn(view, state)
@@ -122,7 +134,7 @@ class Views:
             view = replace(view, measures=self._measures(id, view))
         self._views.put(id, view)
         if view.judgement is not None:
-            sure = looks.doubt(view.judgement, self._store.entry(id).confidence, state.unknown | state.edited)
+            sure = doubt(view.judgement, self._store.entry(id).confidence, state.unknown | state.edited)
             self._judged[id] = {
                 "score": round(view.judgement.score, 4),
                 "plausible": view.judgement.plausible,
@@ -130,7 +142,7 @@ class Views:
             }
         return view
 
-    def _shown(self, id: str, state: State, before: looks.View | None, judged: bool) -> dict[str, Any]:
+    def _shown(self, id: str, state: State, before: View | None, judged: bool) -> dict[str, Any]:
         """What is shown of a state; of outlines those alone that differ from what was shown before."""
         view = self._view(id, state, judged)
         drawn: Mapping[int, str | None] = view.outlines
@@ -143,7 +155,7 @@ class Views:
             "undo": state.undoable,
             "redo": state.redoable,
             "done": state.done,
-            "unknown": looks.bits(state.unknown),
+            "unknown": _bits(state.unknown),
             "outlines": {str(bone): path for bone, path in drawn.items()},
             "areas": areas(state.planes).tolist(),
         }
@@ -161,7 +173,7 @@ class Views:
         except UnreadableImageError:
             return None
 
-    def _measures(self, id: str, view: looks.View) -> list[dict[str, Any]]:
+    def _measures(self, id: str, view: View) -> list[dict[str, Any]]:
         """Measures without bones that are unknown, as they are handed on."""
         try:
             radiograph = self.radiograph(id)
@@ -181,11 +193,21 @@ class Views:
         return self._shown(id, change(state), before, judged)
 
 
-def _redrawn(before: looks.View | None, state: State) -> looks.View:
+def _redrawn(before: View | None, state: State) -> View:
     """Return the view of a state; of what was shown before it keeps what is the same."""
-    changed = ALL_KNOWN if before is None else looks.changed_bones(before.planes, state.planes)
+    changed = ALL_KNOWN if before is None else _changed_bones(before.planes, state.planes)
     if before is not None and not changed:
         measures = before.measures if before.unknown == state.unknown else None
         return replace(before, revision=state.revision, planes=state.planes, unknown=state.unknown, measures=measures)
     kept = {} if before is None else {k: path for k, path in before.outlines.items() if not changed >> k & 1}
-    return looks.View(state.revision, state.planes, state.unknown, kept | outlines(state.planes & np.int32(changed)))
+    return View(state.revision, state.planes, state.unknown, kept | outlines(state.planes & np.int32(changed)))
+
+
+def _bits(value: int) -> list[int]:
+    """Indices of the bones whose bits are set."""
+    return [bone for bone in range(NUM_BONES) if value >> bone & 1]
+
+
+def _changed_bones(before: np.ndarray, after: np.ndarray) -> int:
+    """Bits of the bones whose masks differ between bit planes, int32 (H, W)."""
+    return int(np.bitwise_or.reduce(before ^ after, axis=None)) & ALL_KNOWN
