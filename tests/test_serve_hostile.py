@@ -356,15 +356,17 @@ def test_uploads_that_break_off_leave_nothing(server: Served, image: str) -> Non
 def test_no_more_images_than_allowed(tmp_path: Path, weights: Path) -> None:
     with served(tmp_path / "work", "--max_images", 2, "--checkpoint", weights) as server:
         contents = [cv2.imencode(".png", np.full((30, 20), n, np.uint8))[1].tobytes() for n in range(5)]
-        answers: list[int] = []
+        answers: dict[bytes, int] = {}
         threads = [
-            threading.Thread(target=lambda c=content: answers.append(server.upload(c).status)) for content in contents
+            threading.Thread(target=lambda c=content: answers.update({c: server.upload(c).status}))
+            for content in contents
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(answers) == [201, 201, 429, 429, 429]
+        assert sorted(answers.values()) == [201, 201, 429, 429, 429]
+        assert {server.upload(content).status for content in contents if answers[content] == 201} == {200}
         assert len(server.images()) == 2
 
 
