@@ -53,9 +53,12 @@ function actionOf(event) {
   }
   if (!characters && key.length === 1 && key !== " ") return undefined;
   if (target.matches("select, input[type=text], input[type=search], input[type=number]")) return undefined;
-  const inControl = target.matches("input, button, summary");
-  const moves = key.startsWith("Arrow") || key === " " || key === "Enter" || key.startsWith("Page");
-  if (inControl && moves && !(event.shiftKey && target.matches("button, summary"))) return undefined;
+  // Controls keep the keys that work them: all press, sliders and the choice of tools move.
+  const presses = key === " " || key === "Enter";
+  const moves = key.startsWith("Arrow") || key.startsWith("Page");
+  if (presses && target.matches("input, button, summary")) return undefined;
+  if (moves && target.matches("input")) return undefined;
+  if (moves && !event.shiftKey && target.matches("[role=radio]")) return undefined;
   if (event.altKey && !key.startsWith("Arrow")) return undefined;
   return toolKey(event) ?? stage.key(event) ?? KEYS[key] ?? (tools.mode === "look" ? LOOKING[key] : undefined);
 }
