@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from pydicom import dcmread
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
@@ -683,11 +684,18 @@ def hand_on(page: Bench, forms: list[str]) -> None:
 
 
 def contents(file: bytes) -> dict[str, object]:
-    """Files of an archive, or the one file; DICOM objects by their size, for each has identifiers of its own."""
+    """Files of an archive, or the one file; of DICOM objects all but identifiers and times, which are new each time."""
     if file[:2] != b"PK":
         return {"": file}
     with zipfile.ZipFile(io.BytesIO(file)) as archive:
-        return {n: len(archive.read(n)) if n.endswith(".dcm") else archive.read(n) for n in archive.namelist()}
+        files = {name: archive.read(name) for name in archive.namelist()}
+    return {name: lasting(data) if name.endswith(".dcm") else data for name, data in files.items()}
+
+
+def lasting(file: bytes) -> list[tuple[str, object]]:
+    """Elements of a DICOM object without identifiers and times."""
+    elements = dcmread(io.BytesIO(file)).iterall()
+    return [(str(one.tag), one.value) for one in elements if one.VR not in {"UI", "DA", "TM", "DT", "SQ"}]
 
 
 def reasons_of_measures() -> list[str]:
