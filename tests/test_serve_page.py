@@ -32,6 +32,7 @@ from handseg_monai.inferers.planes import IN_THE_NEGATIVE
 from handseg_monai.plausibility.hand_proportions import proportions
 from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.serve import service
 from handseg_monai.serve.folder import digest
 from handseg_monai.serve.journal import Journal
 from tests.browser import CHROMIUM, DRIVER, chromium, drag, drop_files, prefer, resize, settle
@@ -710,6 +711,29 @@ def reasons_of_measures() -> list[str]:
     return found
 
 
+_ERRORS = {"RequestError", "StoreError", "DamagedError", "StaleError", "MissingError", "ChildError", "FullError"}
+_NOT_FOR_READERS = (
+    "--work",
+    *("box ", "mask ", "bone ", "radius ", "points ", "low ", "7: expected", "7 7: expected"),
+    *("7: fine-tuning has no such option", "no such form"),
+)
+"""Starts of what the server says to a terminal, or to a program that asks for nonsense: the page never does."""
+
+
+def errors_of_the_server() -> list[str]:
+    """Every error that the page may be answered, 7 in each place where the text varies."""
+    found = []
+    for path in Path(service.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {*_ERRORS, "HTTPException"}:
+                text = node.args[-1]
+                parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+                said = "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in parts)
+                if set(said) - set("7: ") and not said.startswith(_NOT_FOR_READERS):
+                    found.append(said)
+    return found
+
+
 class TestScreens:
     @pytest.mark.parametrize("width", [360, 768, 1920])
     def test_nothing_runs_out_of_the_screen(self, page: Bench, width: int) -> None:
@@ -764,6 +788,13 @@ class TestScreens:
         say = "import('/static/measures.js').then((module) => arguments[1](arguments[0].map(module.reasonText)))"
         reasons = page.driver.execute_async_script(say, reasons_of_measures())
         assert not [text for text in reasons if re.search("[A-Za-z]{3,}", text)]
+        say = (
+            "import('/static/serve_strings.js').then((module) => "
+            "arguments[1](arguments[0].map((said) => module.inWords('errors', said))))"
+        )
+        errors = page.driver.execute_async_script(say, errors_of_the_server())
+        assert len(errors) > 30
+        assert not [text for text in errors if set(re.findall("[A-Za-z]{3,}", text)) - {"PNG", "JPEG", "BMP", "TIFF", "DICOM"}]
         shown = page.one("body").text
         page.open("a hand.png")
         page.press("#window summary")

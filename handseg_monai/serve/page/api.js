@@ -1,5 +1,6 @@
 // What the page asks of the server. What fails says why in words; `lost` means that no answer came.
 
+import { inWords } from "./serve_strings.js";
 import { say } from "./settings.js";
 
 // Pages of other sites can't send this header.
@@ -54,7 +55,8 @@ async function reach(address, options) {
 
 function wordsOf(text, status) {
   try {
-    return JSON.parse(text).error || say("failedRequest", { status });
+    const { error } = JSON.parse(text);
+    return error ? inWords("errors", error) : say("failedRequest", { status });
   } catch {
     return say("failedRequest", { status });
   }

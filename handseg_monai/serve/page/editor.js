@@ -8,10 +8,10 @@ import { byId, element, figure } from "./elements.js";
 import { showFindings } from "./findings.js";
 import { onChange, putImage, server } from "./images.js";
 import { showMeasures } from "./measures.js";
+import { inWords } from "./serve_strings.js";
 import { BONES, boneName, say, share, state, verdict } from "./settings.js";
 import { asImage, inDoubt, leastSure, readyInOrder } from "./shelf.js";
 import { makeStage } from "./stage.js";
-import { STRINGS } from "./strings.js";
 import { drop, holdTools, releaseTools, stageTool, tools } from "./tools.js";
 import { firstPicture, windowDrawing } from "./window.js";
 
@@ -229,11 +229,7 @@ function describe() {
 
 // What inference says of an image, "; " between one thing and the next.
 export function noteText(note) {
-  const words = (said) => {
-    const known = STRINGS[state.language].notes.find(([pattern]) => pattern.test(said));
-    return known ? said.replace(known[0], known[1]) : said;
-  };
-  return (note ?? "").split("; ").map(words).filter(Boolean).join(". ");
+  return (note ?? "").split("; ").map((said) => inWords("notes", said)).filter(Boolean).join(". ");
 }
 
 function listChoices() {

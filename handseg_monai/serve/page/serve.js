@@ -8,7 +8,7 @@ import { byId } from "./elements.js";
 import { prepareHandOn, showForms } from "./hand_on.js";
 import { isReady, listen, loadState, onChange, server } from "./images.js";
 import { prepareKeys } from "./keys.js";
-import "./serve_strings.js";
+import { inWords } from "./serve_strings.js";
 import { prepareSettings, say, translate } from "./settings.js";
 import { arrange, captionAll, prepareShelf, returnTo } from "./shelf.js";
 import { listModes, prepareTools } from "./tools.js";
@@ -20,7 +20,7 @@ let connected = true;
 
 function showNotice() {
   const { ready, error } = server.model;
-  const words = !connected ? say("lost") : error || (ready ? "" : say("loadingModel"));
+  const words = !connected ? say("lost") : inWords("errors", error) || (ready ? "" : say("loadingModel"));
   byId("notice").textContent = words;
   byId("notice").hidden = !words;
   byId("notice").classList.toggle("warning", !connected || Boolean(error));

@@ -1,6 +1,7 @@
 // What the page of the server says in both languages, beside what all pages say.
 
-import { addStrings } from "./strings.js";
+import { state } from "./settings.js";
+import { addStrings, STRINGS } from "./strings.js";
 
 addStrings({
   en: {
@@ -104,10 +105,12 @@ addStrings({
     // What inference notes of an image.
     notes: [
       [/^bones are dark, inferred in the negative$/, "Bones are dark here: the network looked at the negative"],
-      [/^two hands, the (left|right) one is segmented.*$/, "The image shows two hands: only the $1 one is segmented"],
+      [/^two hands, the (left|right) one is segmented.*$/, "The image shows two hands: only the {1} one is segmented"],
       [/^`--hands.*$/, ""],
       [/^both hands look like the same one.*$/, "Both hands look like the same one: their places name them"],
     ],
+    // What the server says of what went wrong: it says so in English.
+    errors: [],
     noNext: "No other image is left to look at.",
     stale: "The image was changed elsewhere. It is loaded anew; strokes not yet saved are gone.",
     refusedAct: "Not done: {error}",
@@ -252,6 +255,55 @@ addStrings({
       [/^`--hands.*$/, ""],
       [/^both hands look like the same one.*$/, "두 손이 같은 쪽으로 보여 위치로 구분했습니다"],
     ],
+    errors: [
+      [/^no image .*it may have been removed$|^no such image$/, "영상이 없습니다. 삭제되었을 수 있습니다"],
+      [/^(?:.*: )?the image has changed since.*$/, "그 사이 영상이 바뀌었습니다. 다시 확인하세요"],
+      [/^(?:.*: )?the file of the image is gone; .*$/, "영상 파일이 없습니다. 영상을 삭제하고 다시 추가하세요"],
+      [/^(?:.*: )?what the network drew is gone or damaged.*$/, "신경망이 그린 마스크가 없거나 손상되었습니다. 영상을 삭제하고 다시 추가하세요"],
+      [/^.*: the corrections are damaged; .*$/, "수정 기록이 손상되었습니다. 파일을 복구하거나, 영상을 삭제하고 다시 추가하세요"],
+      [/^.*another program has changed .*$/, "다른 프로그램이 저장 폴더를 바꾸었습니다. 저장하지 않았으니 서버를 끝내고 다시 시작하세요"],
+      [/^.*: the image is not segmented yet$/, "아직 분할하지 않은 영상입니다"],
+      [/^.*: it has been corrected; .*$/, "이미 수정한 영상이라 다시 분할하지 않았습니다"],
+      [/^.*: another image has the same id, .*$/, "다른 영상과 식별 번호가 겹칩니다. 파일을 새로 저장해서 보내세요"],
+      [/^there is nothing to .*$/, "되돌리거나 다시 실행할 것이 없습니다"],
+      [/^all bones are unknown, .*$/, "모든 뼈가 모름이라 학습할 것이 없습니다. 아는 뼈를 먼저 표시하세요"],
+      [/^(\d+) images are there, the most .*$/, "영상이 {1}장 있어 더 받지 않습니다. 먼저 영상을 삭제하세요"],
+      [/^the network is not loaded yet; .*$/, "신경망을 아직 불러오지 못했습니다. 잠시 기다리세요"],
+      [/^the network can't be loaded: (.*)$/, "신경망을 불러올 수 없습니다: {1}"],
+      [/^the network could not segment it: .*$/, "신경망이 이 영상을 분할하지 못했습니다"],
+      [/^the network sees no such bone there; .*$/, "신경망이 그 자리에서 이 뼈를 찾지 못했습니다. 붓으로 그리세요"],
+      [/^no mask says where .*$/, "이 뼈에도 이웃 뼈에도 마스크가 없어 위치를 알 수 없습니다. 먼저 그리세요"],
+      [/^the network is busy .*$/, "신경망이 다른 뼈를 보고 있습니다. 잠시 뒤에 다시 시도하세요"],
+      [/^a line of \d+ points .*$|^\d+ points; expected at most .*$/, "한 번에 그린 선이 너무 깁니다. 나누어 그리세요"],
+      [/^(\d+) bytes; (\d+) are the most$/, "{1}바이트입니다. {2}바이트까지 받습니다"],
+      [/^more than (\d+) bytes$/, "{1}바이트까지 받습니다"],
+      [/^\d+ bytes in \d+ seconds; too slow$|^nothing came for .*$|^the request broke off$/, "전송이 끊겼거나 너무 느립니다. 다시 보내세요"],
+      [/^the file is empty$/, "빈 파일입니다"],
+      [/^the file could not be kept: .*$/, "파일을 저장하지 못했습니다. 디스크에 자리가 있는지 확인하세요"],
+      [/^.*; expected PNG, JPEG, BMP, TIFF or DICOM$/, "읽을 수 없는 파일입니다. PNG, JPEG, BMP, TIFF, DICOM만 받습니다"],
+      [/^reading it failed: .*$/, "영상을 읽지 못했습니다. 파일이 손상되었거나 너무 큽니다"],
+      [/^too many files at once; .*$/, "한 번에 보낸 파일이 너무 많습니다. 이 파일을 다시 보내세요"],
+      [/^too many pages listen; .*$/, "열린 페이지가 너무 많습니다. 몇 개를 닫으세요"],
+      [/^another export is under way; .*$/, "다른 파일을 만드는 중입니다. 끝난 뒤 다시 시도하세요"],
+      [/^no image is there to hand on; .*$/, "내보낼 영상이 없습니다. 분할된 영상을 고르세요"],
+      [/^no image can be handed on so; (.*): not a DICOM file; .*$/, "이 형식으로 내보낼 수 있는 영상이 없습니다. {1}: DICOM 파일이 아닙니다"],
+      [/^no image can be handed on so; .*$/, "이 형식으로 내보낼 수 있는 영상이 없습니다"],
+      [/^fine-tuning needs images of (\d+) or more patients .* has (\d+).*$/, "미세 조정에는 완료로 표시한 환자 {1}명 이상의 영상이 필요합니다. 지금은 {2}명입니다. 환자를 알 수 없는 영상은 한 명으로 셉니다"],
+      [/^fine-tuning is under way; .*$/, "미세 조정이 진행 중입니다. 끝날 때까지 기다리거나 중단하세요"],
+      [/^the weights were trained on all .*$/, "완료로 표시한 영상을 모두 이미 학습했습니다. 평가할 영상을 하나 더 완료로 표시하세요"],
+      [/^all that is marked as done is held out .*$/, "완료로 표시한 영상이 모두 평가용입니다. 하나 더 완료로 표시하세요"],
+      [/^no weights .* to begin from$/, "처음 가중치 파일이 없습니다"],
+      [/^no run of fine-tuning has finished; .*$/, "끝난 미세 조정이 없습니다. 끝나면 새 가중치를 쓸 수 있습니다"],
+      [/^the new weights are not better .*$/, "새 가중치가 더 낫지 않아 이전 가중치를 그대로 씁니다"],
+      [/^.*, so nobody knows whether the new weights are better; .*$/, "비교할 수 없어 새 가중치가 더 나은지 알 수 없습니다"],
+      [/^(?:reading )?which patients the images are of .*$/, "영상이 어느 환자의 것인지 읽지 못했습니다. 서버를 다시 시작하세요"],
+      [/^images change all the time; .*$/, "영상이 계속 바뀌고 있습니다. 수정이 끝난 뒤 시작하세요"],
+      [/^the run ended without a word$/, "학습이 아무 말 없이 끝났습니다"],
+      [/^(?:.*)(?:its process ended \(code|no answer within) .*$/, "처리하던 프로세스가 끝나거나 답하지 않았습니다"],
+      [/^the server is ending$/, "서버가 종료되는 중입니다"],
+      [/^the server has made a mistake; .*$/, "서버 오류입니다. 서버의 터미널에 이유가 있습니다"],
+      [/^expected JSON; .*$|^no such address$/, "페이지가 서버와 맞지 않습니다. 페이지를 새로 고치세요"],
+    ],
     noNext: "확인할 다른 영상이 없습니다.",
     stale: "다른 곳에서 영상이 바뀌어 새로 불러왔습니다. 저장되지 않은 수정은 사라졌습니다.",
     refusedAct: "수정하지 못했습니다: {error}",
@@ -287,3 +339,12 @@ addStrings({
     ],
   },
 });
+
+// What the server says, in the reader's words where a table of the language has them: `notes` or `errors`.
+export function inWords(table, said) {
+  for (const [pattern, words] of STRINGS[state.language][table]) {
+    const found = said.match(pattern);
+    if (found) return words.replace(/\{(\d)\}/g, (_, k) => found[k]);
+  }
+  return said;
+}

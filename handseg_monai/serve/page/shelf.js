@@ -5,6 +5,7 @@ import { focusCard, plausibilityMark, prepareCards, shownCards, watchCards } fro
 import { draw } from "./drawing.js";
 import { byId, element, figure } from "./elements.js";
 import { isReady, isWaiting, onChange, server, toCorrect } from "./images.js";
+import { inWords } from "./serve_strings.js";
 import { boneName, say, share, whole } from "./settings.js";
 
 const KINDS = { every: () => true, toCorrect, done: ({ done }) => done, waiting: isWaiting, failed: (i) => i.state === "failed" };
@@ -86,7 +87,7 @@ function caption(card, image) {
   if (!remove.classList.contains("speaks")) nameRemove(remove, image.id);
   picture.dataset.words = isReady(image) ? "" : say(image.state);
   const words = [];
-  if (image.state === "failed") words.push(element("span", { class: "warning" }, image.error));
+  if (image.state === "failed") words.push(element("span", { class: "warning" }, inWords("errors", image.error)));
   else if (!isReady(image)) words.push(element("span", { class: "faint" }, say(image.state)));
   else {
     if (image.done) words.push(element("b", { class: "done-mark" }, say("isDone")));

@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { byId, element } from "./elements.js";
 import { onChange, putTraining, server } from "./images.js";
+import { inWords } from "./serve_strings.js";
 import { say, share, state, whole } from "./settings.js";
 import { STRINGS } from "./strings.js";
 
@@ -70,7 +71,7 @@ export function showTraining() {
   if (training?.state === "running") parts.push(...running(training));
   else if (training?.state === "finished") parts.push(...result(training));
   else {
-    if (training?.state === "failed") parts.push(said(say("trainFailed", { error: training.error }), "warning"));
+    if (training?.state === "failed") parts.push(said(say("trainFailed", { error: inWords("errors", training.error) }), "warning"));
     if (training?.state === "stopped") parts.push(said(say("trainStopped")));
     if (training?.state === "taken") parts.push(said(say("trainTaken")));
     parts.push(...startForm(done));
