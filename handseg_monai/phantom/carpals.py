@@ -21,6 +21,8 @@ _SIZE = 0.95
 
 _RIM = 0.7
 """Breadth of a rim, radians."""
+LUNATE_CORNER = (62.0, 0.45)
+"""Direction (degrees) and breadth (radians) of the lunate's corner at the hamate."""
 _GROWN = 0.35
 """What the joint spaces of the drawing are too wide by, on each side, millimetres."""
 
@@ -164,12 +166,22 @@ def _laid(points: Array, solid: _Solid) -> Array:
     """Return the points of a bone as drawn with its rims, stretched, turned and shifted to its place."""
     middle = points.mean(axis=0)
     offset = points - middle
-    angle, usual = np.arctan2(offset[:, 1], offset[:, 0]), float(np.hypot(offset[:, 0], offset[:, 1]).mean())
     for at, out in solid.rims:
-        away = (angle - np.radians(at) + np.pi) % (2 * np.pi) - np.pi
-        offset[:, :2] *= (1.0 + out / usual * np.exp(-((away / _RIM) ** 2)))[:, None]
+        offset = reaching(offset, out, at)
     xx, yy, xy = solid.stretch
     turn = np.radians(solid.turn)
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     offset[:, :2] @= (turned @ np.array([[1.0 + xx, xy], [xy, 1.0 + yy]])).T
     return np.asarray(middle + offset + [*solid.shift, 0.0])
+
+
+def reaching(offset: Array, out: float, at: float, breadth: float = _RIM) -> Array:
+    """Return a bone's points, (N, 3) from its middle, whose rim reaches farther out in one direction of the PA view.
+
+    `at` is that direction in degrees, counter-clockwise from the ulna in a right hand; `out` is in millimetres, and
+    `breadth` in radians.
+    """
+    angle, usual = np.arctan2(offset[:, 1], offset[:, 0]), float(np.hypot(offset[:, 0], offset[:, 1]).mean())
+    away = (angle - np.radians(at) + np.pi) % (2 * np.pi) - np.pi
+    factor = 1.0 + out / usual * np.exp(-((away / breadth) ** 2))
+    return offset * np.stack([factor, factor, np.ones_like(factor)], axis=1)

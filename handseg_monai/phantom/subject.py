@@ -10,6 +10,7 @@ from scipy.interpolate import PchipInterpolator
 
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, rotation, with_forearm
+from handseg_monai.phantom.carpals import LUNATE_CORNER, reaching
 from handseg_monai.phantom.forearm import ForearmShape
 from handseg_monai.phantom.growth import SESAMOIDS_APPEAR, Bone, draw_growth, size_at
 from handseg_monai.phantom.long_bones import LONG_BONES
@@ -152,7 +153,7 @@ def _sesamoids(rng: np.random.Generator, ranges: SubjectRanges, anatomy: Anatomy
     labelled = naming.random() < ranges.labelled_sesamoids_share
     for ray, side, out, along, size, share in (
         (RAYS[0], -1, (-0.9, -0.1), (-6.5, -2.5), 1.0, ranges.thumb_sesamoids_share),
-        (RAYS[0], 1, (0.0, 0.85), (-6.5, -2.5), 1.2, ranges.thumb_sesamoids_share),
+        (RAYS[0], 1, (-0.1, 0.75), (-6.5, -2.5), 1.2, ranges.thumb_sesamoids_share),
         (RAYS[1], -1, (-2.0, -0.5), (-3.5, 0.5), 0.9, ranges.finger_sesamoids_share),
         (RAYS[4], 1, (-2.0, -0.5), (-3.5, 0.5), 0.9, ranges.finger_sesamoids_share),
     ):
@@ -200,6 +201,8 @@ def _reshape_ray(
         length = mean.length * size * ray_length * draw(rng, lengths[group])
         if short and BONES[bone].name == "finger-17":
             length *= shortening
+            # What a short bone lacks in length it has in part in width.
+            size /= np.sqrt(shortening)
         width = size * slender * draw(rng, ranges.bone_width)
         head = ranges.tuft_width if group is Group.DISTAL_PHALANX else ranges.head_width
         ends_and_waist = [
@@ -230,18 +233,27 @@ def _reshape_carpus(
 ) -> None:
     """Vary the carpal bones, in place; the rays follow the warp and the size of the carpus that they stand on."""
     warp = _warp(rng, draw(rng, ranges.wrist_warp))
+    slides = {bone: np.zeros(3) for bone in CARPALS}
+    row, trapezium = draw(rng, ranges.lunate_shift), draw(rng, ranges.trapezium_shift)
+    for name in ("Lunate", "Triquetrum", "Pisiform"):
+        slides[INDEX[name]][0] = row
+    slides[INDEX["Trapezium"]][1] = trapezium
+    corner = draw(rng, ranges.lunate_corner)
     carpus, centre = draw(rng, ranges.carpus_scale), vertices[INDEX["Capitate"]].mean(axis=0)
     for bone in CARPALS:
         vertices[bone] = vertices[bone] + warp(vertices[bone])
         middle = vertices[bone].mean(axis=0)
         turn = np.linalg.multi_dot([rotation(axis, draw(rng, ranges.carpal_turn)) for axis in np.eye(3)])
         size = carpus * draw(rng, ranges.carpal_size) * np.array([draw(rng, ranges.carpal_scale) for _ in range(3)])
-        shift = np.array([draw(rng, ranges.carpal_shift) for _ in range(3)])
+        shift = slides[bone] + [draw(rng, ranges.carpal_shift) for _ in range(3)]
         if bone == INDEX["Pisiform"]:
             shift[:2] += [draw(rng, ranges.pisiform_shift) for _ in range(2)]
             size *= draw(rng, ranges.pisiform_scale)
         place = centre + carpus * (middle - centre) + shift
-        vertices[bone] = ((vertices[bone] - middle) * size) @ turn.T + place
+        offset = (vertices[bone] - middle) * size
+        if bone == INDEX["Lunate"]:
+            offset = reaching(offset, corner, *LUNATE_CORNER)
+        vertices[bone] = offset @ turn.T + place
         anchors[bone] = ends[bone] = place
     for ray in RAYS:
         base = anchors[ray[0]]
