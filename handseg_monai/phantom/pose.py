@@ -20,6 +20,8 @@ from handseg_monai.phantom.subject import Subject
 
 _WALL = 0.4
 """Bone between a marrow cavity and where its bone gives way to another one, millimetres."""
+_FARTHEST = -50.0
+"""Deviation beyond which a lean of the metacarpals does not bend the carpus further, degrees."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,8 @@ class _Motion:
 def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
     """Return the subject's right hand in a pose; the forearm points down the image before the whole hand is turned."""
     anatomy = subject.anatomy
-    # The third metacarpal deviates by what is asked for; the carpus under it by the rest.
-    motions = _wrist(subject, pose.deviation - pose.metacarpal_lean)
+    # The third metacarpal deviates by what is asked for; the carpus under it by the rest, never onto the ulna.
+    motions = _wrist(subject, max(pose.deviation - pose.metacarpal_lean, min(pose.deviation, _FARTHEST)))
     reach = subject.scale * share_of(pose.deviation)
     for number, ray in enumerate(RAYS):
         motion = motions[CAPITATE]

@@ -66,7 +66,7 @@ class SubjectRanges:
     """How far the lunate reaches towards the hamate, which it meets in some hands (type II), millimetres."""
     trapezium_shift: Range = (-1.4, 1.4)
     """Shift of the trapezium along the hand besides, millimetres."""
-    pisiform_shift: Range = (-2.8, 2.8)
+    pisiform_shift: Range = (-2.6, 2.6)
     """Shift of the pisiform besides, across and along the hand, millimetres; it slides on the triquetrum."""
     pisiform_scale: Range = (0.87, 1.13)
     """Size of the pisiform in addition, factor."""
@@ -82,7 +82,7 @@ class SubjectRanges:
     """Amplitude of smooth hills and dells on a long bone's surface, millimetres."""
     radiocarpal_gap: Range = (-2.6, -1.4)
     """Between the radius and scaphoid or lunate in the image, millimetres; negative: its rim covers them."""
-    ulnar_variance: Range = (-5.8, -0.8)
+    ulnar_variance: Range = (-6.2, -1.2)
     """Height of the ulna's head relative to the radius' ulnar corner, millimetres."""
     radioulnar_gap: Range = (-2.9, 0.7)
     """Joint space between the radius and the head of the ulna, millimetres."""
