@@ -56,6 +56,8 @@ for command in (
 def main() -> None:
     """Run the command line: exit code 0; 1 if a step failed; 2, with one line, if the input can't be right."""
     try:
+        if "" in sys.argv[1:]:  # Typer makes the folder that one works in of it
+            raise ValueError("an argument is empty; expected a value (is a variable of the shell not set?)")
         app()
     except ChildProcessError as error:
         print(f"handseg: {error}", file=sys.stderr)

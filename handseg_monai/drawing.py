@@ -86,6 +86,19 @@ def difference(radiograph: np.ndarray, planes: np.ndarray, truth: np.ndarray) ->
     return picture
 
 
+def write_above(picture: np.ndarray, text: str, planes: np.ndarray) -> None:
+    """Write a text into a picture, uint8 (H, W, 3), above the bones in bit planes, int32 (H, W), or over their tips."""
+    rows, columns = np.nonzero(planes)
+    if not len(rows):
+        return
+    scale = max(planes.shape) / 900
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 2)
+    x = int(np.clip(0.5 * (columns.min() + columns.max() - width), 0, max(picture.shape[1] - width, 0)))
+    y = max(int(rows.min()) - below, height)
+    for colour, thickness in (((0, 0, 0), 5), ((255, 255, 255), 2)):
+        cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+
+
 def shrink(radiograph: np.ndarray, long_side: int) -> np.ndarray:
     """Bring a radiograph of any dtype, (H, W), to at most ``long_side`` pixels for showing."""
     height, width = radiograph.shape

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
@@ -20,6 +22,30 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 _UNLISTABLE = re.compile("[\n\r\ud800-\udfff]")
+_OF_SYSTEMS = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+    *("__macosx", "icon\r", "@eadir", "#recycle", "lost+found"),
+}
+"""Files and folders, in lower case, that Windows, archives of macOS and network disks lay among others unasked."""
+_LONGEST = 255
+"""Bytes of a name that nearly every file system takes."""
+
+
+def nfc(name: str) -> str:
+    """Return a name in Unicode's composed form, by which names are compared: macOS writes ``é`` as two characters."""
+    return unicodedata.normalize("NFC", name)
+
+
+def with_ending(path: Path, ending: str) -> Path:
+    """Add an ending to a path; of a name that becomes too long for a file a digest takes the place of its end."""
+    if len(os.fsencode(path.name + ending)) <= _LONGEST:
+        return path.with_name(path.name + ending)
+    mark = f"~{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}{ending}"
+    return path.with_name(_cut(path.name, _LONGEST - len(mark)) + mark)
+
+
+def _cut(name: str, most: int) -> str:
+    return name.encode(errors="ignore")[:most].decode(errors="ignore")
 
 
 def require_out(path: str | Path, folder: bool = False) -> None:
@@ -51,18 +77,26 @@ def why_not_writable(folder: Path) -> str | None:
         return error.strerror or str(error)
 
 
-def find_files(folder: str | Path, suffixes: str | tuple[str, ...] = "") -> list[Path]:
-    """List the files below a folder whose names end in one of the suffixes (lower case), sorted by path.
+def find_files(folder: str | Path, wanted: str | tuple[str, ...] | Callable[[Path], bool] = "") -> list[Path]:
+    """List the files below a folder whose names end in one of some suffixes (lower case), sorted by path.
 
     Links are followed once all folders that are none have been read; each folder is read once. Hidden files and folders
-    are passed over.
+    are passed over, and those that systems lay there, such as ``Thumbs.db``.
+
+    Parameters
+    ----------
+    folder
+        Where to search; it may be hidden itself.
+    wanted
+        The suffix, several, or a function that tells whether a path is wanted.
 
     Raises
     ------
     OSError
         A folder can't be read.
     ValueError
-        A name that no list of files can hold: with a line break, or not in UTF-8.
+        A name that no list of files can hold, with a line break or not in UTF-8; or two names that differ in their
+        Unicode form alone.
     """
     found: list[Path] = []
     seen: set[str] = set()
@@ -70,26 +104,46 @@ def find_files(folder: str | Path, suffixes: str | tuple[str, ...] = "") -> list
     def fail(error: OSError) -> None:
         raise error
 
+    def is_wanted(path: Path) -> bool:
+        return wanted(path) if callable(wanted) else path.name.lower().endswith(wanted)
+
     waiting = [Path(folder)]
     while waiting:
         links: list[Path] = []
         for top in waiting:
             for place, folders, files in os.walk(top, onerror=fail):
                 real = os.path.realpath(place)
-                folders[:] = sorted(name for name in folders if not name.startswith(".") and real not in seen)
+                folders[:] = sorted(name for name in folders if not _is_of_system(name) and real not in seen)
                 if real in seen:
                     continue
                 seen.add(real)
                 links += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
-                found += [
-                    Path(place, name) for name in files if not name.startswith(".") and name.lower().endswith(suffixes)
-                ]
+                found += filter(is_wanted, (Path(place, name) for name in files if not _is_of_system(name)))
         waiting = links
-    for path in found:
-        if _UNLISTABLE.search(str(path.relative_to(folder))):
+    found.sort()
+    _check_names(found, Path(folder))
+    return found
+
+
+def _is_of_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def _check_names(paths: list[Path], folder: Path) -> None:
+    same: dict[str, Path] = {}
+    for path in paths:
+        name = str(path.relative_to(folder))
+        if _UNLISTABLE.search(name):
             reason = "a CSV can't hold this name; expected UTF-8 without line breaks"
             raise ValueError(f"{str(path)!a}: {reason}: rename it")
-    return sorted(found)
+        if (other := same.setdefault(nfc(name), path)) is not path:
+            both = f"{str(other)!a} and {str(path)!a}"
+            raise ValueError(f"{both}: two names that differ in their Unicode form alone; rename one of them")
+
+
+def _part_of(path: Path) -> Path:
+    ending = f".{secrets.token_hex(4)}.part"
+    return path.with_name(f".{_cut(path.name, _LONGEST - len(ending) - len('.older.'))}{ending}")
 
 
 @contextmanager
@@ -101,7 +155,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = _part_of(path)
     try:
         yield part
         with part.open("rb+") as file:
@@ -129,7 +183,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             f"{path}: the command replaces this folder, and you are working in it; choose another one (--out)"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = _part_of(path)
     part.mkdir()
     try:
         yield part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -9,6 +10,9 @@ import numpy as np
 
 from handseg_monai.bones import BONES, INDEX, Group
 from handseg_monai.phantom import PRESETS, Phantom, render_phantom
+from handseg_monai.phantom.acquisition.exposure import expose
+from handseg_monai.phantom.components import Components, render_components, warped
+from handseg_monai.phantom.view import Side
 
 CARPALS = tuple(bone.index for bone in BONES if bone.group is Group.CARPAL)
 
@@ -17,6 +21,49 @@ CARPALS = tuple(bone.index for bone in BONES if bone.group is Group.CARPAL)
 def phantom(number: int) -> Phantom:
     """Phantom of 512 px that the frozen ranges have not seen: even numbers are left hands."""
     return render_phantom(99, number // 2, "right" if number % 2 else "left", PRESETS["standard"], 512)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both hands of a person on one radiograph, and either alone with the same exposure."""
+
+    image: np.ndarray
+    """uint8 (H, W)."""
+    alone: tuple[np.ndarray, np.ndarray]
+    """uint8 (H, W): the left hand alone, and the right one."""
+    planes: tuple[np.ndarray, np.ndarray]
+    """int32 (H, W), left and right."""
+
+
+def pair(
+    seed: int, number: int, name: str, width: int = 1200, inwards: bool = True, sides: tuple[Side, Side] | None = None
+) -> Pair:
+    """Lay two hands side by side, tilted up to 15 degrees, up to 5 % of the width over each other or apart.
+
+    Thumbs point inwards or outwards; ``sides`` are those of the hand on the left and of that on the right.
+    """
+    rng = np.random.default_rng([seed, number])
+    ranges = replace(PRESETS[name], inversion_share=0.0, second_hand_share=0.0)
+    shape, middle = (5 * width // 8, width), width * (0.5 + rng.uniform(-0.02, 0.02))
+    gap = width * rng.uniform(-0.05, 0.04)
+    laid: list[Components] = []
+    for place, side in enumerate(sides or (("left", "right") if inwards else ("right", "left"))):
+        upright = render_components(seed, number, side, ranges, width // 2)
+        angle, scale = np.deg2rad(rng.uniform(-15, 15)), 1 / 0.9
+        turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        centre = np.array([upright.shape[1], upright.shape[0]]) / 2 - turn @ np.array([width / 2, shape[0] / 2])
+        turned = warped(upright, np.column_stack([turn, centre]), shape)
+        columns = np.flatnonzero(turned.soft.max(axis=0) > 0)
+        inner = middle + gap / 2 - columns[0] if place else middle - gap / 2 - columns[-1]
+        lower = width * rng.uniform(-0.03, 0.03)
+        laid.append(warped(turned, np.array([[1.0, 0.0, -inner], [0.0, 1.0, -lower]]), shape))
+    one, other = laid
+    key = int(rng.integers(1 << 60))
+    both = replace(one, soft=one.soft + other.soft, bone=one.bone + other.bone)
+    image, *alone = (expose(np.random.default_rng(key), ranges, parts) for parts in (both, one, other))
+    if sides is None and not inwards:
+        one, other, alone = other, one, alone[::-1]
+    return Pair(image, (alone[0], alone[1]), (one.planes, other.planes))
 
 
 def hand(number: int) -> np.ndarray:
@@ -60,3 +107,10 @@ def with_mirrored_carpus(planes: np.ndarray) -> np.ndarray:
     result = planes & ~bits
     result[:, box] |= (planes & bits)[:, box][:, ::-1]
     return result
+
+
+def both_hands(left: int, right: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Radiograph of two phantoms side by side, by their numbers, and the planes of each hand on it by its side."""
+    empty = np.zeros_like(hand(left))
+    planes = {"left": np.hstack([hand(left), empty]), "right": np.hstack([empty, hand(right)])}
+    return np.hstack([phantom(left).image, phantom(right).image]), planes

@@ -45,6 +45,13 @@ def planes_of(polygons: Polygons) -> np.ndarray:
     return planes
 
 
+def outline_of(outline: list[list[int]]) -> list[list[float]]:
+    """Outline of a bone's mask an eighth of a pixel within its edges, in coordinates that count pixels' edges."""
+    fine = np.kron(mask_of(outline), np.ones((4, 4), np.uint8))
+    (contour,), _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return ((contour[:, 0] + 0.5) / 4).tolist()
+
+
 def write_coco(path: Path, labels: dict[Path, Polygons], rle: str = "") -> None:
     """Write COCO; ``rle`` is ``compressed``, ``plain`` or nothing, for polygons."""
     names = sorted({name for polygons in labels.values() for name in polygons}, reverse=True)
@@ -52,7 +59,7 @@ def write_coco(path: Path, labels: dict[Path, Polygons], rle: str = "") -> None:
     for i, (image, polygons) in enumerate(labels.items(), 7):
         images.append({"id": i, "file_name": image.name, "height": SHAPE[0], "width": SHAPE[1]})
         for name, outline in polygons.items():
-            segmentation: object = [[float(x) for point in outline for x in point]]
+            segmentation: object = [[x for point in outline_of(outline) for x in point]]
             if rle:
                 segmentation = _rle(mask_of(outline), rle == "compressed")
             annotations.append(
@@ -87,7 +94,10 @@ def _rle(mask: np.ndarray, compressed: bool) -> dict[str, object]:
 def write_labelme(folder: Path, images: Path, labels: dict[Path, Polygons]) -> None:
     """Write a LabelMe file for each image, in folders as the images are."""
     for image, polygons in labels.items():
-        shapes = [{"label": name, "points": outline, "shape_type": "polygon"} for name, outline in polygons.items()]
+        shapes = [
+            {"label": name, "points": outline_of(outline), "shape_type": "polygon"}
+            for name, outline in polygons.items()
+        ]
         content = {
             "version": "5.5.0",
             "flags": {},

@@ -17,21 +17,23 @@ from handseg_monai.audit import Audit, Fault, audit, print_audit, write_audit
 from handseg_monai.audit.audit import _suited
 from handseg_monai.audit.duplicates import find_duplicates, fingerprint
 from handseg_monai.audit.label_faults import label_faults
-from handseg_monai.audit.label_fit import EdgeDirections, outline_points
 from handseg_monai.audit.rings import BRIGHT, ring_brightness
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import labelled_items, read_exclude, read_polygons, read_radiograph, training_datalist
+from handseg_monai.data.label_fit import EdgeDirections, outline_points
 from handseg_monai.data.labels import convert
+from handseg_monai.data.labels.flat import FLAT_SOURCE, hidden
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.plausibility.criteria import disorder
 from handseg_monai.plausibility.freeze import population_ranges
 from handseg_monai.plausibility.hand_measures import measure_hand
 from handseg_monai.plausibility.judge import judge_by_age, judge_hand
-from handseg_monai.plausibility.ranges import load_ranges
+from handseg_monai.plausibility.ranges import load_ranges, measure_by_age
 from handseg_monai.rle import encode_planes, write_csv
 from tests.faults import Change, add, drop, grow, images_of, label_of, move, plant, points_of, rescale, swap
-from tests.hands import hand
+from tests.flat_labels import DOWN, UP, flatten_labels, flattened
+from tests.hands import hand, swapped, without
 
 
 def ray(first: int, other: int) -> list[tuple[str, str]]:
@@ -139,6 +141,15 @@ class TestPlantedFaults:
         assert root / finding.other == where["original"]
         assert f"of subject {where['original'].parent.name}" in finding.text
         assert found(planted, "original") == []
+
+    def test_dark_bones_are_noted_and_keep_the_image(self, phantom_dataset: Path, tmp_path: Path) -> None:
+        root = shutil.copytree(phantom_dataset, tmp_path / "data")
+        dark = images_of(root)[0]
+        cv2.imwrite(str(dark), 255 - read_radiograph(dark))
+        result = audit(root, progress=False)
+        noted = [f for f in result.findings if f.fault is Fault.NEGATIVE]
+        assert [(f.image, f.exclude) for f in noted] == [(dark.relative_to(root).as_posix(), False)]
+        assert result.excluded == {}
 
     def test_images_without_a_fault_raise_none(self, planted) -> None:
         root, where, result = planted
@@ -373,7 +384,7 @@ class TestParts:
         own = population_ranges([*swapped, *hands[52:]], frozen)
         assert own is not None
         for one in swapped[:8]:
-            found, _ = _suited([(one, frozen)], own, ())
+            found, _ = _suited([(one, frozen, None)], own, ())
             assert found
             assert (found[0][0], set(found[0][1])) == (Fault.SWAPPED, set(pair))
 
@@ -463,6 +474,73 @@ class TestConvertedLabels:
         assert {path.name for path in read_exclude(tmp_path / "audit" / "exclude.txt", out)} == {
             items[n]["name"] for n in (1, 2, 3)
         }
+
+
+class TestLabelsWithoutOverlaps:
+    def faults(self, planes: np.ndarray) -> list[tuple[Fault, tuple[str, ...]]]:
+        full = planes | hidden(planes, either_way=True)
+        of_ages = [
+            label_faults(hand, ranges, measure_hand(full, ranges.area)) for hand, ranges in measure_by_age(planes)
+        ]
+        return [fault[:2] for fault in min(of_ages, key=len)]
+
+    @pytest.mark.parametrize("order", [UP, DOWN])
+    def test_what_another_bone_hides_is_no_fault(self, phantom_dataset: Path, order: tuple[int, ...]) -> None:
+        assert [found for planes in masks_of(phantom_dataset) if (found := self.faults(flattened(planes, order)))] == []
+
+    def test_judged_as_if_bones_could_overlap_most_of_them_would_be_taken_for_swapped(
+        self, phantom_dataset: Path
+    ) -> None:
+        ranges = load_ranges()
+        flat = [flattened(planes) for planes in masks_of(phantom_dataset)[:10]]
+        swapped = [
+            any(fault[0] is Fault.SWAPPED for fault in label_faults(measure_hand(p, ranges.area), ranges)) for p in flat
+        ]
+        assert sum(swapped) > 4
+
+    @pytest.mark.parametrize("order", [UP, DOWN])
+    @pytest.mark.parametrize(
+        "pair",
+        [
+            ("Radius", "Ulna"),
+            ("Scaphoid", "Lunate"),
+            ("Trapezium", "Trapezoid"),
+            ("Capitate", "Hamate"),
+            ("finger-6", "finger-14"),
+        ],
+    )
+    def test_labels_that_are_swapped_are_found(self, pair: tuple[str, str], order: tuple[int, ...]) -> None:
+        for number in range(2):
+            found = self.faults(swapped(flattened(hand(number), order), *pair))
+            assert [(fault, set(bones)) for fault, bones in found if fault is Fault.SWAPPED] == [
+                (Fault.SWAPPED, set(pair))
+            ]
+
+    def test_pisiform_and_triquetrum_are_told_apart_where_their_sizes_say_so(self, phantom_dataset: Path) -> None:
+        flat = [flattened(planes) for planes in masks_of(phantom_dataset)]
+        found = [self.faults(swapped(planes, "Pisiform", "Triquetrum")) for planes in flat]
+        expected = (Fault.SWAPPED, ("Pisiform", "Triquetrum"))
+        assert sum(expected in faults for faults in found) > 4
+
+    @pytest.mark.parametrize("bone", ["Triquetrum", "Trapezoid", "Lunate", "finger-2", "Ulna"])
+    def test_a_bone_that_is_missing_is_missed(self, bone: str) -> None:
+        assert (Fault.MISSING, (bone,)) in self.faults(without(flattened(hand(0)), bone))
+
+    def test_a_flat_dataset_leaves_out_none_of_its_images_but_those_with_faults(
+        self, phantom_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = tmp_path / "data"
+        for part in ("DCM", "outputs_json"):
+            for subject in sorted((phantom_dataset / "train" / part).iterdir())[:6]:
+                shutil.copytree(subject, root / "train" / part / subject.name)
+        flatten_labels(root)
+        images = images_of(root)
+        plant(images[3], swap(("Radius", "Ulna")))
+        result = audit(root, progress=False)
+        assert result.flat
+        assert result.excluded == {images[3].relative_to(root).as_posix(): "Radius and Ulna are swapped"}
+        print_audit(result)
+        assert FLAT_SOURCE in capsys.readouterr().out
 
 
 class TestSubmissions:

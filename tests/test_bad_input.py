@@ -371,7 +371,7 @@ def test_a_name_that_can_not_stand_in_a_csv(
     capsys: pytest.CaptureFixture[str], drawn_dataset: Path, tmp_path: Path, checkpoint: Path
 ) -> None:
     source = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[0]
-    for number, name in enumerate(["carriage\rreturn.png", "x" * 240 + ".png", "latin\udce9.png"]):
+    for number, name in enumerate(["carriage\rreturn.png", "escape\x1b[1m.png", "latin\udce9.png"]):
         (tmp_path / str(number)).mkdir()
         shutil.copy(source, tmp_path / str(number) / name)
         assert "a CSV can't hold this name" in only(infer(capsys, checkpoint, tmp_path / str(number)))
@@ -453,6 +453,28 @@ def test_bad_images_among_good_ones(drawn_dataset: Path, tmp_path: Path, checkpo
     assert len(list((tmp_path / "out" / "overlays").glob("*.jpg"))) == 3
 
 
+def test_images_of_more_pixels_than_allowed(
+    drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    first, second = sorted((drawn_dataset / "train" / "DCM").rglob("*.png"))[:2]
+    shutil.copy(first, images)
+    picture = cv2.imread(str(second))
+    cv2.imwrite(str(images / "large.png"), cv2.resize(picture, None, fx=2, fy=2))
+    pixels = picture.shape[0] * picture.shape[1]
+    options = {"dataset_dir": str(images), "output_dir": str(tmp_path / "out"), "checkpoint": str(checkpoint)}
+    with pytest.raises(SystemExit) as exit_:
+        run_here("inference.json", **options, **(tiny(inference=True) | {"max_pixels": pixels}))
+    assert exit_.value.code == 1
+    assert list(read_csv(tmp_path / "out" / "submission.csv")) == [first.name]
+    assert f"large.png: 144 x 192 pixels are more than {pixels}" in (tmp_path / "out" / "failures.csv").read_text()
+    capsys.readouterr()
+    said = "\n".join(train(capsys, drawn_dataset, tmp_path, max_pixels=pixels - 1))
+    assert f"72 x 96 pixels are more than {pixels - 1}" in said
+    assert "training does not begin" in said
+
+
 def test_pictures_need_no_second_reading(
     drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -482,7 +504,7 @@ def test_an_image_that_has_changed_since_an_earlier_run_has_no_picture(
     items = [Item(image=str(tmp_path / name), name=name) for name in ("same.png", "changed.png", "gone.png")]
     for item, shape in zip(items[:2], ((40, 30), (20, 30)), strict=True):
         cv2.imwrite(item["image"], np.zeros(shape, np.uint8))
-    OverlayWriter(tmp_path / "out", items).begin((item["name"], texts) for item in items)
+    OverlayWriter(tmp_path / "out", items).begin((item["name"], [texts]) for item in items)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["same.png.jpg"]
     assert all(f"no overlay: {name}" in caplog.text for name in ("changed.png", "gone.png"))
 

@@ -34,8 +34,22 @@ def fill_whole_image(polygons: Polygons, shape: tuple[int, int]) -> np.ndarray:
     for bone, points in polygons:
         filled = np.zeros(shape, np.uint8)
         cv2.fillPoly(filled, [points.astype(np.int32)], 1)
-        masks[bone] |= filled > 0
+        turns = windings(points, shape)
+        masks[bone] |= (filled > 0) | ((turns != 0) & (turns % 2 == 0))
     return masks
+
+
+def windings(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """How often an outline winds round each pixel, by the edges that a ray from it downwards crosses: int (H, W)."""
+    turns = np.zeros(shape, int)
+    corners = points.tolist()
+    for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+        for x in range(max(min(x0, x1), 0), min(max(x0, x1), shape[1])):
+            crossing = y0 + Fraction((x - x0) * (y1 - y0), x1 - x0)
+            for y in range(shape[0]):
+                if y >= crossing:
+                    turns[y, x] += 1 if x1 > x0 else -1
+    return turns
 
 
 def area_shares(mask: np.ndarray, size: tuple[int, int]) -> list[list[Fraction]]:
@@ -205,6 +219,70 @@ class TestRasterise:
 
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
+
+
+OUTLINE = cv2.ellipse2Poly((128, 100), (80, 40), 30, 0, 360, 2)
+SHAKY = np.rint(OUTLINE + np.random.default_rng(3).normal(0, 0.8, OUTLINE.shape)).astype(np.int32)
+
+
+class TestOutlinesOverThemselves:
+    """An outline that runs over itself is filled once; even-odd filling would leave nothing but the outline."""
+
+    @pytest.mark.parametrize(
+        "outline",
+        [
+            np.concatenate([OUTLINE, OUTLINE]),
+            np.concatenate([OUTLINE] * 4),
+            np.concatenate([OUTLINE, OUTLINE[::-1]]),
+            np.roll(np.concatenate([OUTLINE, OUTLINE[::-1]]), 77, axis=0),
+            np.concatenate([OUTLINE, OUTLINE[:40]]),
+            np.concatenate([OUTLINE, OUTLINE[:40], OUTLINE[:40][::-1]]),
+        ],
+        ids=["twice", "four times", "there and back", "from the middle", "too far", "too far and back"],
+    )
+    def test_the_same_line_gives_the_same_mask(self, outline: np.ndarray) -> None:
+        expected = rasterise([(4, OUTLINE)], (200, 256))
+        np.testing.assert_array_equal(rasterise([(4, outline)], (200, 256)), expected)
+        np.testing.assert_array_equal(
+            rasterise([(4, outline)], (200, 256), (70, 90)), rasterise([(4, OUTLINE)], (200, 256), (70, 90))
+        )
+
+    @pytest.mark.parametrize("second", [SHAKY, SHAKY[::-1]], ids=["twice", "there and back"])
+    def test_a_second_round_by_a_shaky_hand_gives_both(self, second: np.ndarray) -> None:
+        found = rasterise([(4, np.concatenate([OUTLINE, second]))], (200, 256)) != 0
+        both = rasterise([(4, OUTLINE), (4, SHAKY)], (200, 256)) != 0
+        assert np.sum(found != both) < 0.01 * both.sum()
+
+    def test_an_outline_that_crosses_itself_near_its_end_has_no_hole(self) -> None:
+        """As where a hand goes on a little beyond where it began."""
+        points = [[10, 10], [60, 10], [60, 60], [10, 60], [10, 5], [17, 5], [17, 30]]
+        np.testing.assert_array_equal(
+            unpack(rasterise([(0, np.array(points))], (70, 70))), fill_whole_image([(0, np.array(points))], (70, 70))
+        )
+
+    def test_a_figure_of_eight_keeps_both_loops_and_nothing_else(self) -> None:
+        angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+        for scale in (6, 60):
+            points = np.rint(100 + scale * np.stack([np.sin(angles), np.sin(2 * angles)], axis=1)).astype(np.int32)
+            plain = np.zeros((200, 200), np.uint8)
+            cv2.fillPoly(plain, [points], 1)
+            np.testing.assert_array_equal(rasterise([(0, points)], (200, 200)), plain)
+
+    def test_a_hole_that_an_outline_goes_round_backwards_stays_open(self) -> None:
+        """An outline with a bridge to the hole, as tools write holes."""
+        outer, inner = [[10, 10], [90, 10], [90, 90], [10, 90]], [[40, 40], [40, 60], [60, 60], [60, 40]]
+        ring = np.array([*outer, outer[0], *inner, inner[0]])
+        assert rasterise([(0, ring)], (100, 100))[50, 50] == 0
+
+    @settings(max_examples=100)
+    @given(st.integers(0, 2**32 - 1), st.integers(3, 40), st.floats(0.05, 1))
+    def test_simple_outlines_are_those_of_opencv(self, seed: int, count: int, least: float) -> None:
+        rng = np.random.default_rng(seed)
+        angles, radii = np.sort(rng.uniform(0, 2 * np.pi, count)), rng.uniform(40 * least, 40, count)
+        points = np.rint(50 + np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)).astype(np.int32)
+        plain = np.zeros((100, 100), np.uint8)
+        cv2.fillPoly(plain, [points], 1)
+        np.testing.assert_array_equal(rasterise([(0, points)], (100, 100)), plain)
 
 
 class TestReduce:

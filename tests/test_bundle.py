@@ -137,6 +137,7 @@ def test_training_and_inference_prepare_images_alike() -> None:
     assert train["train"]["preprocessing"]["transforms"][1] == steps[1] == "@intensity"
     assert steps[0].pop("any_body_part") == "@any_body_part"  # which labels have answered in training
     del steps[0]["picture_side"]
+    assert infer["inferer"].pop("hands") == "@hands"  # a label is of one hand
     assert train["validate"]["preprocessing"]["transforms"][:2] == steps
     # Where results go, how a checkpoint says that it saw images, and the run itself.
     own = {"imports", "output_dir", "checkpoint", "views", "size", "window", "datalist"}
@@ -215,10 +216,11 @@ def test_the_commands_of_the_readme_run_as_written(drawn_dataset: Path, tmp_path
         "bundle/configs/inference.json",
     )
     images = drawn_dataset / "train" / "DCM" / "ID001"
+    faint = ["--threshold", "0.001"]  # a network of one epoch is sure of no bone
     for arguments, expected in (
         (["training", "--config_file", train, "--dataset_dir", str(drawn_dataset), "--epochs", "1"], "best score"),
         (["--config_file", f"['{train}','{evaluate_}']", "--dataset_dir", str(drawn_dataset)], "of 2 images, fold 0"),
-        (["--config_file", infer, "--dataset_dir", str(images), "--output_dir", "OUT"], "2 of 2 images"),
+        (["--config_file", infer, "--dataset_dir", str(images), "--output_dir", "OUT", *faint], "2 of 2 images"),
         (["training", "--config_file", train, "--dataset_dir", str(drawn_dataset), "--epochs", "1"], "earlier run"),
     ):
         result = run_bundle(*arguments, *TINY, cwd=tmp_path)

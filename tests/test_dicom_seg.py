@@ -24,7 +24,7 @@ from handseg_monai.export.export import export
 from handseg_monai.rle import encode_planes, write_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
 from tests.dicoms import write_dicom
-from tests.hands import hand
+from tests.hands import both_hands, hand, without
 from tests.programs import handseg
 
 IMAGES = {"a.dcm": "DX", "IM0001": "CR", "1.2.840.7.1": "SC", "empty.dcm": "DX"}
@@ -162,6 +162,48 @@ needs_dciodvfy = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="ne
 def test_the_checker_finds_no_error(exported: Path, name: str) -> None:
     assert not [line for line in dciodvfy(exported / "images" / name) if line.startswith("Error")]
     assert dciodvfy(seg_of(exported, name)) == []
+
+
+@pytest.fixture(scope="module", params=["L", "B", None])
+def two_hands(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A SEG of both hands of a radiograph, whatever side its header states, and their masks, bool (58, H, W)."""
+    folder = tmp_path_factory.mktemp("two")
+    image, planes = both_hands(0, 1)
+    write_dicom(folder / "images" / "a.dcm", image.astype(np.uint16) * 16, BitsStored=12, ImageLaterality=request.param)
+    planes["left"] = without(planes["left"], "Pisiform")
+    write_csv(folder / "p.csv", [(f"a.dcm#{side}", encode_planes(of)) for side, of in planes.items()])
+    export(folder / "p.csv", folder / "images", "dicom-seg", folder / "seg", progress=False)
+    return folder / "seg" / "a.dcm", np.concatenate([unpack(planes[side]) for side in ("left", "right")])
+
+
+class TestTwoHands:
+    def test_pydicom_and_highdicom_read_both_hands(self, two_hands: tuple[Path, np.ndarray]) -> None:
+        path, expected = two_hands
+        dataset = dcmread(path)
+        found = np.zeros(expected.shape, bool)
+        for frame, groups in zip(dataset.pixel_array, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+            found[groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber - 1] |= frame > 0
+        np.testing.assert_array_equal(found, expected)
+        read = highdicom.seg.segread(path)
+        source = dcmread(path.parent.parent / "images" / "a.dcm")
+        pixels = read.get_pixels_by_source_instance([source.SOPInstanceUID], assert_missing_frames_are_empty=True)
+        np.testing.assert_array_equal(pixels[0].transpose(2, 0, 1) > 0, expected)
+
+    def test_each_segment_says_its_side(self, two_hands: tuple[Path, np.ndarray]) -> None:
+        segments = dcmread(two_hands[0]).SegmentSequence
+        assert [segment.SegmentNumber for segment in segments] == list(range(1, 2 * NUM_BONES + 1))
+        sides = [side for side in ("left", "right") for _ in BONES]
+        for segment, side, bone in zip(segments, sides, [*BONES, *BONES], strict=True):
+            assert segment.SegmentLabel == f"{side} {bone.english}"
+            (kind,) = segment.SegmentedPropertyTypeCodeSequence
+            assert kind.CodeValue == bone.concept.code
+            (item,) = kind.SegmentedPropertyTypeModifierCodeSequence
+            code = {"left": codes.SCT.Left, "right": codes.SCT.Right}[side]
+            assert (item.CodingSchemeDesignator, item.CodeValue) == ("SCT", code.value)
+
+    @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of Debian's dicom3tools")
+    def test_the_checker_finds_no_error(self, two_hands: tuple[Path, np.ndarray]) -> None:
+        assert dciodvfy(two_hands[0]) == []
 
 
 NAMELESS = dict.fromkeys(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
 import numpy as np
+import torch
 
 from handseg_monai.bones import BONES, INDEX
 from handseg_monai.drawing import ADDED, MISSED, difference
+from handseg_monai.handlers import OverlayWriter
 
 
 def test_differences_of_prediction_and_truth_have_their_colours() -> None:
@@ -22,3 +29,26 @@ def test_differences_of_prediction_and_truth_have_their_colours() -> None:
     assert (picture[3, 3] == 50).all()  # neither
     assert picture[30, 69].min() > 200  # outline of the truth, smoothed
     assert abs(picture[30, 10] - np.array(BONES[k].colour)).max() < 40  # outline of the prediction
+
+
+def test_an_overlay_of_two_hands_shows_the_bones_of_both_and_names_their_sides(tmp_path: Path) -> None:
+    hands = np.zeros((2, 300, 400), np.int32)
+    hands[0, 150:250, 40:160] = 1 << INDEX["Capitate"]
+    hands[1, 150:250, 240:360] = 1 << INDEX["Radius"]
+    writer = OverlayWriter(tmp_path, [])
+
+    def drawn(name: str, planes: np.ndarray) -> np.ndarray:
+        batch, output = {"name": name, "picture": torch.zeros(300, 400, dtype=torch.uint8)}, {"pred": planes}
+        engine: Any = SimpleNamespace(state=SimpleNamespace(batch=[batch], output=[output]))
+        output["pred"] = torch.from_numpy(planes)
+        writer.write(engine)
+        picture = cv2.imread(str(tmp_path / f"{name}.jpg"))
+        assert picture is not None
+        return picture[..., ::-1].astype(int)
+
+    both, one = drawn("both", hands), drawn("one", hands[:1])
+    for (x, bone), side in zip(((100, "Capitate"), (300, "Radius")), (slice(40, 160), slice(240, 360)), strict=True):
+        assert abs(both[200, x] - 0.25 * np.array(BONES[INDEX[bone]].colour)).max() < 12
+        assert both[125:148, side].min(axis=-1).max() > 150  # white letters
+    assert one[:140].max() < 40
+    assert one[200, 300].max() < 40

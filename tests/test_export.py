@@ -30,7 +30,7 @@ SHAPES = {"a.png": (300, 260), "b.png": (256, 320), "empty.png": (40, 50)}
 def planes() -> dict[str, np.ndarray]:
     """A hand; noise, whose pieces touch corners, borders and hold holes; and no bone at all."""
     rng = np.random.default_rng(3)
-    noise = cv2.GaussianBlur(rng.standard_normal((256, 320, 4)), (0, 0), 1.5) > 0.12
+    noise = cv2.GaussianBlur(rng.standard_normal((256, 320, 4)), (0, 0), 1.5) > 0.15
     of = {name: np.zeros(shape, np.int32) for name, shape in SHAPES.items()}
     of["a.png"] = hand(0)[150:450, 120:380].copy()
     for channel, bone in enumerate((0, 3, 20, 28)):

@@ -143,39 +143,6 @@ def test_an_image_without_a_hand_gives_no_bones() -> None:
     assert (logits < 0).all()
 
 
-class DarkNetwork(SeeingNetwork):
-    """Sees bones, all but the first, only where the last channel is white."""
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits = super().forward(image)
-        logits[:, 0] = -6.0
-        return logits if image[:, NUM_BONES].mean() > 0.5 else torch.full_like(logits, -6.0)
-
-
-class TestNegative:
-    IMAGE, MASKS = drawn(300, 300, 160.0, 150.0, 150.0, 0.3)
-    DARK = 1 - IMAGE
-    DARK[0] = 1 - MASKS.amax(dim=0)
-
-    def test_dark_bones_are_found_in_the_negative(self) -> None:
-        logits = HandInferer(WINDOW, negative=True)(self.DARK[None], DarkNetwork())
-        assert dice(logits[0, BASE] > 0, self.MASKS[BASE] > 0) > 0.93
-        assert (HandInferer(WINDOW)(self.DARK[None], DarkNetwork()) < 0).all()
-
-    def test_bones_that_do_not_stand_out_there_do_not_count(self) -> None:
-        image = self.DARK.clone()
-        image[0] = self.MASKS.amax(dim=0)
-        assert (HandInferer(WINDOW, negative=True)(image[None], DarkNetwork()) < 0).all()
-
-    def test_where_the_first_look_is_certain_it_is_the_only_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        network = SeeingNetwork()
-        HandInferer(WINDOW, closer=0, negative=True)(self.IMAGE[None], network)
-        uncertain = len(network.seen)
-        monkeypatch.setattr("handseg_monai.inferers.hand._CERTAIN", 1.0)
-        HandInferer(WINDOW, closer=0, negative=True)(self.IMAGE[None], network)
-        assert (uncertain, len(network.seen) - uncertain) == (8, 4)
-
-
 def test_flipping_averages_the_mirror_image() -> None:
     image, _ = drawn(300, 300, 140.0, 150.0, 150.0, 0.2)
     network = SeeingNetwork()

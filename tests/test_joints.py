@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from handseg_monai.bones import ALL_KNOWN
-from handseg_monai.data.reading.image_sizes import image_sizes
+from handseg_monai.data.reading.submission_images import image_paths
 from handseg_monai.plausibility.joints import COLUMNS, JointResult, joints, read_points
 from handseg_monai.plausibility.submission import judge_submission, write_judgements
 from handseg_monai.rle import encode_planes, write_csv
@@ -139,15 +139,17 @@ class TestSizes:
     def test_images_are_found_by_base_name_or_path(self, case: Path) -> None:
         (case / "images" / "deep").mkdir()
         cv2.imwrite(str(case / "images" / "deep" / "other.png"), np.zeros((30, 20), np.uint8))
-        assert image_sizes(["deep/other.png"], case / "images") == {"deep/other.png": (30, 20)}
-        assert image_sizes(["other.png"], case / "images") == {"other.png": (30, 20)}
+        other = case / "images" / "deep" / "other.png"
+        assert image_paths(["deep/other.png"], case / "images") == {"deep/other.png": other}
+        assert image_paths(["other.png"], case / "images") == {"other.png": other}
 
     def test_two_images_of_one_name_are_refused_only_where_asked_for(self, case: Path) -> None:
         (case / "images" / "deep").mkdir()
         cv2.imwrite(str(case / "images" / "deep" / "left.png"), np.zeros((30, 20), np.uint8))
-        assert image_sizes(["deep/left.png", "right.png"], case / "images")["deep/left.png"] == (30, 20)
+        deep = case / "images" / "deep" / "left.png"
+        assert image_paths(["deep/left.png", "right.png"], case / "images")["deep/left.png"] == deep
         with pytest.raises(ValueError, match=r"two images of the name left\.png"):
-            image_sizes(["left.png"], case / "images")
+            image_paths(["left.png"], case / "images")
 
 
 class TestWrongInput:

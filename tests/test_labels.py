@@ -37,6 +37,7 @@ from tests.label_forms import (
     write_labelme,
     write_masks,
 )
+from tests.pictures import chunk, plain_png, png
 
 Labels = dict[Path, Polygons]
 
@@ -267,13 +268,13 @@ class TestKnown:
         other = [0, 0, 30, 0, 30, 20, 0, 20]
         next(a for a in content["annotations"] if a["category_id"] == ulna)["segmentation"].append(other)
         content["annotations"].append(
-            {"image_id": 7, "category_id": ulna, "segmentation": [[10, 10, 50, 10, 50, 40, 10, 40]]}
+            {"image_id": 7, "category_id": ulna, "segmentation": [[10, 10, 40, 10, 40, 30, 10, 30]]}
         )
         (tmp_path / "source").write_text(json.dumps(content))
         result = convert("coco", tmp_path / "source", tmp_path / "images", tmp_path / "out")
         mask = mask_of(polygons["Ulna"])
-        mask[:21, :31] = 1
-        mask[10:41, 10:51] = 1
+        mask[:20, :30] = 1
+        mask[10:30, 10:40] = 1
         planes = read_truth(result.items[0]["label"], SHAPE)
         np.testing.assert_array_equal((planes >> INDEX["Ulna"]) & 1, mask)
         assert result.areas[0, INDEX["Ulna"]] == mask.sum()
@@ -401,7 +402,7 @@ COCO_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "far outside": (
         _segmentation([[0, 0, 100, 0, 100, 9]]),
-        r"annotation 1, finger-1: a point lies 29 pixels outside the image of 72 x 96",
+        r"annotation 1, finger-1: a point lies 28 pixels outside the image of 72 x 96",
     ),
     "two points": (_segmentation([[1, 1, 2, 2]]), "a polygon of 2 points; expected at least 3"),
     "odd count": (_segmentation([[1, 1, 2, 2, 3, 3, 4]]), "a polygon is not a list of x, y, x, y"),
@@ -420,6 +421,10 @@ COCO_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         r"no bone is labelled in .*hand0\.png; label it, or --skip-unlabelled",
     ),
 }
+
+
+def in_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 class TestFaults:
@@ -513,6 +518,13 @@ class TestFaults:
         convert("labelme", tmp_path / "source", tmp_path / "images", "below")
         require_same(tmp_path / "here" / "below", labels)
 
+    def test_images_of_more_pixels_than_allowed(self, tmp_path: Path, labels: Labels) -> None:
+        write_masks(tmp_path / "source", labels)
+        arguments = ("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        with pytest.raises(LabelError, match=r"hand0.*: 72 x 96 pixels are more than 6911, the most that"):
+            convert(*arguments, max_pixels=96 * 72 - 1)
+        convert(*arguments, max_pixels=96 * 72)
+
     def test_masks_that_are_none(self, tmp_path: Path, labels: Labels) -> None:
         write_masks(tmp_path / "source", labels)
         folder = tmp_path / "source" / "hand0"
@@ -535,38 +547,56 @@ class TestFaults:
 
     def test_shapes_of_labelme_that_are_no_polygons(self, tmp_path: Path, labels: Labels) -> None:
         write_labelme(tmp_path / "source", tmp_path / "images", labels)
-        _edit(lambda c: c["shapes"][2].update(shape_type="circle"))(tmp_path / "source" / "P0" / "hand0.json")
-        with pytest.raises(LabelError, match=r"hand0\.json: shape 3, finger-3: shape_type 'circle'; expected polygon"):
+        _edit(lambda c: c["shapes"][2].update(shape_type="arrow"))(tmp_path / "source" / "P0" / "hand0.json")
+        with pytest.raises(LabelError, match=r"hand0\.json: shape 3, finger-3: shape_type 'arrow'; expected polygon"):
             convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"points": [[1, 1]]}, "needs the two corners"),
-            ({"points": None}, "needs the two corners"),
+            ({"points": [[1, 1]]}, "mask of 1 points; expected the two corners of its box"),
+            ({"points": None}, "'points' is not a list of \\[x, y\\] pairs"),
             ({"mask": None}, "no PNG in base64"),
             ({"mask": "AAAA"}, "no PNG in base64"),
             ({"mask": "nothing!"}, "no PNG in base64"),
-            ({"points": [[1, 1], [9, 9]]}, "a mask of 3 x 2 pixels in a box of 9 x 9"),
-            ({"points": [[-1, 1], [1, 2]]}, "reaches beyond the image"),
-            ({"points": [[1e308, 1], [1e309, 2]]}, "needs the two corners"),
+            ({"points": [[1, 1], [9, 9]]}, "a mask of 3 x 4 pixels in a box of 9 x 9"),
+            ({"points": [[-1, 1], [1, 4]]}, "reaches beyond the image"),
+            ({"points": [[1e308, 1], [1e309, 2]]}, "some points are NaN or infinite"),
+            (
+                {"mask": in_base64(png(30_000, 30_000, 8, 0, bytes(9)))},
+                "a mask of 30000 x 30000 pixels in a box of 3 x 4",
+            ),
+            ({"mask": in_base64(plain_png(np.array([[0, 1, 2]] * 4), 8, 0))}, "3 values, 1 and 2 among them"),
+            ({"mask": in_base64(plain_png(np.array([[[9, 0], [9, 1], [9, 1]]] * 4), 8, 4))}, "in its alpha channel"),
         ],
     )
     def test_masks_of_labelme_that_do_not_fit(
         self, tmp_path: Path, labels: Labels, change: dict[str, object], message: str
     ) -> None:
         write_labelme(tmp_path / "source", tmp_path / "images", labels)
-        png = base64.b64encode(cv2.imencode(".png", np.ones((2, 3), np.uint8))[1].tobytes()).decode()
-        right = {"shape_type": "mask", "points": [[4, 5], [6, 6]], "mask": png}
+        png = base64.b64encode(cv2.imencode(".png", np.ones((4, 3), np.uint8))[1].tobytes()).decode()
+        right = {"shape_type": "mask", "points": [[4, 5], [6, 8]], "mask": png}
         file = tmp_path / "source" / "P0" / "hand0.json"
         _edit(lambda c: c["shapes"][2].update(right))(file)
         convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "right")
         label = next((tmp_path / "right" / "labels").rglob("hand0*"))
         rows, columns = np.nonzero(read_truth(label, SHAPE) >> NAMES.index("finger-3") & 1)
-        assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(y, x) for y in (5, 6) for x in (4, 5, 6)]
+        assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [
+            (y, x) for y in (5, 6, 7, 8) for x in (4, 5, 6)
+        ]
         _edit(lambda c: c["shapes"][2].update(change))(file)
         with pytest.raises(LabelError, match=rf"hand0\.json: shape 3, finger-3: .*{message}"):
             convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    def test_a_mask_of_labelme_goes_by_the_grey_of_its_palette(self, tmp_path: Path, labels: Labels) -> None:
+        write_labelme(tmp_path / "source", tmp_path / "images", labels)
+        white_first = plain_png(np.array([[1, 0, 1], [1, 1, 0]]), 1, 3, chunk(b"PLTE", bytes([255] * 3 + [0] * 3)))
+        change = {"shape_type": "mask", "points": [[4, 5], [6, 6]], "mask": in_base64(white_first)}
+        _edit(lambda c: c["shapes"][2].update(change))(tmp_path / "source" / "P0" / "hand0.json")
+        convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out", small_bones=True)
+        label = next((tmp_path / "out" / "labels").rglob("hand0*"))
+        rows, columns = np.nonzero(read_truth(label, SHAPE) >> NAMES.index("finger-3") & 1)
+        assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(5, 5), (6, 6)]
 
     def test_unlabelled_images_are_left_out_if_asked_for(self, tmp_path: Path, labels: Labels) -> None:
         first = next(iter(labels))

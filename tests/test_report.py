@@ -26,7 +26,7 @@ from handseg_monai.report.outlines import outlines
 from handseg_monai.rle import encode_planes, write_csv
 from handseg_monai.score.evaluation import evaluate
 from tests.browser import CHROMIUM, DRIVER, chromium, move_to, prefer, resize, settle
-from tests.hands import hand, mask, moved, phantom, with_mask, without
+from tests.hands import both_hands, hand, mask, moved, phantom, with_mask, without
 from tests.programs import Done, handseg
 
 UNKNOWN = "Lunate"
@@ -544,6 +544,141 @@ def test_without_a_truth_plausibility_and_areas_are_shown(driver: Chrome, made: 
     found = hover(driver, *inside(made.predicted["a.png"], "Radius"))
     assert f"{mask(made.predicted['a.png'], 'Radius').sum():,} px" in found["Radius"]
     assert "Dice" not in found["Radius"]
+
+
+@dataclass(frozen=True)
+class TwoHands:
+    """A submission of an image of both hands and one of one hand."""
+
+    images: Path
+    prediction: Path
+    truth: Path
+    predicted: dict[str, np.ndarray]
+    true: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def two_hands(tmp_path_factory: pytest.TempPathFactory) -> TwoHands:
+    root = tmp_path_factory.mktemp("two")
+    image, planes = both_hands(0, 1)
+    (root / "images").mkdir()
+    cv2.imwrite(str(root / "images" / "two.png"), image)
+    cv2.imwrite(str(root / "images" / "one.png"), phantom(2).image)
+    true = {"two.png#left": planes["left"], "two.png#right": planes["right"], "one.png": hand(2)}
+    predicted = dict(true)
+    predicted["two.png#left"] = without(moved(true["two.png#left"], "Hamate", 6, 0), "finger-4")
+    predicted["two.png#right"] = moved(true["two.png#right"], "Scaphoid", 4, 3)
+    prediction, truth = write_rows(root / "p.csv", predicted), write_rows(root / "t.csv", true)
+    return TwoHands(root / "images", prediction, truth, predicted, true)
+
+
+class TestBothHandsOfAnImage:
+    @pytest.fixture
+    def page(self, driver: Chrome, two_hands: TwoHands, tmp_path: Path) -> Chrome:
+        page = tmp_path / "page.html"
+        write_report(two_hands.prediction, two_hands.images, page, two_hands.truth, progress=False)
+        return show(driver, page)
+
+    def test_they_are_on_one_picture_and_the_worse_one_judges_it(self, page: Chrome, two_hands: TwoHands) -> None:
+        assert names_in_order(page) == ["two.png", "one.png"]
+        result = evaluate(two_hands.prediction, two_hands.truth, images=two_hands.images, progress=False)
+        assert f"{result.mean_dice:.4f}" in page.find_element(By.ID, "figures").text
+        assert "1 of 2" in page.find_element(By.ID, "figures").text
+        first = all_of(page, ".card")[0]
+        of_image = np.mean([result.dice[result.names.index(f"two.png#{side}")].mean() for side in ("left", "right")])
+        assert first.find_element(By.CSS_SELECTOR, ".figures-line b").text == f"{of_image:.3f}"
+        assert "0.00 left index distal phalanx" in first.text
+        for side, count in (("left", NUM_BONES - 1), ("right", NUM_BONES)):
+            assert len(first.find_elements(By.CSS_SELECTOR, f".outline.predicted.hand-{side}")) == count
+            assert len(first.find_elements(By.CSS_SELECTOR, f".outline.truth.hand-{side}")) == NUM_BONES
+
+    def test_hover_tells_the_side_and_lights_one_hand(self, page: Chrome, two_hands: TwoHands) -> None:
+        enlarge(page, "two.png")
+        for side in ("left", "right"):
+            planes = two_hands.predicted[f"two.png#{side}"]
+            found = hover(page, *inside(planes, "Radius"))
+            assert f"{side} radius" in found["Radius"]
+            assert f"{mask(planes, 'Radius').sum():,} px" in found["Radius"]
+            lit = all_of(page, "#stage .outline.predicted.lit")
+            assert [path.get_attribute("class") for path in lit] == [f"outline predicted bone-27 hand-{side} lit"]
+
+    def test_the_table_has_them_side_by_side_and_findings_say_whose(self, page: Chrome, two_hands: TwoHands) -> None:
+        enlarge(page, "two.png")
+        heads = [
+            [cell.text for cell in row.find_elements(By.TAG_NAME, "th")] for row in all_of(page, "#table thead tr")
+        ]
+        assert heads == [["", "Left hand", "Right hand"], ["Bone", "Area", "Dice", "Area", "Dice"]]
+        assert len(all_of(page, "#table tbody tr")) == NUM_BONES
+        for bone in ("finger-4", "Hamate", "Scaphoid", "Ulna"):
+            cells = [cell.text for cell in all_of(page, f"#table tr[data-bone='{INDEX[bone]}'] td")]
+            expected: list[str] = []
+            for side in ("left", "right"):
+                a, b = (mask(of[f"two.png#{side}"], bone) for of in (two_hands.predicted, two_hands.true))
+                expected += [f"{a.sum():,} px", f"{2 * (a & b).sum() / (a.sum() + b.sum()):.3f}"]
+            assert cells == expected
+        findings = [item.text for item in all_of(page, "#findings li")]
+        assert findings[0] == "Left hand: index distal phalanx is missing"
+        assert all(text.startswith("Left hand: ") for text in findings)
+        figures = page.find_element(By.ID, "viewer-figures").text
+        assert re.search(r"Left hand\n0\.\d{3} · Implausible\nRight hand\n1\.000 · Plausible", figures)
+
+    def test_a_hand_is_switched_off_with_its_mark(self, page: Chrome) -> None:
+        def shown() -> set[str]:
+            nodes = [n for n in all_of(page, ".card[data-name='two.png'] svg [class*='hand-']") if n.is_displayed()]
+            return {
+                side for node in nodes for side in ("left", "right") if f"hand-{side}" in node.get_attribute("class")
+            }
+
+        settle(page)
+        assert [mark.text for mark in all_of(page, ".card .side-mark")] == ["Left hand", "Right hand"]
+        assert shown() == {"left", "right"}
+        press(page, "#layers [data-layer='left']")
+        assert shown() == {"right"}
+        assert all_of(page, ".card[data-name='one.png'] .outline")[0].is_displayed()
+        press(page, "#layers [data-layer='right']")
+        assert shown() == set()
+        press(page, "#layers [data-layer='left']")
+        assert shown() == {"left"}
+
+    def test_marks_lie_on_the_picture_apart_from_one_another(self, page: Chrome) -> None:
+        for name in ("card", "stage"):
+            if name == "stage":
+                enlarge(page, "two.png")
+            picture = all_of(page, f".{name} svg image")[0].rect
+            left, right = (mark.rect for mark in all_of(page, f".{name} .side-mark"))
+            assert picture["x"] <= left["x"] < left["x"] + left["width"] < right["x"]
+            assert right["x"] + right["width"] <= picture["x"] + picture["width"]
+            assert all(picture["y"] <= m["y"] < picture["y"] + picture["height"] / 2 for m in (left, right))
+
+    def test_korean_names_the_hands(self, page: Chrome) -> None:
+        settle(page)
+        press(page, "#language")
+        assert [mark.text for mark in all_of(page, ".card .side-mark")] == ["왼손", "오른손"]
+        assert [tick.text for tick in all_of(page, "#layers label")] == ["예측", "정답", "왼손", "오른손"]
+        assert "왼손 집게손가락 끝마디뼈" in all_of(page, ".card")[0].text
+        enlarge(page, "two.png")
+        assert [head.text for head in all_of(page, "#table thead .hand")] == ["왼손", "오른손"]
+        assert "왼손: 오류 · 빠진 뼈: 집게손가락 끝마디뼈" in page.find_element(By.ID, "findings").text
+
+    def test_a_label_of_one_hand_scores_the_hand_that_it_lies_over(
+        self, driver: Chrome, two_hands: TwoHands, tmp_path: Path
+    ) -> None:
+        one = {"two.png": two_hands.true["two.png#right"], "one.png": two_hands.true["one.png"]}
+        truth = write_rows(tmp_path / "one.csv", one)
+        done = write_report(two_hands.prediction, two_hands.images, tmp_path / "page.html", truth, progress=False)
+        assert done.evaluation is not None
+        assert done.evaluation.chosen == {"two.png": "two.png#right"}
+        show(driver, tmp_path / "page.html")
+        enlarge(driver, "two.png")
+        assert not all_of(driver, "#stage .outline.truth.hand-left")
+        assert len(all_of(driver, "#stage .outline.truth.hand-right")) == NUM_BONES
+        cells = [cell.text for cell in all_of(driver, f"#table tr[data-bone='{INDEX['Ulna']}'] td")]
+        assert (cells[1], cells[3]) == ("–", "1.000")
+
+    def test_images_of_one_hand_have_no_switches_and_marks_of_hands(self, page: Chrome, made: Made) -> None:
+        assert all_of(page, "#layers [data-layer='left']")
+        show(page, made.page)
+        assert not all_of(page, "#layers [data-layer='left'], .side-mark")
 
 
 def test_only_images_in_view_are_drawn(driver: Chrome, tmp_path: Path) -> None:

@@ -94,6 +94,66 @@ def test_failures_get_no_rows_a_list_and_exit_code_1(tmp_path: Path, capsys: pyt
     assert not (tmp_path / "failures.csv").exists()
 
 
+def test_an_image_without_a_bone_keeps_its_rows_and_is_no_image_that_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = {"dark": torch.rand(1, 4, 4), "even": torch.ones(1, 4, 4), "hand": torch.rand(1, 4, 4)}
+    writer = _writer(tmp_path, _items(*images))
+    writer.records.start()
+    for name, image in images.items():
+        step = _step(name, _planes(0) if name == "hand" else np.zeros(SHAPE, np.int32))
+        step.state.batch[0]["image"] = image
+        writer.append(step)
+    with pytest.raises(SystemExit) as exit_:
+        writer.finish()
+    assert exit_.value.code == 1
+    texts = read_csv(tmp_path / "submission.csv")
+    assert list(texts) == list(images)
+    assert texts["dark"] == texts["even"] == [""] * NUM_BONES
+    assert (tmp_path / "failures.csv").read_text().splitlines() == [
+        "image,reason",
+        "images/dark,no bone was found in it",
+        'images/even,"all of its pixels have the same grey value, no bone was found in it"',
+    ]
+    printed = capsys.readouterr()
+    assert "1 of 3 images" in printed.out
+    assert "images/dark: no bone was found in it" in printed.err
+
+
+def _two_hands(name: str) -> Any:
+    step = _step(name, _planes(1))
+    step.state.output[0]["pred"] = torch.from_numpy(np.stack([_planes(1), _planes(2)]))
+    step.state.output[0]["probabilities"] = torch.cat([torch.zeros(NUM_BONES, 7, 5), torch.ones(NUM_BONES, 7, 5)])
+    step.state.output[0]["notes"] = "two hands"
+    return step
+
+
+def test_both_hands_of_an_image_have_rows_and_confidences_of_their_own_after_a_kill_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    killed = _started(tmp_path, ["pair.png", "one.png"], confidence=True)
+    killed.append(_two_hands("pair.png"))
+    killed.kept()
+    assert "pair.png: two hands" in caplog.text
+    writer = _started(tmp_path, ["pair.png", "one.png"], confidence=True)
+    assert [item["name"] for item in writer.records.remaining()] == ["one.png"]
+    assert [len(hands) for _, hands in writer.records.earlier()] == [2]
+    one = _step("one.png", _planes(3))
+    one.state.output[0]["probabilities"] = torch.rand(NUM_BONES, *SHAPE)
+    writer.append(one)
+    writer.finish()
+    texts = read_csv(tmp_path / "submission.csv")
+    assert list(texts) == ["pair.png#left", "pair.png#right", "one.png"]
+    for name, seed in zip(texts, (1, 2, 3), strict=True):
+        assert np.array_equal(decode_planes(texts[name], SHAPE), _planes(seed))
+    sure = read_confidence(tmp_path / "confidence.csv")
+    assert list(sure) == list(texts)
+    assert max(sure["pair.png#left"]) == 0
+    assert min(sure["pair.png#right"]) > 0
+    assert "1 of 2 images: two hands: pair.png" in capsys.readouterr().out
+
+
 def test_parts_of_an_earlier_run_do_not_reach_the_next(tmp_path: Path) -> None:
     killed = _writer(tmp_path, _items("a", "b"))
     killed.records.start()

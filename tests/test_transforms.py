@@ -609,6 +609,14 @@ class TestCleanPlanes:
             assert (result != before).any()
             np.testing.assert_array_equal(CleanPlanesd("pred", **self.NOTHING)({"pred": given})["pred"][0], before)
 
+    def test_two_hands_are_cleaned_each_for_itself(self) -> None:
+        holes = TestFillHoles.PLANES
+        given = torch.from_numpy(np.stack([holes, holes[::-1]]))
+        out = CleanPlanesd("pred", **self.NOTHING | {"most_hole": 1.0})({"pred": given})["pred"].numpy()
+        filled = fill_holes(holes, 1.0)
+        assert (filled != holes).any()
+        np.testing.assert_array_equal(out, np.stack([filled, filled[::-1]]))
+
     def test_failures_pass(self) -> None:
         failed = {"pred": torch.zeros(1, 0, 0), "failure": "not an image"}
         assert CleanPlanesd("pred", 0.5, 0.5, 1.0, 0.25, 0.1)(failed) == failed

@@ -6,22 +6,29 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from handseg_monai.audit.duplicates import find_duplicates, fingerprint
 from handseg_monai.audit.findings import NOTES, AuditFinding, Fault
 from handseg_monai.audit.label_faults import LabelFault, doubled_polygons, label_faults, piece_faults
-from handseg_monai.audit.label_fit import EdgeDirections, outline_points
 from handseg_monai.audit.rings import BRIGHT, ring_brightness
-from handseg_monai.audit.sources import Label, Radiograph, dataset_radiographs, read_label, submission_radiographs
-from handseg_monai.bitplanes import Polygon
-from handseg_monai.bones import NAMES, NUM_BONES
+from handseg_monai.audit.sources import (
+    Label,
+    Radiograph,
+    dataset_radiographs,
+    read_label,
+    sound_labels,
+    submission_radiographs,
+)
+from handseg_monai.bones import FLAT, NAMES, NUM_BONES
 from handseg_monai.data.items import LabelError
+from handseg_monai.data.label_fit import EdgeDirections, outline_points, outlines_of
+from handseg_monai.data.labels.flat import hidden, is_flat
+from handseg_monai.data.polarity import NEGATIVE, bone_brightness
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from handseg_monai.plausibility.freeze import POPULATION, population_ranges
-from handseg_monai.plausibility.hand_measures import HandMeasures
+from handseg_monai.plausibility.hand_measures import HandMeasures, measure_hand
 from handseg_monai.plausibility.ranges import ADULT, PlausibleRanges, load_ranges, measure_by_age
 from handseg_monai.score.dice import known_bones
 
@@ -45,7 +52,8 @@ class _Seen:
     radiograph: Radiograph
     faults: list[LabelFault] = field(default_factory=list)
     fingerprint: np.ndarray | None = None
-    hands: list[tuple[HandMeasures, PlausibleRanges]] = field(default_factory=list)
+    hands: list[tuple[HandMeasures, PlausibleRanges, HandMeasures | None]] = field(default_factory=list)
+    """By each age that suits: measures, ranges, and of a flat label the measures with all that may lie hidden."""
     found: np.ndarray | None = None
     agreement: float | None = None
     rescaled: tuple[float, float] = (1.0, 0.0)
@@ -63,6 +71,8 @@ class Audit:
     """Whether hands were judged by the dataset's own ranges rather than by the frozen ones."""
     agreement: float | None = None
     """Median agreement of outlines and edges, 0 to 1; None where there are no labels to measure."""
+    flat: bool = False
+    """Whether no bones overlap in the labels, though they do on radiographs."""
 
     @property
     def excluded(self) -> dict[str, str]:
@@ -95,11 +105,13 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
     position   a bone away from its place, apart from its neighbours or out of order
     overlap    bones over one another that never are
     ring       a ring on a finger: noted only
+    negative   bones are dark, which training and inference turn round: noted only
     ========== =======================================================================================================
 
     Areas and positions are judged by the dataset's own population where it has
     :data:`~handseg_monai.plausibility.freeze.POPULATION` whole hands, else by the frozen ranges of phantoms; those
-    of children's hands by the frozen ranges of their age.
+    of children's hands by the frozen ranges of their age. In labels without overlaps, what a bone lacks because another
+    may hide it is no fault.
 
     Parameters
     ----------
@@ -127,7 +139,8 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
         if images is not None:
             raise ValueError(f"--images {images}: is for a submission; {source} is not a file")
         radiographs, findings = dataset_radiographs(source)
-    seen = [_look(r) for r in tqdm(radiographs, desc="audit", unit="image", disable=None if progress else True)]
+    flat = all(r.known & FLAT for r in radiographs) or is_flat(sound_labels(radiographs), len(radiographs))
+    seen = [_look(r, flat) for r in tqdm(radiographs, desc="audit", unit="image", disable=None if progress else True)]
     own_ranges = _judge(seen)
     for one in seen:
         findings += [
@@ -137,10 +150,10 @@ def audit(source: str | Path, images: str | Path | None = None, progress: bool =
     findings += _duplicates(seen, {f.image for f in findings if f.exclude})
     fits = [one.agreement for one in seen if one.agreement is not None]
     agreement = float(np.median(fits)) if fits else None
-    return Audit(tuple(radiographs), tuple(sorted(findings, key=lambda f: f.rank)), own_ranges, agreement)
+    return Audit(tuple(radiographs), tuple(sorted(findings, key=lambda f: f.rank)), own_ranges, agreement, flat)
 
 
-def _look(radiograph: Radiograph) -> _Seen:
+def _look(radiograph: Radiograph, flat: bool) -> _Seen:
     """Find what one radiograph shows by itself, and measure it."""
     seen = _Seen(radiograph)
     try:
@@ -167,16 +180,26 @@ def _look(radiograph: Radiograph) -> _Seen:
         seen.faults.append((Fault.MISSING, (), "no bone is labelled"))
         return seen
     seen.found = np.array([bool(np.any(label.planes & np.int32(1 << k))) for k in range(NUM_BONES)])
-    seen.hands = measure_by_age(label.planes)
+    full = label.planes | hidden(label.planes, either_way=True) if flat else None
+    seen.hands = [
+        (hand, ranges, None if full is None else measure_hand(full, ranges.area))
+        for hand, ranges in measure_by_age(label.planes)
+    ]
     twice = list(doubled_polygons(label.polygons or []))
     seen.faults += twice
     if seen.hands:
         millimetres = seen.hands[0][0].frame[2] / width
         told = {fault[:2] for fault in twice}
-        seen.faults += [fault for fault in piece_faults(label.planes, millimetres) if fault[:2] not in told]
+        pieces = list(piece_faults(label.planes, millimetres))
+        if full is not None:
+            joined = {fault[:2] for fault in piece_faults(full, millimetres)}
+            pieces = [fault for fault in pieces if fault[:2] in joined]
+        seen.faults += [fault for fault in pieces if fault[:2] not in told]
         for bone, brightness in ring_brightness(image, label.planes, millimetres).items():
             if brightness >= BRIGHT:
                 seen.faults.append((Fault.RING, (NAMES[bone],), f"a ring on {NAMES[bone]}"))
+        if bone_brightness(image, label.planes) < NEGATIVE:
+            seen.faults.append((Fault.NEGATIVE, (), "bones are dark; training and inference take the negative"))
     elif 2 * seen.found.sum() < (expected := int(known_bones(radiograph.known).sum())):
         bones = ", ".join(NAMES[k] for k in np.flatnonzero(seen.found))
         seen.faults.append((Fault.MISSING, (), f"of {expected} bones only {bones} labelled"))
@@ -191,7 +214,7 @@ def _is_constant(image: np.ndarray) -> bool:
 
 
 def _fit(seen: _Seen, image: np.ndarray, label: Label) -> None:
-    outlines = _contours(label.planes) if label.polygons is None else [points for _, points in label.polygons]
+    outlines = outlines_of(label.planes) if label.polygons is None else [points for _, points in label.polygons]
     points, inward = outline_points(outlines)
     if not len(points):
         return
@@ -206,14 +229,6 @@ def _fit(seen: _Seen, image: np.ndarray, label: Label) -> None:
         else:
             seen.faults.append((Fault.LABEL, (), label.fault))
         seen.agreement = None
-
-
-def _contours(planes: np.ndarray) -> list[Polygon]:
-    found: list[Polygon] = []
-    for k in range(NUM_BONES):
-        mask = ((planes >> k) & 1).astype(np.uint8)
-        found += [c[:, 0] for c in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]]
-    return found
 
 
 def _scale_text(scale: float) -> str:
@@ -252,18 +267,20 @@ def _judge(seen: Sequence[_Seen]) -> bool:
 
 
 def _suited(
-    hands: Sequence[tuple[HandMeasures, PlausibleRanges]], own: PlausibleRanges | None, unknown: Collection[str]
+    hands: Sequence[tuple[HandMeasures, PlausibleRanges, HandMeasures | None]],
+    own: PlausibleRanges | None,
+    unknown: Collection[str],
 ) -> tuple[list[LabelFault], frozenset[int]]:
     """Return the faults of a label at the age that suits it best, the adult's if that has none, and its late bones.
 
     Bones that are unknown may be missing.
     """
     best: tuple[list[LabelFault], frozenset[int]] | None = None
-    for hand, ranges in hands:
+    for hand, ranges, filled in hands:
         judged_by = own if own is not None and ranges.age == ADULT else ranges
-        judged = label_faults(hand, judged_by)
+        judged = label_faults(hand, judged_by, filled)
         if judged and judged_by is own and not _swaps(judged):  # where a swap is common, own ranges allow for it
-            judged = _swaps(label_faults(hand, ranges)) + judged
+            judged = _swaps(label_faults(hand, ranges, filled)) + judged
         faults = [fault for fault in judged if not (fault[0] is Fault.MISSING and set(fault[1]) <= set(unknown))]
         if best is None or len(faults) < len(best[0]):
             best = faults, ranges.late
@@ -284,7 +301,8 @@ def _duplicates(seen: Sequence[_Seen], excluded: set[str]) -> list[AuditFinding]
     prints = [one.fingerprint for one in known if one.fingerprint is not None]
     for i, j, correlation in find_duplicates(np.stack(prints)):
         first, second = known[i].radiograph, known[j].radiograph
-        if second.name not in findings:
+        # The two hands of one image are rows of one file.
+        if second.name not in findings and first.path != second.path:
             across = f" of subject {first.subject}" if first.subject != second.subject else ""
             text = f"the same radiograph as {first.name}{across} (correlation {correlation:.3f})"
             keep = first.name in excluded

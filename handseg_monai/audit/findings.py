@@ -24,9 +24,10 @@ class Fault(StrEnum):
     POSITION = "position"
     OVERLAP = "overlap"
     RING = "ring"
+    NEGATIVE = "negative"
 
 
-NOTES = frozenset({Fault.RING})
+NOTES = frozenset({Fault.RING, Fault.NEGATIVE})
 """Faults that do not exclude an image, because its label is right."""
 
 _RANK = {fault: number for number, fault in enumerate(Fault)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from handseg_monai.audit.findings import Fault
 from handseg_monai.bitplanes import Polygon, boxes, shared_areas
 from handseg_monai.bones import BONES, INDEX, NAMES, Group
-from handseg_monai.plausibility.criteria import disorder
+from handseg_monai.plausibility.criteria import WIDEN, disorder
 from handseg_monai.plausibility.hand_measures import HandMeasures
 from handseg_monai.plausibility.judge import Severity, judge_hand
 from handseg_monai.plausibility.ranges import PlausibleRanges
@@ -26,6 +26,8 @@ _PAYS = 1.5
 """Credit that an exchange of labels must win back to pass for a swap: that of one and a half tests."""
 _ON_IT = INDEX["Pisiform"], INDEX["Triquetrum"]
 """A bone that lies on a larger one: size alone tells them apart. Of phantoms it has up to 0.92 of the other's area."""
+_CUT = 0.1
+"""Solidity by which a bone that another one cuts falls short of it; of phantoms an uncut one has 0.8 and more."""
 _SAME = 1e-9
 _HALF = 0.5
 _APART = 6.0
@@ -70,7 +72,9 @@ def _exchanges() -> list[Pairs]:
 _EXCHANGES = _exchanges()
 
 
-def label_faults(hand: HandMeasures | None, ranges: PlausibleRanges) -> list[LabelFault]:
+def label_faults(
+    hand: HandMeasures | None, ranges: PlausibleRanges, filled: HandMeasures | None = None
+) -> list[LabelFault]:
     """Judge the measures of a label by what hands look like.
 
     Labels are taken for swapped where their exchange puts the bones concerned into their place, and wins back at
@@ -79,12 +83,19 @@ def label_faults(hand: HandMeasures | None, ranges: PlausibleRanges) -> list[Lab
     :func:`~handseg_monai.plausibility.judge.judge_hand` finds wrong after the exchange, and areas with less than half
     the credit.
 
+    A label without overlaps is judged twice, as it is and with all that may lie hidden: only what is wrong both times
+    is a fault, but for labels that are swapped. Of pisiform and triquetrum the one that is not cut tells by its size
+    which of them it is.
+
     Parameters
     ----------
     hand
         Measures by the areas of ``ranges``; None where there were too few bones to measure.
     ranges
         Frozen ones, or those of the dataset.
+    filled
+        Of a label without overlaps: measures of each bone with the pixels in which it may lie hidden
+        (:func:`~handseg_monai.data.labels.flat.hidden`).
 
     Returns
     -------
@@ -93,9 +104,23 @@ def label_faults(hand: HandMeasures | None, ranges: PlausibleRanges) -> list[Lab
     """
     if hand is None:
         return []
+    if filled is None:
+        return _faults(hand, ranges, _swap_by_size)
+    both = _faults(filled, ranges, None)
+    return [one for one in _faults(hand, ranges, _swap_by_shape) if one[0] is Fault.SWAPPED or _alike(one, both)]
+
+
+def _alike(fault: LabelFault, others: Sequence[LabelFault]) -> bool:
+    """Whether others hold a fault of the same kind and of one of its bones."""
+    return any(fault[0] is other[0] and not set(fault[1]).isdisjoint(other[1]) for other in others)
+
+
+def _faults(
+    hand: HandMeasures, ranges: PlausibleRanges, on_it: Callable[[HandMeasures, PlausibleRanges], Pairs] | None
+) -> list[LabelFault]:
     faults: list[LabelFault] = []
     for _ in range(_SWAPS):
-        pairs = _swap(hand, ranges) or _swap_by_size(hand, ranges)
+        pairs = _swap(hand, ranges) or (on_it(hand, ranges) if on_it else ())
         if not pairs:
             break
         hand = hand.exchanged(pairs)
@@ -137,6 +162,31 @@ def _swap_by_size(hand: HandMeasures, ranges: PlausibleRanges) -> Pairs:
     # In a dataset that always outlines the first larger its own ranges say so.
     before, after = (np.abs(np.log(hand.area[at] / ranges.area[pair])).sum() for at in (pair, pair[::-1]))
     return (_ON_IT,) if after <= before + _SAME else ()
+
+
+def _swap_by_shape(hand: HandMeasures, ranges: PlausibleRanges) -> Pairs:
+    """Of two bones that do not overlap in their label, tell by its size which of them lies uncut on the other."""
+    pair = list(_ON_IT)
+    if not hand.whole[pair].all():
+        return ()
+    solidity = [_solidity(hand, k) for k in pair]
+    whole, cut = pair if solidity[0] > solidity[1] else pair[::-1]
+    if abs(solidity[0] - solidity[1]) < _CUT:
+        return ()
+    of_own, of_other = hand.area[whole] / ranges.area[[whole, cut]]
+    low, high = ranges.area_ratio[whole]
+    other_low, other_high = ranges.area_ratio[cut]
+    too_odd = not low / WIDEN <= of_own <= high * WIDEN
+    return (_ON_IT,) if too_odd and other_low <= of_other <= other_high else ()
+
+
+def _solidity(hand: HandMeasures, bone: int) -> float:
+    """Area of a bone over that of its convex hull."""
+    points = np.stack([hand.outlines[bone].real, hand.outlines[bone].imag], axis=1).astype(np.float32)
+    hull = cv2.convexHull(points)
+    around = cv2.arcLength(hull, closed=True)
+    # Outlines run through the middle of pixels.
+    return float(hand.area[bone] / (cv2.contourArea(hull) + around * hand.pixel / 2 + hand.pixel**2))
 
 
 def piece_faults(planes: np.ndarray, millimetres: float) -> Iterator[LabelFault]:

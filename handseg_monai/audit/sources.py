@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,16 @@ from handseg_monai.data.items import LabelError
 from handseg_monai.data.labels.competition import find_splits, read_polygons
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
 from handseg_monai.data.layouts import is_converted
-from handseg_monai.data.reading.image_sizes import read_with_images
-from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, without_suffix
-from handseg_monai.files import find_files
-from handseg_monai.rle import decode_planes
+from handseg_monai.data.reading.images import (
+    IMAGE_SUFFIXES,
+    UnreadableImageError,
+    find_images,
+    image_size,
+    without_suffix,
+)
+from handseg_monai.data.reading.submission_images import submission_images
+from handseg_monai.files import find_files, nfc
+from handseg_monai.rle import decode_planes, read_csv, row_name
 
 _ANY = 1 << 20, 1 << 20
 """A size that every label fits, so that points outside their image can be read."""
@@ -83,6 +90,17 @@ def read_label(radiograph: Radiograph, shape: tuple[int, int]) -> Label | None:
     return Label(rasterise(polygons, shape), polygons, fault)
 
 
+def sound_labels(radiographs: Iterable[Radiograph]) -> Iterator[np.ndarray]:
+    """Yield the bit planes of the labels that keep the contract."""
+    for radiograph in radiographs:
+        try:
+            label = read_label(radiograph, image_size(radiograph.path))
+        except (LabelError, UnreadableImageError):
+            continue
+        if label is not None and not label.fault:
+            yield label.planes
+
+
 def dataset_radiographs(dataset_dir: str | Path) -> tuple[list[Radiograph], list[AuditFinding]]:
     """List the radiographs of all splits of a dataset, those of ``test`` first, and what does not pair.
 
@@ -104,9 +122,9 @@ def dataset_radiographs(dataset_dir: str | Path) -> tuple[list[Radiograph], list
     for _, split in sorted(splits.items()):
         images, labels = split / "DCM", split / "outputs_json"
         held = find_files(labels, ".json") if labels.is_dir() else []
-        waiting = {path.relative_to(labels).with_suffix(""): path for path in held}
+        waiting = {Path(nfc(str(path.relative_to(labels).with_suffix("")))): path for path in held}
         for image in find_images(images):
-            key = Path(without_suffix(str(image.relative_to(images))))
+            key = Path(nfc(without_suffix(str(image.relative_to(images)))))
             name, label = image.relative_to(root).as_posix(), waiting.pop(key, None)
             if label is None and labels.is_dir():
                 expected = (labels / key).relative_to(root).as_posix()
@@ -140,15 +158,24 @@ def _converted_radiographs(root: Path) -> tuple[list[Radiograph], list[AuditFind
 
 
 def submission_radiographs(prediction: str | Path, images: str | Path) -> tuple[list[Radiograph], list[AuditFinding]]:
-    """List the radiographs of a submission, and the images that it lacks; raises as :func:`read_with_images`."""
+    """List the hands of a submission, and the images that it lacks.
+
+    Raises as :func:`~handseg_monai.rle.read_csv` and
+    :func:`~handseg_monai.data.reading.submission_images.submission_images`.
+    """
     root = Path(images)
-    texts, paths = read_with_images(prediction, root)
+    texts = read_csv(prediction, empty=False)
+    shown = submission_images(texts, root).values()
 
     def name(path: Path) -> str:
         return path.relative_to(root).as_posix() if path != root else path.name
 
-    radiographs = [Radiograph(path, name(path), runs=tuple(texts[of])) for of, path in paths.items()]
-    held = set(paths.values())
+    radiographs = [
+        Radiograph(image.path, row_name(name(image.path), side), runs=tuple(texts[of]))
+        for image in shown
+        for side, of in image.rows.items()
+    ]
+    held = {image.path for image in shown}
     findings = [
         AuditFinding(name(path), Fault.PAIRING, f"not in {Path(prediction).name}")
         for path in find_images(root)

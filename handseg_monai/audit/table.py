@@ -15,6 +15,7 @@ from handseg_monai.audit.audit import FIT, Audit
 from handseg_monai.audit.findings import NOTES, Fault
 from handseg_monai.audit.pictures import audit_sheet
 from handseg_monai.data.exclude import write_exclude
+from handseg_monai.data.labels.flat import FLAT_SOURCE
 from handseg_monai.drawing import save
 from handseg_monai.files import atomic_open, atomic_path
 
@@ -95,9 +96,13 @@ def print_audit(result: Audit) -> None:
             "most labels do not lie on the bones: outlines and edges agree by "
             f"{result.agreement:.2f} of 1 in the median image, 0.7 to 0.9 is usual; do they belong to these images?"
         )
+    if result.flat:
+        print(FLAT_SOURCE)
     ranges = "the dataset's own ranges" if result.own_ranges else "the ranges of phantoms"
-    images = len({f.image for f in result.findings})
+    images = {radiograph.name for radiograph in result.radiographs}
+    found = {finding.image for finding in result.findings}
+    alone = f"unpaired files: {len(found - images)}; " if found - images else ""
     print(
-        f"{images} of {len(result.radiographs)} images with findings, {len(result.excluded)} to leave out; "
-        f"hands judged by {ranges}"
+        f"{len(found & images)} of {len(images)} images with findings, {len(result.excluded.keys() & images)} to leave "
+        f"out; {alone}hands judged by {ranges}"
     )

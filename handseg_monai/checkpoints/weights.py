@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from handseg_monai.data.items import Item
-from handseg_monai.files import atomic_path
+from handseg_monai.files import atomic_path, nfc
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def load_weights(
             f"checkpoint {path} holds another {found} than the configuration declares: {len(wrong)} parameters differ, "
             f"first {name}, {shapes[0]} in the file and {shapes[1]} in the network"
         )
-    if seen := sorted({item["name"] for item in unseen} & set(content.get("trained_on", ()))):
+    if seen := sorted({item["name"] for item in unseen} & set(map(nfc, content.get("trained_on", ())))):
         raise CheckpointError(
             f"checkpoint {path} was trained on {len(seen)} of the {len(unseen)} images to validate on ({seen[0]}, …); "
             "give the --fold, --num_folds, --seed and --folds_file that it was trained with"

@@ -10,6 +10,7 @@ import typer
 Preset = Literal["easy", "standard", "hard", "children"]
 LabelForm = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 MissingBone = Literal["absent", "unknown"]
+LabelOrientation = Literal["upright", "stored"]
 
 
 def phantom(
@@ -80,6 +81,22 @@ def convert(
     rows_first: Annotated[
         bool, typer.Option("--rows-first", help="Read the first axis of NIfTI as rows, not columns.")
     ] = False,
+    pixel_centres: Annotated[
+        bool,
+        typer.Option(
+            "--pixel-centres", help="Read coordinates of COCO and LabelMe outlines as pixel centres, not pixel edges."
+        ),
+    ] = False,
+    orientation: Annotated[
+        LabelOrientation | None,
+        typer.Option(
+            help="For images with an EXIF or TIFF orientation: what the labels lie on. Default: by form, size."
+        ),
+    ] = None,
+    small_bones: Annotated[
+        bool,
+        typer.Option("--small-bones", help="Accept bones of a few pixels, such as carpal dots of a young child."),
+    ] = False,
     confidence: Annotated[
         Path | None, typer.Option(help="confidence.csv of the submission; bones below --least become unknown.")
     ] = None,
@@ -90,6 +107,9 @@ def convert(
         bool,
         typer.Option("--plausible", help="Leave out images whose masks in the submission do not look like a hand."),
     ] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Largest number of pixels that an image may have.")
+    ] = 200_000_000,
 ) -> None:
     """Convert labels to the form that training reads; bones that nobody has labelled stay unknown."""
     from handseg_monai.data.labels import convert as convert_labels
@@ -117,9 +137,13 @@ def convert(
         relative_names=relative_names,
         skip_unlabelled=skip_unlabelled,
         rows_first=rows_first,
+        pixel_centres=pixel_centres,
+        orientation=orientation,
+        small_bones=small_bones,
         confidence=confidence,
         least=least,
         leave_out=leave_out,
+        max_pixels=max_pixels,
     )
     print_conversion(result)
     print(f"{out}: {len(result.items)} images of {len({item['subject'] for item in result.items})} subjects")

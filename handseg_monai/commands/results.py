@@ -17,8 +17,11 @@ def evaluate(
     prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission to judge.")],
     truth: Annotated[
         Path,
-        typer.Option(help="Labels: a dataset in the competition's layout, one of its splits, or converted labels."),
+        typer.Option(
+            help="Labels: a dataset in the competition's layout, one of its splits, converted labels, or a CSV."
+        ),
     ],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images; needed if --truth is a CSV.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write evaluation.csv and evaluation.json to.")] = None,
     missing: MissingRows = "error",
     detail: Annotated[
@@ -42,8 +45,8 @@ def evaluate(
         raise ValueError("--spacing needs --detail; add it")
     if out is not None:
         require_out(out, folder=True)
-    result = evaluate_csv(prediction, truth, missing, detail=detail, spacing=spacing)
-    other = evaluate_csv(against, truth, missing) if against is not None else None
+    result = evaluate_csv(prediction, truth, missing, detail=detail, spacing=spacing, images=images)
+    other = evaluate_csv(against, truth, missing, images=images) if against is not None else None
     print_evaluation(result)
     if other is not None:
         print_comparison(str(against), str(prediction), compare(other, result))
@@ -88,8 +91,8 @@ def plausibility(
     images: Annotated[Path, typer.Option(help="Folder of the submission's images.")],
     out: Annotated[Path | None, typer.Option(help="CSV file to write, with a row for each finding.")] = None,
 ) -> None:
-    """Judge whether the masks of each image look like a hand, the worst first; needs no labels."""
-    from handseg_monai.data.reading.images import find_images
+    """Judge whether the masks of each hand look like one, the worst first; needs no labels."""
+    from handseg_monai.data.reading.submission_images import images_without_rows
     from handseg_monai.files import require_out
     from handseg_monai.plausibility.submission import judge_submission, print_judgements, write_judgements
 
@@ -97,9 +100,7 @@ def plausibility(
         require_out(out)
     judgements = judge_submission(prediction, images)
     print_judgements(judgements)
-    if lacks := sorted(
-        path.name for path in find_images(images) if path.name not in {Path(n).name for n in judgements}
-    ):
+    if lacks := sorted(images_without_rows(judgements, images)):
         print(f"{len(lacks)} images of {images} are not in {prediction}: {', '.join(lacks[:5])}")
     if out is not None:
         write_judgements(judgements, out)
@@ -111,7 +112,9 @@ def report(
     images: Annotated[Path, typer.Option(help="Folder of the submission's images.")],
     truth: Annotated[
         Path | None,
-        typer.Option(help="Labels: a dataset in the competition's layout, one of its splits, or converted labels."),
+        typer.Option(
+            help="Labels: a dataset in the competition's layout, one of its splits, converted labels, or a CSV."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     missing: MissingRows = "error",

@@ -84,11 +84,16 @@ def export(
 ) -> None:
     """Write the masks of a submission in another tool's format; overlaps are kept."""
     from handseg_monai.export.export import export as export_masks
+    from handseg_monai.export.form import IncompleteExportError
     from handseg_monai.files import require_out
+    from handseg_monai.rle import count_images
 
     require_out(out, folder=True)
-    missing = export_masks(prediction, images, to, out)
+    try:
+        missing = export_masks(prediction, images, to, out)
+    except IncompleteExportError as error:
+        raise ChildProcessError(f"{error}\nthe others are in {out}") from error
     if missing:
         done = "have no file" if to == "png" else "are written as absent"
-        print(f"{sum(missing.values())} rows that {prediction} lacks, of {len(missing)} images, {done}")
+        print(f"{sum(missing.values())} rows that {prediction} lacks, of {count_images(missing)}, {done}")
     print(out)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data.items import LabelError
+from handseg_monai.files import nfc
 
 HEADER = ("image", "bone", "confidence")
 
@@ -33,7 +34,7 @@ def read_confidence(path: str | Path) -> dict[str, list[float]]:
                 raise LabelError(f"{path}: expected the header {','.join(HEADER)} of inference --confidence true")
             for row in reader:
                 try:
-                    name, bone, value = row[0], INDEX[row[1]], float(row[2])
+                    name, bone, value = nfc(row[0]), INDEX[row[1]], float(row[2])
                 except (IndexError, KeyError, ValueError):
                     value = -1.0
                 if not 0 <= value <= 1 or len(row) != 3:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from handseg_monai.data.exclude import ExcludeError, excluding
+from handseg_monai.data.flat_sources import mark_flat
 from handseg_monai.data.folds import split_items
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.converted import DATALIST
+from handseg_monai.data.labels.flat import FLAT_SOURCE
 from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
 from handseg_monai.data.pseudo_labels import with_pseudo_labels
-from handseg_monai.data.reading.dicom import is_dicom
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import (
     IMAGE_SUFFIXES,
     UnreadableImageError,
+    checked_size,
     find_images,
-    image_size,
-    read_radiograph,
     require_readers,
 )
-from handseg_monai.files import find_files
+from handseg_monai.data.reading.orientation import UPRIGHT, orientation
+from handseg_monai.files import find_files, nfc
 
 logger = logging.getLogger(__name__)
+
+_UNREADABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that a name in a CSV can't hold, or that a terminal obeys."""
 
 
 class DatasetError(ValueError):
@@ -55,14 +60,15 @@ def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) ->
     except ValueError as error:
         raise DatasetError(str(error)) from error
     paths: dict[str, Path] = {}
+    items = []
     for image in images:
         name = image.relative_to(root).as_posix() if relative_names and image != root else image.name
-        if name in paths:
-            raise DatasetError(f"two images of the name {name}: {paths[name]} and {image}; use --relative_names true")
-        if len(name.encode("utf-8", "replace")) > 200 or not name.isprintable():
-            raise DatasetError(f"{str(image)!a}: a CSV can't hold this name; expected at most 200 printable bytes")
-        paths[name] = image
-    return [Item(image=str(path), name=name) for name, path in paths.items()]
+        if (other := paths.setdefault(nfc(name), image)) is not image:
+            raise DatasetError(f"two images of the name {name}: {other} and {image}; use --relative_names true")
+        if _UNREADABLE.search(name):
+            raise DatasetError(f"{str(image)!a}: a CSV can't hold this name; expected UTF-8, no control characters")
+        items.append(Item(image=str(image), name=name))
+    return items
 
 
 def training_datalist(
@@ -76,13 +82,15 @@ def training_datalist(
     *,
     verify: bool = False,
     world_size: int = 1,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, list[Item]]:
     """List a dataset's labelled radiographs as ``training`` and ``validation``; for the rest see :func:`split_items`.
 
     Images that ``exclude`` lists (:func:`~handseg_monai.data.exclude.read_exclude`) are left out of both; their number
-    is logged. Those of ``pseudo_labels``, a converted data set, are added to ``training``
+    is logged. A source without overlaps is marked (:func:`~handseg_monai.data.flat_sources.mark_flat`), and logged too.
+    Those of ``pseudo_labels``, a converted data set, are added to ``training``
     (:func:`~handseg_monai.data.pseudo_labels.with_pseudo_labels`). With ``verify`` every image is
-    found whole first, and every label to keep the contract.
+    found whole first, of at most ``max_pixels`` pixels, and every label to keep the contract.
 
     Raises
     ------
@@ -95,7 +103,7 @@ def training_datalist(
 
     def labelled(folder: str | Path, left_out: str | Path | None = None) -> list[Item]:
         items, found = _labelled(folder, left_out)
-        faults.extend(found + (check_items(items) if verify else []))
+        faults.extend(found + (check_items(items, max_pixels) if verify else []))
         return items
 
     items = labelled(dataset_dir, exclude)
@@ -110,8 +118,10 @@ def training_datalist(
     except ValueError as error:
         raise DatasetError(f"{dataset_dir}: {error}") from error
     if exclude:
-        named, used = len(excluding(exclude, dataset_dir)), len(training) + len(validation)
-        logger.info("%s: %d images left out, %d of training and validation remain", exclude, named, used)
+        split = Path(str(training_split(dataset_dir)))
+        listed = [p for p in excluding(exclude, dataset_dir) if is_converted(split) or p.is_relative_to(split / "DCM")]
+        message = "%s: %d images left out, %d of training and validation remain"
+        logger.info(message, exclude, len(listed), len(items))
     lists = {"training": training, "validation": validation}
     for name, data in lists.items():
         if len(data) < world_size:
@@ -172,16 +182,20 @@ def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tup
         if is_converted(split):
             raise DatasetError(f"{split}/{DATALIST}: the list 'training' is empty")
         raise DatasetError(f"no images in {split}/DCM; looked for {', '.join(IMAGE_SUFFIXES)}")
+    items, flat = mark_flat(items)
+    if flat:
+        logger.info("%s: %s", root, FLAT_SOURCE)
     return items, faults
 
 
-def check_items(items: Sequence[Item]) -> list[str]:
-    """Check images and labels of a datalist; a sentence for each file at fault."""
+def check_items(items: Sequence[Item], max_pixels: int = MAX_PIXELS) -> list[str]:
+    """Check images, of at most ``max_pixels`` pixels, and labels of a datalist; a sentence for each file at fault."""
     faults = []
     labelled = []
     for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
         try:
-            labelled.append(check_label(item["label"], _verified_size(item["image"])))
+            labelled.append(check_label(item["label"], checked_size(item["image"], max_pixels)))
+            faults += _turned(item)
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
     if items and not faults and not any(labelled):
@@ -189,24 +203,25 @@ def check_items(items: Sequence[Item]) -> list[str]:
     return faults + _twins(items)
 
 
-def _verified_size(path: str) -> tuple[int, int]:
-    """Size of an image, its checksums compared where the format has them, which is quicker than decoding it."""
-    try:
-        if is_dicom(path):
-            height, width = read_radiograph(path).shape
-            return height, width
-        with Image.open(path) as image:
-            image.verify()
-            if image.format == "PNG":  # alone has checksums
-                return image_size(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(f"{path}: not an image, or cut short or damaged ({error})") from error
-    height, width = read_radiograph(path).shape
-    return height, width
+def _turned(item: Item) -> list[str]:
+    """Say that an image is stored turned whose outlines may have been drawn on it as viewers show it."""
+    if Path(item["label"]).suffix == ".npz" or (stated := orientation(item["image"])) == UPRIGHT:
+        return []
+    return [
+        f"{item['image']}: stored turned (orientation {stated} in its EXIF or TIFF header): outlines may lie on it as "
+        "viewers show it; store it upright, or drop the orientation if they lie on the stored pixels"
+    ]
 
 
 def _twins(items: Sequence[Item]) -> list[str]:
     paths = defaultdict(list)
     for item in items:
         paths[item["name"]].append(item["image"])
-    return [f"two images of the name {name}: {' and '.join(p)}" for name, p in paths.items() if len(p) > 1]
+    twins = [f"two images of the name {name}: {' and '.join(p)}" for name, p in paths.items() if len(p) > 1]
+    files: dict[tuple[int, int], str] = {}
+    for item in items:
+        if Path(item["image"]).exists():
+            stat = Path(item["image"]).stat()
+            if (other := files.setdefault((stat.st_dev, stat.st_ino), item["image"])) != item["image"]:
+                twins.append(f"{other} and {item['image']} are one file, by a link; take one out")
+    return twins

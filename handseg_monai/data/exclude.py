@@ -8,7 +8,7 @@ from pathlib import Path
 
 from handseg_monai.data.labels.converted import DATALIST, converted_items
 from handseg_monai.data.reading.images import find_images
-from handseg_monai.files import atomic_open, find_files
+from handseg_monai.files import atomic_open, find_files, nfc
 
 
 class ExcludeError(ValueError):
@@ -46,10 +46,10 @@ def read_exclude(path: str | Path, dataset_dir: str | Path) -> dict[Path, str]:
         raise ExcludeError(f"{path}: {error.strerror} (--exclude)") from error
     except UnicodeDecodeError as error:
         raise ExcludeError(f"{path}: not a text file in UTF-8 (--exclude)") from error
-    known = _members(root)
+    known = {nfc(name): path for name, path in _members(root).items()}
     reasons: dict[Path, str] = {}
     unknown = []
-    for line in lines:
+    for line in map(nfc, lines):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         image = next((text for text in _prefixes(line) if text in known), None)

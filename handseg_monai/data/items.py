@@ -10,7 +10,8 @@ from typing import TypedDict
 class Item(TypedDict, total=False):
     """One radiograph of a datalist: paths as text, so that it goes through MONAI and JSON alike.
 
-    ``known`` has bit k set where bone k is labelled in this image, present or absent; without it all 29 are.
+    ``known`` has bit k set where bone k is labelled in this image, present or absent; without it all 29 are. Its bit
+    :data:`~handseg_monai.bones.FLAT` says that the label holds no overlaps.
     """
 
     image: str
@@ -39,3 +40,8 @@ class Faults(list[str]):
         """Raise :class:`LabelError` with all faults, a line each, if there are any."""
         if self:
             raise LabelError("\n".join(self))
+
+    def stop_in_one(self) -> None:
+        """Raise ``ValueError`` with all faults of one image, if there are any."""
+        if self:
+            raise ValueError("; ".join(self))

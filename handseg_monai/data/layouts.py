@@ -12,6 +12,7 @@ from handseg_monai.bitplanes import rasterise, reduce
 from handseg_monai.data.items import Item
 from handseg_monai.data.labels.competition import find_splits, labelled_items, read_polygons
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
+from handseg_monai.data.reading.patients import say_parted, united
 
 
 def is_converted(folder: str | Path) -> bool:
@@ -36,12 +37,18 @@ def training_split(dataset_dir: str | Path) -> Path | None:
 def items_of_split(split: str | Path, excluded: Collection[Path] = ()) -> tuple[list[Item], list[str]]:
     """List the labelled images of a split but those of `excluded`, and faults of its files, of either layout.
 
+    Of the competition's layout subjects who are one patient by DICOM are one; of a converted one that is said.
+
     Raises as :func:`~handseg_monai.data.labels.converted.converted_items`.
     """
     if not is_converted(split):
-        return labelled_items(split, excluded)
+        items, faults = labelled_items(split, excluded)
+        subjects = united([item["subject"] for item in items], [Path(item["image"]) for item in items])
+        return [Item(**{**item, "subject": of}) for item, of in zip(items, subjects, strict=True)], faults
     items, faults = converted_items(split)
-    return [item for item in items if Path(item["image"]) not in excluded], faults
+    kept = [item for item in items if Path(item["image"]) not in excluded]
+    say_parted({Path(item["image"]): item["subject"] for item in kept})
+    return kept, faults
 
 
 def check_label(label: str | Path, shape: tuple[int, int]) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.items import Item
+from handseg_monai.data.reading.patients import patients_of
 
 
 def with_pseudo_labels(training: Sequence[Item], validation: Sequence[Item], pseudo: Sequence[Item]) -> list[Item]:
@@ -17,12 +18,14 @@ def with_pseudo_labels(training: Sequence[Item], validation: Sequence[Item], pse
     Raises
     ------
     ValueError
-        A pseudo-labelled image is one of the others, by its name or by the content of its file, or shows a subject of
-        validation.
+        A pseudo-labelled image is one of the others, by its name or by the content of its file, or shows a subject, or
+        a patient by DICOM, of validation.
     """
     others = [(kind, item) for kind, data in (("training", training), ("validation", validation)) for item in data]
     names = {item["name"]: kind for kind, item in others}
     subjects = {item["subject"] for item in validation}
+    patients = patients_of(Path(item["image"]) for item in (*validation, *pseudo))
+    validated = {patients[path] for item in validation if (path := Path(item["image"])) in patients}
     by_size: defaultdict[int, list[tuple[str, Item]]] = defaultdict(list)
     for kind, item in others:
         by_size[Path(item["image"]).stat().st_size].append((kind, item))
@@ -34,6 +37,10 @@ def with_pseudo_labels(training: Sequence[Item], validation: Sequence[Item], pse
             raise ValueError(
                 f"--pseudo_labels: {item['image']} is of subject {item['subject']}, who is in the validation fold; "
                 "leave it out, or name subjects apart (handseg convert --subject)"
+            )
+        if patients.get(Path(item["image"])) in validated:
+            raise ValueError(
+                f"--pseudo_labels: {item['image']} shows a patient (PatientID) of validation; leave it out"
             )
         # A fingerprint only of files that are as long.
         for kind, other in by_size.get(Path(item["image"]).stat().st_size, ()):

@@ -8,12 +8,21 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 import ignite.distributed as idist
 
 from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_open, hold
+
+
+class Hand(TypedDict):
+    """What inference found of one hand."""
+
+    rle: list[str]
+    """29 run-length texts."""
+    confidence: list[float] | None
+    """29 numbers, where they were asked for."""
 
 
 class Records:
@@ -106,7 +115,8 @@ class Records:
         with suppress(ValueError, TypeError, KeyError):  # where a disk has lost what was written
             record = self.read(name)
             same = self._sources[name] and record["source"] == self._sources[name]
-            if same and (record["confidence"] or not self.confidence):
+            complete = [bool(hand["rle"] and (hand["confidence"] or not self.confidence)) for hand in record["hands"]]
+            if same and complete and all(complete):
                 return True
         path.unlink()
         return False
@@ -132,15 +142,15 @@ class Records:
             raise RuntimeError("Records.start() comes before remaining()")
         return self._remaining
 
-    def earlier(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield the images that an earlier run of the same job has done, each with its 29 texts."""
+    def earlier(self) -> Iterator[tuple[str, list[list[str]]]]:
+        """Yield the images that an earlier run of the same job has done, with the 29 texts of each of their hands."""
         left = {item["name"] for item in self.remaining()}
         for item in self.data:
             if item["name"] not in left:
-                yield item["name"], self.read(item["name"])["rle"]
+                yield item["name"], [hand["rle"] for hand in self.read(item["name"])["hands"]]
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return the record of an image: its 29 run-length texts as ``rle``, and its ``confidence``, or None.
+        """Return the record of an image, as :meth:`write` was given it: ``hands``, ``note`` and ``fault``.
 
         Raises
         ------
@@ -152,8 +162,17 @@ class Records:
         except FileNotFoundError as error:
             raise RuntimeError(f"{self.folder}: image {name} is missing") from error
 
-    def write(self, name: str, texts: Sequence[str], confidence: Sequence[float] | None) -> None:
+    def write(self, name: str, hands: Sequence[Hand], note: str = "", fault: str = "") -> None:
         """Write the record of an image.
+
+        Parameters
+        ----------
+        name
+            Of the image.
+        hands
+            The only hand, or the left and the right one.
+        note, fault
+            What to say of the image, and why it does not count as segmented; empty where nothing is.
 
         Raises
         ------
@@ -165,7 +184,7 @@ class Records:
         path = self._path(name)
         if path.exists():
             raise RuntimeError(f"{self.folder}: image {name} comes twice")
-        record = {"name": name, "source": self._sources[name], "confidence": confidence, "rle": texts}
+        record = {"name": name, "source": self._sources[name], "hands": hands, "note": note, "fault": fault}
         with atomic_open(path) as file:
             file.write(json.dumps(record))
 

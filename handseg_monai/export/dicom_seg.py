@@ -1,16 +1,23 @@
-"""Masks as DICOM SEG: 29 binary segments that refer to the DICOM radiograph they were drawn on."""
+"""Masks as DICOM SEG: 29 binary segments a hand that refer to the DICOM radiograph they were drawn on."""
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Collection
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import handseg_monai
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import BONES, Bone
 from handseg_monai.data.reading.dicom import is_dicom, read_header, require_dicom
-from handseg_monai.export.form import Form, Masks
+from handseg_monai.data.reading.dicom_text import UNKNOWN, to_unicode
+from handseg_monai.export.form import Form, Masks, MasksNotWrittenError
+from handseg_monai.rle import Side
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -24,63 +31,90 @@ _MAY_BE_EMPTY = (
     *("AccessionNumber", "ReferringPhysicianName", "StudyDate", "StudyID", "StudyTime"),
 )
 """What a SEG must hold of its source, empty where the source, as one without names, has not got it."""
+_SEXES = ("M", "F", "O")
 _SIDES = {"R": "Right", "L": "Left"}
 
 
 class DicomSeg(Form):
     """``<image>.dcm``: a SEG of type BINARY, segment k + 1 is bone k, in a series of its own in the image's study.
 
-    Patient and study are the source's. It gets no geometry that the source lacks: a radiograph has no frame of
-    reference. An absent bone is a segment without a frame.
+    Of two hands segment k + 1 is of the left one, k + 30 of the right one, and each says so.
+
+    Patient and study are the source's, their texts in UTF-8. It gets no geometry that the source lacks: a radiograph
+    has no frame of reference. An absent bone is a segment without a frame.
     """
 
     @classmethod
     def check(cls, paths: Collection[Path]) -> None:
-        """Refuse images that are not DICOM, or lack what a reference names."""
+        """Refuse images that are not DICOM."""
         require_dicom()
         try:
             import highdicom  # noqa: F401
         except ImportError as error:
             raise ValueError("DICOM SEG takes more packages: pip install 'handseg-monai[dicom]'") from error
+        # highdicom quotes a name that breaks the standard, or has one part.
+        logging.getLogger("highdicom").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module="highdicom")
         for path in paths:
             if not is_dicom(path):
                 raise ValueError(
                     f"{path}: not a DICOM file; a DICOM SEG refers to its source image, so --images must hold the "
                     "DICOM files that were segmented"
                 )
-            _source(path)
 
     def add(self, masks: Masks) -> None:
-        """Write the segments of an image."""
+        """Write the segments of an image; ``MasksNotWrittenError`` where the image's header does not allow that."""
         source = _source(masks.path)
         try:
             segmentation = _segmentation(source, masks)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # Its message may quote a patient.
-            raise ValueError(f"{masks.path}: the SEG can't copy its header ({type(error).__name__})") from None
-        segmentation.save_as(self._path(masks, ".dcm"))
+            texts = [element for element in segmentation.iterall() if element.VR != "SQ"]
+            strange = sorted({element.keyword for element in texts if UNKNOWN in str(element.value)})
+        except Exception:  # its message may quote a patient
+            raise MasksNotWrittenError(
+                "the SEG can't copy its header: attributes of patient or study are damaged"
+            ) from None
+        if strange:
+            raise MasksNotWrittenError(
+                f"{' and '.join(strange)}, which the SEG copies, can't be decoded by the file's Specific Character "
+                "Set; state the right one in the file"
+            )
+        path = self._path(masks, ".dcm")
+        try:
+            segmentation.save_as(path)
+        except OSError:
+            raise
+        except Exception:  # its message may quote a patient
+            path.unlink(missing_ok=True)
+            raise MasksNotWrittenError("the SEG can't hold what its header says of patient or study") from None
 
 
 def _source(path: Path) -> Dataset:
     try:
         source = read_header(path)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise MasksNotWrittenError(str(error)) from error
+    try:
+        to_unicode(source)
+    except Exception:  # whatever damaged bytes make of the parser
+        raise MasksNotWrittenError("the texts of its header are damaged") from None
+    source.SpecificCharacterSet = "ISO_IR 192"
     if lacks := [keyword for keyword in _REFERENCE if not source.get(keyword)]:
-        raise ValueError(f"{path}: no {' and '.join(lacks)}; a SEG needs this to refer to the image")
+        raise MasksNotWrittenError(f"no {' and '.join(lacks)}; a SEG needs this to refer to the image")
     for keyword in _MAY_BE_EMPTY:
         if keyword not in source:
             setattr(source, keyword, None)
     # It becomes a geometry of slices without their thickness, which highdicom itself refuses to read.
     source.pop("PixelSpacing", None)
     if bad := [keyword for keyword in _MAY_BE_EMPTY if not _is_valid(source[keyword])]:
-        raise ValueError(f"{path}: {' and '.join(bad)}, which the SEG copies, breaks the DICOM standard")
+        raise MasksNotWrittenError(f"{' and '.join(bad)}, which the SEG copies, breaks the DICOM standard")
     return source
 
 
 def _is_valid(element: DataElement) -> bool:
     from pydicom.valuerep import DA, TM
 
+    if element.keyword == "PatientSex":
+        return not element.value or element.value in _SEXES
     reader = {"DA": DA, "TM": TM}.get(element.VR)
     try:
         return reader is None or not element.value or reader(element.value) is not None
@@ -94,9 +128,12 @@ def _segmentation(source: Dataset, masks: Masks) -> Any:
 
     segmentation = Segmentation(
         source_images=[source],
-        pixel_array=unpack(masks.planes).transpose(1, 2, 0)[None],
+        pixel_array=np.concatenate([unpack(hand.planes) for hand in masks.hands]).transpose(1, 2, 0)[None],
         segmentation_type="BINARY",
-        segment_descriptions=[_segment(bone, source) for bone in BONES],
+        segment_descriptions=[
+            _segment(number, bone, hand.side, source)
+            for number, (hand, bone) in enumerate(product(masks.hands, BONES), 1)
+        ],
         series_instance_uid=UID(),
         series_number=_SERIES_NUMBER,
         sop_instance_uid=UID(),
@@ -108,13 +145,13 @@ def _segmentation(source: Dataset, masks: Masks) -> Any:
         content_label="HAND_BONES",
         content_description="Bones of the hand and wrist",
         series_description="Bones of the hand and wrist",
-        omit_empty_frames=bool(masks.planes.any()),
+        omit_empty_frames=any(hand.planes.any() for hand in masks.hands),
     )
     segmentation.PatientOrientation = source.get("PatientOrientation")
     return segmentation
 
 
-def _segment(bone: Bone, source: Dataset) -> SegmentDescription:
+def _segment(number: int, bone: Bone, side: Side | None, source: Dataset) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
@@ -122,8 +159,8 @@ def _segment(bone: Bone, source: Dataset) -> SegmentDescription:
     from pydicom.sr.codedict import codes
 
     segment = SegmentDescription(
-        segment_number=bone.index + 1,
-        segment_label=bone.english,
+        segment_number=number,
+        segment_label=f"{side} {bone.english}" if side else bone.english,
         segmented_property_category=codes.SCT.AnatomicalStructure,
         segmented_property_type=CodedConcept(bone.concept.code, "SCT", bone.concept.meaning),
         algorithm_type="AUTOMATIC",
@@ -132,7 +169,8 @@ def _segment(bone: Bone, source: Dataset) -> SegmentDescription:
         ),
         display_color=CIELabColor.from_rgb(*bone.colour),
     )
-    if side := _SIDES.get(str(source.get("ImageLaterality") or source.get("Laterality") or "")):
+    stated = str(source.get("ImageLaterality") or source.get("Laterality") or "")
+    if word := side.capitalize() if side else _SIDES.get(stated):
         concept = segment.SegmentedPropertyTypeCodeSequence[0]
-        concept.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept.from_code(getattr(codes.SCT, side))]
+        concept.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept.from_code(getattr(codes.SCT, word))]
     return segment

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from handseg_monai.data.reading.image_sizes import image_paths
-from handseg_monai.data.reading.images import image_size, without_suffix
-from handseg_monai.export.form import Masks
+from handseg_monai.data.reading.images import UnreadableImageError, image_size, without_suffix
+from handseg_monai.data.reading.submission_images import submission_images
+from handseg_monai.export.form import HandMasks, IncompleteExportError, Masks, MasksNotWrittenError
 from handseg_monai.export.forms import FORMS
 from handseg_monai.files import atomic_folder
-from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.rle import by_image, decode_image, read_csv
 
 
 def export(
@@ -24,12 +24,15 @@ def export(
     ========= ================================================================== =======================
     form      files                                                              bone without a row
     ========= ================================================================== =======================
-    png       ``<image>/<bone>.png``                                             has no file
+    png       ``<image>/<class>.png``                                            has no file
     labelme   ``<image>.json``                                                   is absent
     coco      ``annotations.json``, run-lengths                                  is absent
     nifti     ``<image>.nii.gz``, (W, H, 1, 29)                                  is empty
     dicom-seg ``<image>.dcm``, 29 segments; of DICOM images alone                is empty
     ========= ================================================================== =======================
+
+    The class of a bone is its name; of an image with rows of both hands it has the side before it, ``left_Radius``, a
+    DICOM SEG has 58 segments, and NIfTI 58 channels, those of the left hand first.
 
     Parameters
     ----------
@@ -47,13 +50,15 @@ def export(
     Returns
     -------
     missing
-        Rows that the submission lacks, by image, where there are any.
+        Rows that the submission lacks, by image or by hand, where there are any.
 
     Raises
     ------
     ValueError
         No such form, a folder that holds something, a submission that breaks the contract or holds no image, an
-        image that is not there, or one of which the form can't be written.
+        image that is not there, or not one of which the form can be written.
+    IncompleteExportError
+        The form can't be written of some images; the others are written.
     OSError
         A file can't be read or written.
     """
@@ -63,19 +68,32 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} already holds files; choose another folder, or remove it first")
     texts = read_csv(prediction, empty=False)
-    paths = image_paths(texts, images)
-    _refuse_one_stem(texts)
-    FORMS[form].check(paths.values())
-    missing = {}
+    shown = submission_images(texts, images)
+    _refuse_one_stem(by_image(texts, shown))
+    FORMS[form].check([image.path for image in shown.values()])
+    missing: dict[str, int] = {}
+    failures: dict[str, str] = {}
     with atomic_folder(out) as part:
         writer = FORMS[form](part)
-        for name, path in tqdm(paths.items(), desc="export", unit="image", disable=None if progress else True):
-            given = np.array([text is not None for text in texts[name]])
-            if not given.all():
-                missing[name] = int((~given).sum())
-            planes = decode_image(prediction, name, texts[name], image_size(path))
-            writer.add(Masks(name, path, planes, given))
+        for name, (path, rows) in tqdm(shown.items(), "export", unit="image", disable=None if progress else True):
+            hands = []
+            try:
+                for side, row in rows.items():
+                    given = np.array([text is not None for text in texts[row]])
+                    planes = decode_image(prediction, row, texts[row], image_size(path))
+                    hands.append(HandMasks(side, planes, given))
+                writer.add(Masks(name, path, hands))
+            except (MasksNotWrittenError, UnreadableImageError) as error:
+                failures[name] = str(error).removeprefix(f"{path}: ")
+                continue
+            for row, hand in zip(rows.values(), hands, strict=True):
+                if not hand.given.all():
+                    missing[row] = int((~hand.given).sum())
+        if len(failures) == len(shown):
+            raise ValueError(f"no image can be exported; {path}: {failures[name]}")
         writer.finish()
+    if failures:
+        raise IncompleteExportError(failures, len(shown))
     return missing
 
 

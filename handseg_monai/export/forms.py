@@ -14,20 +14,22 @@ import numpy as np
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES, NAMES, NUM_BONES
 from handseg_monai.export.dicom_seg import DicomSeg
-from handseg_monai.export.form import Form, Masks, mask_of
+from handseg_monai.export.form import Form, Masks, class_name, mask_of
+from handseg_monai.rle import SIDES, Side
 
 
 class Png(Form):
-    """``<image>/<bone>.png``: 0 and 255, for each bone that has a row; of one that is absent nothing but 0."""
+    """``<image>/<class>.png``: 0 and 255, for each bone that has a row; of one that is absent nothing but 0."""
 
     def add(self, masks: Masks) -> None:
         """Write the masks of an image."""
         folder = self._out / masks.stem
         folder.mkdir(parents=True, exist_ok=True)
-        for bone in np.flatnonzero(masks.given).tolist():
-            path = folder / f"{NAMES[bone]}.png"
-            if not cv2.imwrite(str(path), np.uint8(255) * mask_of(masks.planes, bone)):
-                raise OSError(f"{path}: could not be written")
+        for hand in masks.hands:
+            for bone in np.flatnonzero(hand.given).tolist():
+                path = folder / f"{class_name(bone, hand.side)}.png"
+                if not cv2.imwrite(str(path), np.uint8(255) * mask_of(hand.planes, bone)):
+                    raise OSError(f"{path}: could not be written")
 
 
 class LabelMe(Form):
@@ -36,9 +38,10 @@ class LabelMe(Form):
     def add(self, masks: Masks) -> None:
         """Write the shapes of an image."""
         shapes = []
-        for bone, (rows, columns) in boxes(masks.planes):
-            inside = mask_of(masks.planes[rows, columns], bone)
-            shapes += _shapes(NAMES[bone], inside, columns.start, rows.start)
+        for hand in masks.hands:
+            for bone, (rows, columns) in boxes(hand.planes):
+                inside = mask_of(hand.planes[rows, columns], bone)
+                shapes += _shapes(class_name(bone, hand.side), inside, columns.start, rows.start)
         height, width = masks.shape
         content: dict[str, Any] = {
             "version": "5.5.0",
@@ -53,50 +56,74 @@ class LabelMe(Form):
 
 
 class Coco(Form):
-    """``annotations.json`` of COCO: a run-length for each image and bone; category k + 1 is bone k."""
+    """``annotations.json`` of COCO: a run-length for each image and bone.
+
+    Category k + 1 is bone k; of images with two hands k + 30 is that of the left one, k + 59 that of the right one.
+    """
 
     def __init__(self, out: Path) -> None:
         super().__init__(out)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
+        self._sides: set[Side | None] = {None}
 
     def add(self, masks: Masks) -> None:
         """Take up the masks of an image."""
         height, width = masks.shape
         number = len(self._images) + 1
         self._images.append({"id": number, "file_name": masks.name, "height": height, "width": width})
-        for bone, (rows, columns) in boxes(masks.planes):
-            inside = mask_of(masks.planes[rows, columns], bone)
-            self._annotations.append(
-                {
-                    "id": len(self._annotations) + 1,
-                    "image_id": number,
-                    "category_id": bone + 1,
-                    "iscrowd": 0,
-                    "area": int(inside.sum()),
-                    "bbox": [columns.start, rows.start, inside.shape[1], inside.shape[0]],
-                    "segmentation": {
-                        "size": [height, width],
-                        "counts": _counts(inside, columns.start, rows.start, masks.shape),
-                    },
-                }
-            )
+        for hand in masks.hands:
+            self._sides.add(hand.side)
+            for bone, (rows, columns) in boxes(hand.planes):
+                inside = mask_of(hand.planes[rows, columns], bone)
+                self._annotations.append(
+                    {
+                        "id": len(self._annotations) + 1,
+                        "image_id": number,
+                        "category_id": _category(bone, hand.side),
+                        "iscrowd": 0,
+                        "area": int(inside.sum()),
+                        "bbox": [columns.start, rows.start, inside.shape[1], inside.shape[0]],
+                        "segmentation": {
+                            "size": [height, width],
+                            "counts": _counts(inside, columns.start, rows.start, masks.shape),
+                        },
+                    }
+                )
 
     def finish(self) -> None:
         """Write the file."""
-        categories = [{"id": bone.index + 1, "name": bone.name, "supercategory": bone.group.value} for bone in BONES]
+        categories = [
+            {
+                "id": _category(bone.index, side),
+                "name": class_name(bone.index, side),
+                "supercategory": bone.group.value,
+            }
+            for side in (None, *SIDES)
+            if side in self._sides
+            for bone in BONES
+        ]
         content = {"images": self._images, "categories": categories, "annotations": self._annotations}
         (self._out / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 class Nifti(Form):
-    """``<image>.nii.gz``: uint8 (W, H, 1, 29), channel k is bone k. No geometry is known: an identity affine."""
+    """``<image>.nii.gz``: uint8 (W, H, 1, 29), channel k is bone k; of two hands 58 channels, the left one's first.
+
+    No geometry is known: an identity affine.
+    """
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(out)
+        self._two_hands = False
 
     def add(self, masks: Masks) -> None:
         """Write the masks of an image."""
         import nibabel
 
-        stack = np.stack([mask_of(masks.planes, bone).T for bone in range(NUM_BONES)], axis=-1)[:, :, None]
+        channels = [mask_of(hand.planes, bone).T for hand in masks.hands for bone in range(NUM_BONES)]
+        self._two_hands |= len(masks.hands) > 1
+        stack = np.stack(channels, axis=-1)[:, :, None]
         image = nibabel.nifti1.Nifti1Image(stack, np.eye(4))
         image.header.set_xyzt_units("unknown")
         nibabel.save(image, self._path(masks, ".nii.gz"))
@@ -104,6 +131,9 @@ class Nifti(Form):
     def finish(self) -> None:
         """Say what the channels are."""
         (self._out / "channels.json").write_text(json.dumps(list(NAMES)), encoding="utf-8")
+        if self._two_hands:
+            names = [class_name(bone, side) for side in SIDES for bone in range(NUM_BONES)]
+            (self._out / "channels_two_hands.json").write_text(json.dumps(names), encoding="utf-8")
 
 
 FORMS: dict[str, type[Form]] = {
@@ -114,6 +144,10 @@ FORMS: dict[str, type[Form]] = {
     "dicom-seg": DicomSeg,
 }
 """By name."""
+
+
+def _category(bone: int, side: Side | None) -> int:
+    return bone + 1 + NUM_BONES * (0 if side is None else 1 + SIDES.index(side))
 
 
 def _shapes(label: str, mask: np.ndarray, left: int, top: int) -> list[dict[str, Any]]:

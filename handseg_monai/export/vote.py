@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from math import lcm
 from pathlib import Path
 
 from tqdm import tqdm
 
 from handseg_monai.bones import NAMES, NUM_BONES
-from handseg_monai.rle import Runs, RunsError, parse_many, read_csv, vote, write_csv
+from handseg_monai.rle import (
+    Runs,
+    RunsError,
+    count_images,
+    hand_of,
+    parse_many,
+    read_csv,
+    spellings,
+    vote,
+    write_csv,
+)
 
 _AT_ONCE = 4
 """Images whose runs fit into a processor's cache together."""
@@ -27,7 +37,7 @@ class Vote:
     """What was done."""
 
     images: tuple[str, ...]
-    """Names of the images voted on."""
+    """Names of the rows voted on: of images, or of both hands of one."""
     least: str
     """Votes that a pixel needed, in words."""
     left_out: tuple[str, ...]
@@ -81,12 +91,14 @@ def vote_submissions(
         raise ValueError("--images and --size: expected one of them")
     read: list[Texts] = [read_csv(path) for path in paths]
     names, left_out = _names(paths, read, common)
+    spelt = spellings(paths[0])
     pixels: dict[str, int] | None = None
     if images is not None:
         # What opens images takes 0.1 s to import: only where they are opened.
-        from handseg_monai.data.reading.image_sizes import image_sizes
+        from handseg_monai.data.reading.images import image_size
+        from handseg_monai.data.reading.submission_images import image_paths
 
-        pixels = {name: h * w for name, (h, w) in image_sizes(names, images).items()}
+        pixels = {name: math.prod(image_size(path)) for name, path in image_paths(names, images).items()}
     elif size is not None:
         pixels = dict.fromkeys(names, size[0] * size[1])
 
@@ -102,7 +114,7 @@ def vote_submissions(
         ):
             for some, texts in zip(parts, pool.map(elected, parts), strict=True):
                 for number, name in enumerate(some):
-                    yield name, texts[NUM_BONES * number : NUM_BONES * (number + 1)]
+                    yield spelt.get(name, name), texts[NUM_BONES * number : NUM_BONES * (number + 1)]
                 bar.update(len(some))
 
     write_csv(out, results())
@@ -137,7 +149,7 @@ def _rule(voters: int, min_votes: int | None, weights: Sequence[str] | None) -> 
         if not number.is_finite() or not Decimal("1e-6") <= number <= Decimal("1e6"):
             raise ValueError(f"--weights: expected decimal numbers from 0.000001 to 1000000, got {text!r}")
         parts.append(Fraction(round(number, 6)))
-    unit = lcm(*(part.denominator for part in parts))
+    unit = math.lcm(*(part.denominator for part in parts))
     whole = [int(part * unit) for part in parts]
     return sum(whole) // 2 + 1, whole
 
@@ -152,11 +164,25 @@ def _names(paths: Sequence[str], read: Sequence[Texts], common: bool) -> tuple[l
             for path, texts in zip(paths, read, strict=True)
             if (gone := [name for name in left_out if name not in texts])
         ]
+        _refuse_other_hands(paths, read, left_out)
         raise ValueError(f"submissions of different images: {'; '.join(lacks)}; --common votes on those they share")
     names = [name for name in read[0] if name in shared]
     if not names:
         raise ValueError(f"{', '.join(paths)}: no image that all of them have")
     return names, left_out
+
+
+def _refuse_other_hands(paths: Sequence[str], read: Sequence[Texts], apart: Sequence[str]) -> None:
+    """Raise where one submission has both hands of an image, and another one hand."""
+    for name in apart:
+        image, side = hand_of(name)
+        two = [path for path, texts in zip(paths, read, strict=True) if name in texts]
+        one = [path for path, texts in zip(paths, read, strict=True) if image in texts and name not in texts]
+        if side and one:
+            raise ValueError(
+                f"{two[0]} has rows of both hands of {image}, {one[0]} of one hand; a vote needs the same hands: infer "
+                "all with the same --hands, or --common leaves such images out"
+            )
 
 
 def _runs(path: str, texts: Texts, names: Sequence[str], pixels: Mapping[str, int] | None) -> Runs:
@@ -177,4 +203,4 @@ def print_vote(result: Vote) -> None:
         print(f"{len(result.left_out)} images left out that not all submissions have ({shown})")
     if not result.checked:
         print("image sizes not checked: give --images DIR or --size HxW")
-    print(f"{len(result.images)} images, a pixel needs {result.least}")
+    print(f"{count_images(result.images)}, a pixel needs {result.least}")

@@ -9,7 +9,8 @@ import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 
-from handseg_monai.bones import ALL_KNOWN, BONES, NUM_BONES
+from handseg_monai.bones import ALL_KNOWN, BONES, FLAT, NUM_BONES
+from handseg_monai.data.labels.flat import hidden
 from handseg_monai.handlers.probabilities import Probabilities
 from handseg_monai.inferers.coarse import coarse_masks
 
@@ -80,13 +81,17 @@ class TensorBoardPrecisionRecall:
         (batch,), (output,) = engine.state.batch, engine.state.output
         probabilities = output["probabilities"]
         height, width = probabilities.shape[-2:]
-        masks = coarse_masks(output["label"][0].to(probabilities.device), (height, width))
-        steps = (probabilities.nan_to_num() * (self.thresholds - 1)).floor().long()
+        label = output["label"][0].to(probabilities.device)
+        masks = coarse_masks(label, (height, width))
+        known = int(batch.get("known", ALL_KNOWN))
+        probabilities = probabilities.nan_to_num()
+        if known & FLAT:
+            probabilities = probabilities.masked_fill(coarse_masks(hidden(label), (height, width)), 0)
+        steps = (probabilities * (self.thresholds - 1)).floor().long()
         bones = torch.arange(NUM_BONES, device=steps.device)[:, None, None]
         place = (masks.long() * NUM_BONES + bones) * self.thresholds + steps
         counts = torch.bincount(place.flatten(), minlength=self._counts.numel()).view(self._counts.shape).cpu()
-        known = (int(batch.get("known", ALL_KNOWN)) >> torch.arange(NUM_BONES)) & 1
-        self._counts += counts * known[:, None]
+        self._counts += counts * ((known >> torch.arange(NUM_BONES)) & 1)[:, None]
 
     def write(self, engine: Workflow) -> None:
         """Write the curves; every rank calls it."""

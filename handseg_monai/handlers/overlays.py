@@ -13,8 +13,10 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from handseg_monai import drawing
+from handseg_monai.bitplanes import reduce
 from handseg_monai.data.items import Item
 from handseg_monai.data.reading.images import read_radiograph
+from handseg_monai.files import with_ending
 from handseg_monai.rle import decode_planes
 
 logger = logging.getLogger(__name__)
@@ -93,15 +95,16 @@ class OverlayWriter:
         self.long_side = long_side
 
     def attach(self, engine: Workflow) -> None:
-        """Attach to an evaluator whose batches hold ``picture``, uint8 (h, w), and whose output ``pred``, (1, H, W)."""
+        """Attach to an evaluator whose batches hold ``picture``, uint8 (h, w), and whose output ``pred``, bit planes
+        int32 (1, H, W), or (2, H, W) of the left hand and the right one."""
         if self.enabled:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
-    def begin(self, earlier: Iterable[tuple[str, Sequence[str]]]) -> None:
+    def begin(self, earlier: Iterable[tuple[str, Sequence[Sequence[str]]]]) -> None:
         """Remove pictures that an earlier run has left of other images, and draw those that its images lack.
 
-        ``earlier`` gives the images that are done already, and the texts of their 29 masks. Every rank may call it; the
-        first one works.
+        ``earlier`` gives the images that are done already, and the texts of the 29 masks of their hand or hands. Every
+        rank may call it; the first one works.
         """
         if idist.get_rank() > 0 or not self.enabled:
             return
@@ -109,33 +112,41 @@ class OverlayWriter:
         for path in self.output_dir.rglob("*.jpg"):
             if path not in wanted and _is_ours(path):
                 path.unlink()
-        for name, texts in earlier:
+        for name, hands in earlier:
             if not self._path(name).exists():
-                self._draw(name, texts)
+                self._draw(name, hands)
 
     def write(self, engine: Workflow) -> None:
         """Write the pictures of one iteration; images that failed have none."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             if "failure" not in batch:
-                small, planes = drawing.fit(batch["picture"].numpy(), _planes(output["pred"]), self.long_side)
-                self._save(batch["name"], small, planes)
+                planes = output["pred"].cpu().numpy().astype(np.int32, copy=False)
+                self._save(batch["name"], batch["picture"].numpy(), planes)
 
     def _path(self, name: str) -> Path:
-        return self.output_dir / f"{name}.jpg"
+        return with_ending(self.output_dir / name, ".jpg")
 
-    def _draw(self, name: str, texts: Sequence[str]) -> None:
+    def _draw(self, name: str, hands: Sequence[Sequence[str]]) -> None:
         """Draw an image that an earlier run has done."""
         try:
             radiograph = read_radiograph(self.paths[name])
-            planes = decode_planes(texts, (radiograph.shape[0], radiograph.shape[1]))
+            shape = radiograph.shape[0], radiograph.shape[1]
+            planes = [decode_planes(texts, shape) for texts in hands]
         except (OSError, ValueError) as error:
             logger.warning("no overlay: %s has changed since it was segmented (%s)", name, error)
             return
-        small, planes = drawing.fit(radiograph, planes, self.long_side)
-        self._save(name, drawing.grey8(small), planes)
+        self._save(name, drawing.grey8(drawing.shrink(radiograph, self.long_side)), planes)
 
-    def _save(self, name: str, picture: np.ndarray, planes: np.ndarray) -> None:
-        drawing.save(self._path(name), drawing.overlay(picture, planes), _NOTE)
+    def _save(self, name: str, picture: np.ndarray, hands: Sequence[np.ndarray]) -> None:
+        """Draw bit planes of one hand, or of the left and the right one, over a picture, uint8 (h, w)."""
+        small = drawing.shrink(picture, self.long_side)
+        size = small.shape[0], small.shape[1]
+        planes = [hand if hand.shape == size else reduce(hand, size) for hand in hands]
+        drawn = drawing.overlay(small, np.bitwise_or.reduce(planes))
+        if len(planes) == 2:
+            for side, hand in zip(("left", "right"), planes, strict=True):
+                drawing.write_above(drawn, side, hand)
+        drawing.save(self._path(name), drawn, _NOTE)
 
 
 def _is_ours(path: Path) -> bool:

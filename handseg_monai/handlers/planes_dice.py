@@ -10,6 +10,7 @@ import torch
 from monai.metrics import CumulativeIterationMetric
 
 from handseg_monai.bones import ALL_KNOWN
+from handseg_monai.data.labels.flat import visible
 from handseg_monai.score.dice import dice, known_bones
 
 
@@ -19,7 +20,8 @@ class PlanesDice(CumulativeIterationMetric):
     Equals ``monai.metrics.DiceMetric(include_background=True, ignore_empty=False)`` on the unpacked masks. Called
     with bit planes (B, 1, H, W), int32, or lists of (1, H, W), which may differ in size, and with ``known``, one
     number for each image, whose bit k is set where bone k is labelled in it; without it all 29 are. What is not known
-    has NaN for its Dice and is left out of the mean.
+    has NaN for its Dice and is left out of the mean. Of flat labels, pixels in which a bone may lie beneath another are
+    left out (:func:`~handseg_monai.data.labels.flat.visible`).
     """
 
     def _compute_list(self, y_pred: Any, y: Any = None, known: Sequence[Any] | None = None, **kwargs: Any) -> Any:
@@ -34,7 +36,7 @@ class PlanesDice(CumulativeIterationMetric):
             raise ValueError("expected bit planes of the truth, got none")
         each = [ALL_KNOWN] * len(y_pred) if known is None else [int(k) for k in known]
         triples = zip(y_pred.cpu().numpy(), y.cpu().numpy(), each, strict=True)
-        values = [np.where(known_bones(k), dice(a[0], b[0]), np.nan) for a, b, k in triples]
+        values = [np.where(known_bones(k), dice(visible(a[0], b[0], k), b[0]), np.nan) for a, b, k in triples]
         return torch.from_numpy(np.stack(values)).to(y_pred.device)
 
     def aggregate(self, *args: Any, **kwargs: Any) -> torch.Tensor:

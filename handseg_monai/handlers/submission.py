@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import sys
 from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,12 +20,15 @@ from monai.engines import Workflow
 
 from handseg_monai.data.confidence import HEADER as CONFIDENCE_HEADER
 from handseg_monai.data.confidence import confidence_rows
-from handseg_monai.data.records import Records, gather
+from handseg_monai.data.records import Hand, Records, gather
 from handseg_monai.files import atomic_open
-from handseg_monai.handlers.probabilities import Probabilities
+from handseg_monai.handlers.probabilities import Asking, Probabilities
 from handseg_monai.inferers.coarse import confidences
 from handseg_monai.rle import encode_planes, write_csv
 
+logger = logging.getLogger(__name__)
+_NAMED = 10
+"""Images that a summary names at most; the log names all."""
 _MOST_WAITING = 2
 """Images whose masks wait for being encoded, so that memory does not grow where that is slower than the network."""
 
@@ -33,8 +38,9 @@ class SubmissionWriter:
 
     Each image that is done has a record (:class:`~handseg_monai.data.records.Records`). When all are done, rank 0
     writes ``submission.csv`` from the records in the order of the datalist, beside and renames it: a kill leaves the
-    old file or the new one. Images that failed get no rows; they are listed in ``failures.csv`` and by :meth:`finish`.
-    Where the records count only with confidences, ``confidence.csv`` is written too, see
+    old file or the new one. Of two hands the rows are named ``NAME#left`` and ``NAME#right``. Images that failed get no
+    rows, those in which no bone was found 29 empty ones; ``failures.csv`` and :meth:`finish` list both. Where the
+    records count only with confidences, ``confidence.csv`` is written too, see
     :func:`~handseg_monai.inferers.coarse.confidences`.
 
     Parameters
@@ -44,7 +50,7 @@ class SubmissionWriter:
     records
         Of the images that are done; its ``start()`` comes first.
     key
-        Key of the bit planes in the engine's output, int32 (1, H, W).
+        Key of the bit planes in the engine's output, int32 (1, H, W), or (2, H, W) of the left hand and the right one.
     confidence_side
         Long side of the grid that confidences are computed on, in pixels.
     """
@@ -55,6 +61,8 @@ class SubmissionWriter:
         self.key = key
         self.confidence_side = confidence_side
         self.failures: dict[str, str] = {}
+        self.empty: dict[str, str] = {}
+        self.notes: dict[str, list[str]] = {}
         self._encoder = ThreadPoolExecutor(max_workers=1)
         self._waiting: deque[Future[None]] = deque()
 
@@ -67,6 +75,7 @@ class SubmissionWriter:
         """Attach to an evaluator whose batches hold ``name`` and, for an image that failed, ``failure``."""
         if self.records.confidence:
             Probabilities(self.confidence_side).attach(engine)
+        Asking(notes=True).attach(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.append)
 
     def append(self, engine: Workflow) -> None:
@@ -78,12 +87,17 @@ class SubmissionWriter:
             if "failure" in batch:
                 self.failures[batch["name"]] = batch["failure"]
                 continue
-            planes, sure = output[self.key], None
+            planes = output[self.key]
+            sure: list[list[float]] = []
             if self.records.confidence:
-                sure = confidences(output["probabilities"], planes[0]).tolist()
+                seen = output["probabilities"].unflatten(0, (len(planes), -1))
+                sure = [confidences(*hand).tolist() for hand in zip(seen, planes, strict=True)]
+            if note := output.get("notes", ""):
+                logger.info("%s: %s", batch["name"], note)
             while len(self._waiting) >= _MOST_WAITING:
                 self._waiting.popleft().result()
-            self._waiting.append(self._encoder.submit(self._record, batch["name"], planes, sure))
+            is_even = "image" in batch and bool(batch["image"].amin() == batch["image"].amax())
+            self._waiting.append(self._encoder.submit(self._record, batch["name"], planes, sure, note, is_even))
 
     def flush(self) -> None:
         """Wait until all images that were given have their records."""
@@ -105,7 +119,8 @@ class SubmissionWriter:
     def finish(self) -> None:
         """Write what all ranks have done, on rank 0, and print where it is; every rank calls it after the run.
 
-        Exits with code 1 where images failed, once all else is done; they are printed with their reasons.
+        Exits with code 1 where images failed or show no bone, once all else is done; they are printed with their
+        reasons.
 
         Raises
         ------
@@ -118,28 +133,48 @@ class SubmissionWriter:
         failed = [pair for text in gather(json.dumps(self.failures)) for pair in json.loads(text).items()]
         self.failures = dict(failed)
         if idist.get_rank() == 0:
+            write_csv(self.path, self._rows())
             self._write_failures()
             self._write_confidence()
-            write_csv(self.path, ((name, self.records.read(name)["rle"]) for name in self._segmented()))
             self._report()
         self.records.remove()
         # A launcher ends all ranks once one of them has exited with an error.
-        gather("")
-        if self.failures:
+        if gather(json.dumps(bool(self.failures or self.empty)))[0] == "true":
             sys.exit(1)
 
     def _report(self) -> None:
         count = len(self.records.data)
-        print(f"{self.path}: {count - len(self.failures)} of {count} images")
-        if self.failures:
-            print(f"{len(self.failures)} of {count} images failed:", file=sys.stderr)
-            paths = {item["name"]: item["image"] for item in self.records.data}
-            for name, reason in self.failures.items():
+        print(f"{self.path}: {count - len(self.failures) - len(self.empty)} of {count} images")
+        for note, names in self.notes.items():
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            print(f"{len(names)} of {count} images: {note}: {', '.join(names[:_NAMED])}{more}")
+        paths = {item["name"]: item["image"] for item in self.records.data}
+        for what, listed in (("failed", self.failures), ("without a bone, their rows are empty", self.empty)):
+            if listed:
+                print(f"{len(listed)} of {count} images {what}:", file=sys.stderr)
+            for name, reason in listed.items():
                 print(f"  {reason if paths[name] in reason else f'{paths[name]}: {reason}'}", file=sys.stderr)
 
-    def _record(self, name: str, planes: torch.Tensor, confidence: list[float] | None) -> None:
-        texts = encode_planes(planes[0].cpu().numpy().astype(np.int32, copy=False))
-        self.records.write(name, texts, confidence)
+    def _record(self, name: str, planes: torch.Tensor, sure: Sequence[list[float]], note: str, is_even: bool) -> None:
+        texts = [encode_planes(hand.cpu().numpy().astype(np.int32, copy=False)) for hand in planes]
+        fault = ""
+        if not any(any(hand) for hand in texts):
+            fault = "all of its pixels have the same grey value, " * is_even + "no bone was found in it"
+        hands = [Hand(rle=text, confidence=sure[k] if sure else None) for k, text in enumerate(texts)]
+        self.records.write(name, hands, note, fault)
+
+    def _rows(self) -> Iterator[tuple[str, list[str]]]:
+        """Names and texts of the rows to write; also collects what is to be said of the images."""
+        self.empty.clear()
+        self.notes.clear()
+        for name in self._segmented():
+            record = self.records.read(name)
+            if record["fault"]:
+                self.empty[name] = record["fault"]
+            if record["note"]:
+                self.notes.setdefault(record["note"], []).append(name)
+            for ending, hand in zip(_endings(record["hands"]), record["hands"], strict=True):
+                yield name + ending, hand["rle"]
 
     def _segmented(self) -> list[str]:
         return [item["name"] for item in self.records.data if item["name"] not in self.failures]
@@ -152,17 +187,23 @@ class SubmissionWriter:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(CONFIDENCE_HEADER)
                 for name in self._segmented():
-                    writer.writerows(confidence_rows(name, self.records.read(name)["confidence"]))
+                    hands = self.records.read(name)["hands"]
+                    for ending, hand in zip(_endings(hands), hands, strict=True):
+                        writer.writerows(confidence_rows(name + ending, hand["confidence"]))
 
     def _write_failures(self) -> None:
         path = self.output_dir / "failures.csv"
         path.unlink(missing_ok=True)
-        if self.failures:
+        reasons = self.failures | self.empty
+        if reasons:
             with atomic_open(path) as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(("image", "reason"))
                 writer.writerows(
-                    (item["image"], self.failures[item["name"]])
-                    for item in self.records.data
-                    if item["name"] in self.failures
+                    (item["image"], reasons[item["name"]]) for item in self.records.data if item["name"] in reasons
                 )
+
+
+def _endings(hands: Sequence[Hand]) -> tuple[str, ...]:
+    """What follows an image's name in the rows of its hand, or of the left and the right one."""
+    return ("",) if len(hands) == 1 else ("#left", "#right")

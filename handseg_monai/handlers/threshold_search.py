@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from handseg_monai.bones import ALL_KNOWN, BONES, NAMES
+from handseg_monai.data.labels.flat import visible
 from handseg_monai.files import write_json
 from handseg_monai.score.dice import dice, known_bones
 from handseg_monai.score.thresholds import USUAL, best_thresholds
@@ -36,8 +37,10 @@ class ThresholdSearch:
         """Compare the images of one iteration."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             truth = output["label"][0].cpu().numpy()
-            of_image = np.stack([dice(planes, truth) for planes in output["pred"].cpu().numpy()])
-            of_image[:, ~known_bones(int(batch.get("known", ALL_KNOWN)))] = np.nan
+            known = int(batch.get("known", ALL_KNOWN))
+            predicted = visible(output["pred"].cpu().numpy(), truth, known)
+            of_image = np.stack([dice(planes, truth) for planes in predicted])
+            of_image[:, ~known_bones(known)] = np.nan
             self._dice.append(of_image)
 
     def finish(self) -> None:

@@ -14,6 +14,7 @@ from handseg_monai.inferers.looks import Look, moved
 from handseg_monai.inferers.planes import FAINT, PlanesInferer
 from handseg_monai.inferers.thresholds import Threshold
 from handseg_monai.inferers.windows import WindowsInferer
+from handseg_monai.options import Hands, Invert
 from handseg_monai.transforms import fitted_shape
 
 
@@ -48,7 +49,7 @@ class EnsembleInferer(PlanesInferer):
         How each of the networks sees its images.
     hand_inferer, window_inferer
         What those see through that see hands, or windows of the whole image; each at its own window.
-    threshold, enabled, dtype
+    threshold, enabled, dtype, invert, hands
         See :class:`PlanesInferer`.
     """
 
@@ -60,8 +61,10 @@ class EnsembleInferer(PlanesInferer):
         threshold: Threshold = 0.5,
         enabled: bool = True,
         dtype: str = "bfloat16",
+        invert: Invert = "auto",
+        hands: Hands = "one",
     ) -> None:
-        super().__init__(hand_inferer, threshold, enabled, dtype)
+        super().__init__(hand_inferer, threshold, enabled, dtype, invert, hands)
         self._viewers = [
             (viewer, PlanesInferer(_at_window(viewer, hand_inferer, window_inferer), threshold, enabled, dtype))
             for viewer in viewers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import avg_pool2d, max_pool2d
+from torch.nn.functional import avg_pool2d
 
 from handseg_monai.bones import BONES, Group
 from handseg_monai.inferers.looks import Look, LookingInferer, Network, between, composed, sample
@@ -13,7 +13,7 @@ from handseg_monai.options import HandView, arguments_of
 
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
 _CARPUS = [bone.index for bone in BONES if bone.group is Group.CARPAL]
-_LEVEL = {
+LEVEL = {
     Group.FOREARM: 0.0,
     Group.CARPAL: 1.0,
     Group.METACARPAL: 1.5,
@@ -22,27 +22,17 @@ _LEVEL = {
     Group.DISTAL_PHALANX: 3.2,
 }
 """How far along the hand a group of bones lies, in any unit."""
-_CERTAIN = 28.0
-"""Certainty of bones, summed, from which an image is surely no negative."""
-_STANDS_OUT = 10.0
-"""Bones that count as much as one grey value, black to white, by which they stand out. Of 140 hard phantoms, 16 of them
-with dark bones, it takes 13 for negatives, none of the others."""
-_AROUND = 25
-"""Side of the square whose middle counts as around a bone where the square touches it, pixels of the first look."""
 
 
 class HandInferer(LookingInferer):
     """Infer in views of the hand alone: find it in the whole image, then lay upright what was found and look again.
 
     The first look is at the whole image, in each of `turns` quarter turns, of which the one with the most certain
-    bones counts. With `negative`, where it is not certain of nearly all bones, it looks at the negative too, in
-    case bones are dark in the image; if the bones found there stand out brighter from what lies around them, and
-    certainty and brightness together are greater than before, all further looks are at the negative. The bones
-    found there say where the hand is and which way it points. Each further look is a square of `margin` times the
-    hand's extent, turned so that the fingers point up, at `window` pixels; its intensities are stretched again
-    between its own percentiles. Where looks overlap the last one counts, blended over its border; beyond it (down
-    the forearm) the first one. Carpal bones are small and lie close together: a look at the wrist alone comes last,
-    and what it shows is averaged with what the one before it showed there.
+    bones counts. The bones found there say where the hand is and which way it points. Each further look is a square of
+    `margin` times the hand's extent, turned so that the fingers point up, at `window` pixels; its intensities are
+    stretched again between its own percentiles. Where looks overlap the last one counts, blended over its border;
+    beyond it (down the forearm) the first one. Carpal bones are small and lie close together: a look at the wrist
+    alone comes last, and what it shows is averaged with what the one before it showed there.
 
     Parameters
     ----------
@@ -62,8 +52,6 @@ class HandInferer(LookingInferer):
         Average each further look over views whose side is `margin` times these, at least 1, in the frame of the first.
     wrist
         Side of the look at the wrist, relative to the extent of the carpal bones; 0: none.
-    negative
-        Whether to look at the negative where the first look is not certain.
     wrist_share
         The least side of it, relative to that of the look at the hand: a child's carpal bones, of which some have not
         appeared, would fill it without their neighbours.
@@ -81,12 +69,11 @@ class HandInferer(LookingInferer):
         scales: Sequence[float] = (1.0,),
         wrist: float = 0.0,
         wrist_share: float = 0.4,
-        negative: bool = False,
     ) -> None:
         super().__init__()
         self.window, self.turns, self.closer, self.margin = window, turns, closer, margin
         self.percentiles, self.flip, self.scales = tuple(percentiles), flip, tuple(scales)
-        self.wrist, self.wrist_share, self.negative = wrist, wrist_share, negative
+        self.wrist, self.wrist_share = wrist, wrist_share
 
     def looks(self, inputs: torch.Tensor, network: Network) -> list[list[Look]]:
         """Looks at each of ``inputs``, (B, 1, H, W), float32: what the network saw in them, and where."""
@@ -94,12 +81,7 @@ class HandInferer(LookingInferer):
             return [self._look(image, lambda view: see(view).float()) for image in inputs.float()]
 
     def _look(self, image: torch.Tensor, network: Network) -> list[Look]:
-        first, certainty, brighter = self._first_look(image, network)
-        if self.negative and certainty < _CERTAIN:
-            other, of_negative, brighter_there = self._first_look(1 - image, network)
-            if brighter_there > 0 and of_negative + _STANDS_OUT * brighter_there > certainty + _STANDS_OUT * brighter:
-                image, first = 1 - image, other
-        looks = [first]
+        looks = [self._first_look(image, network)]
         for _ in range(self.closer):
             if (look := self._closer_look(image, looks[-1], network)) is None:
                 break
@@ -140,12 +122,8 @@ class HandInferer(LookingInferer):
         logits = network(view[None])[0]
         return 0.5 * (logits + network(view[None].flip(-1))[0].flip(-1)) if self.flip else logits
 
-    def _first_look(self, image: torch.Tensor, network: Network) -> tuple[Look, float, float]:
-        """Look at the whole image.
-
-        Also says how certain the network is of the bones in it, 0 to 29, and how much brighter these are than what lies
-        around them, -1 to 1.
-        """
+    def _first_look(self, image: torch.Tensor, network: Network) -> Look:
+        """Look at the whole image, in the quarter turn in which the network is most certain of the bones."""
         height, width = image.shape[-2:]
         step = max(height, width) / self.window
         matrix = _matrix(step, 0.0, 0.5 * (width - 1), 0.5 * (height - 1), self.window).to(image.device)
@@ -155,7 +133,7 @@ class HandInferer(LookingInferer):
         certainty = torch.stack([_certainty(one) for one in logits])
         best = int(certainty.argmax())
         upright = logits[best].rot90(-best, (-2, -1)).contiguous()
-        return Look(matrix, upright), float(certainty[best]), _brighter(view[0], upright)
+        return Look(matrix, upright)
 
 
 def _ramp(window: int, device: torch.device) -> torch.Tensor:
@@ -193,16 +171,6 @@ def _certainty(logits: torch.Tensor) -> torch.Tensor:
     return (mean * (count >= 2)).sum()
 
 
-def _brighter(view: torch.Tensor, logits: torch.Tensor) -> float:
-    """Return by how much the mean grey of the bones in a view, (h, w), is above that of what lies around them."""
-    inside = logits.amax(dim=0) > 0
-    near = max_pool2d(inside[None].float(), _AROUND, 1, _AROUND // 2)[0] > 0
-    around = near & ~inside
-    if not inside.any() or not around.any():
-        return 0.0
-    return float(view[inside].mean() - view[around].mean())
-
-
 def closer_view(
     logits: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], window: int, margin: float
 ) -> torch.Tensor | None:
@@ -225,7 +193,7 @@ def closer_view(
     matrix = matrix.to(logits.device, torch.float32)
     places = places @ matrix[:, :2].T + matrix[:, 2]
     middles = torch.stack([places[inside[bone]].mean(dim=0) for bone in found.tolist()])
-    levels = torch.tensor([_LEVEL[BONES[bone].group] for bone in found.tolist()], device=logits.device)
+    levels = torch.tensor([LEVEL[BONES[bone].group] for bone in found.tolist()], device=logits.device)
     centred = levels - levels.mean()
     if float(centred.abs().max()) < 0.2:
         return None

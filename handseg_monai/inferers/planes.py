@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 import torch
 from monai.inferers import Inferer
 
 from handseg_monai.inferers.coarse import coarse_probabilities
 from handseg_monai.inferers.looks import Look, LookingInferer, planes_of_looks, whole_view
+from handseg_monai.inferers.scene import Scene, scene_of, sides, two_hands
 from handseg_monai.inferers.thresholds import Threshold, thresholds_of
 from handseg_monai.inferers.windows import WindowsInferer
+from handseg_monai.options import Hands, Invert
 
 FAINT = 1e-4
 """Probability below which what a network saw may count as nothing in the mean of several."""
+_LARGER = 2.0
+"""Certainties that differ by less leave it to the size of two hands which one counts."""
 
 
 class PlanesInferer(Inferer):
     """Infer, and draw the masks of each image at its own size straight from what the network saw.
 
     Logits never exist at the image's size, but for one bone at a time and inside of its own box.
+
+    What the network saw says how bright bones are against what lies around them. Where that leaves any doubt the
+    network looks at the negative too, and the picture whose bones are brighter counts. Where bones, or
+    else bright pixels, lie on both sides of a line that touches hardly any, the network looks at either side alone. If
+    both show most of the same bones, these are two hands.
 
     Parameters
     ----------
@@ -33,16 +42,37 @@ class PlanesInferer(Inferer):
         above.
     enabled, dtype
         Autocast of the network, see :class:`~handseg_monai.inferers.AutocastInferer`.
+    invert
+        ``"auto"``: infer in the negative of an image whose bones are dark; ``"yes"``: in that of every image; ``"no"``:
+        in that of none.
+    hands
+        ``"one"``: of two hands draw the one of which the network is more certain, the larger one if that is about the
+        same; ``"both"``: draw both.
+
+    Raises
+    ------
+    ValueError
+        ``dtype``, ``invert`` or ``hands`` is something else.
     """
 
     def __init__(
-        self, inferer: Inferer, threshold: Threshold = 0.5, enabled: bool = True, dtype: str = "bfloat16"
+        self,
+        inferer: Inferer,
+        threshold: Threshold = 0.5,
+        enabled: bool = True,
+        dtype: str = "bfloat16",
+        invert: Invert = "auto",
+        hands: Hands = "one",
     ) -> None:
         super().__init__()
+        for name, value, values in (("invert", invert, get_args(Invert)), ("hands", hands, get_args(Hands))):
+            if value not in values:
+                raise ValueError(f"{name}: expected {' or '.join(values)}, got {value!r}")
         if dtype not in ("bfloat16", "float16"):
             raise ValueError(f"expected dtype bfloat16 or float16, got {dtype!r}")
         self.inferer, self.enabled, self.dtype = inferer, enabled, getattr(torch, dtype)
         self.thresholds = thresholds_of(threshold)
+        self.invert, self.hands = invert, hands
 
     def __call__(
         self,
@@ -51,9 +81,10 @@ class PlanesInferer(Inferer):
         *args: Any,
         image_size: torch.Tensor,
         coarse_side: int | None = None,
+        notes: bool = False,
         **kwargs: Any,
-    ) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Bit planes, int32 (1, 1, H, W).
+    ) -> torch.Tensor | dict[str, Any]:
+        """Bit planes, int32 (1, 1, H, W); where both hands are drawn (1, 2, H, W), left and right.
 
         Parameters
         ----------
@@ -65,27 +96,79 @@ class PlanesInferer(Inferer):
         image_size
             int64 (1, 2): height and width of the radiograph, H and W.
         coarse_side
-            Long side of a grid on which the probabilities are wanted too. Then the result is a dictionary: ``planes``,
-            and ``probabilities``, float32 (1, 29, h, w), of
-            :func:`~handseg_monai.inferers.coarse.coarse_probabilities`.
+            Long side of a grid on which the probabilities are wanted too.
+        notes
+            Whether to say what was found out about the image.
+
+        Returns
+        -------
+        result
+            The planes, or where more is wanted a dictionary: ``planes``; ``probabilities``, float32 (1, 29, h, w), of
+            :func:`~handseg_monai.inferers.coarse.coarse_probabilities`, of two hands (1, 58, h, w); ``notes``, a list
+            of one text, empty where nothing is unusual.
         """
+        result: dict[str, Any] = {"notes": [""]}
         if inputs.numel() == 0:
-            none = inputs.new_zeros((len(inputs), 1, *inputs.shape[2:]), dtype=torch.int32)
-            return none if coarse_side is None else {"planes": none, "probabilities": none.float()}
-        if len(inputs) != 1:
-            raise ValueError(f"expected one image at a time, as their sizes differ; got {len(inputs)}")
-        shape = (inputs.shape[-2], inputs.shape[-1])
-        height, width = (int(n) for n in image_size[0])
-        # Below it nothing is drawn, nor counted for a probability.
-        least = min(min(each) for each in self._drawn_at())
-        if coarse_side is not None:
-            least = min(least, FAINT)
-        members = self.members(inputs, network, (height, width), least)
-        drawn = [planes_of_looks(members, shape, (height, width), each) for each in self._drawn_at()]
-        planes = torch.stack(drawn)[None]
-        if coarse_side is None:
-            return planes
-        return {"planes": planes, "probabilities": coarse_probabilities(members, shape, coarse_side)[None]}
+            result["planes"] = inputs.new_zeros((len(inputs), 1, *inputs.shape[2:]), dtype=torch.int32)
+            result["probabilities"] = result["planes"].float()
+        else:
+            if len(inputs) != 1:
+                raise ValueError(f"expected one image at a time, as their sizes differ; got {len(inputs)}")
+            shape = (inputs.shape[-2], inputs.shape[-1])
+            height, width = (int(n) for n in image_size[0])
+            # Below it nothing is drawn, nor counted for a probability; a scene is judged at one half.
+            least = min(0.5, *(min(each) for each in self._drawn_at()))
+            if coarse_side is not None:
+                least = min(least, FAINT)
+
+            def look(image: torch.Tensor) -> Scene:
+                return scene_of(self.members(image[None], network, (height, width), least), image)
+
+            found, result["notes"] = self._hands_in(inputs[0].float(), look)
+            drawn = [
+                planes_of_looks(hand.members, shape, (height, width), each)
+                for hand in found
+                for each in self._drawn_at()
+            ]
+            result["planes"] = torch.stack(drawn)[None]
+            if coarse_side is not None:
+                seen = [coarse_probabilities(hand.members, shape, coarse_side) for hand in found]
+                result["probabilities"] = torch.cat(seen)[None]
+        wanted = {"planes", *(["probabilities"] if coarse_side is not None else []), *(["notes"] if notes else [])}
+        return {key: result[key] for key in wanted} if len(wanted) > 1 else result["planes"]
+
+    def _hands_in(self, image: torch.Tensor, look: Callable[[torch.Tensor], Scene]) -> tuple[list[Scene], list[str]]:
+        """Scenes of the hands to draw, left and right of two, and what to say of the image: a list of one text."""
+        said = []
+        if self.invert == "yes":
+            image = 1 - image
+        scene = look(image)
+        something = bool(image.amin() < image.amax())
+        if self.invert == "auto" and something and not scene.surely_bright:
+            negative = look(1 - image)
+            if negative.brightness > max(scene.brightness, 0.0):
+                image, scene = 1 - image, negative
+                said.append("bones are dark, inferred in the negative")
+        found, more = self._parted(image, scene, look)
+        return found, ["; ".join(said + more)]
+
+    def _parted(
+        self, image: torch.Tensor, scene: Scene, look: Callable[[torch.Tensor], Scene]
+    ) -> tuple[list[Scene], list[str]]:
+        hands = two_hands(scene, image, look)
+        if not hands:
+            return [scene], []
+        names, told = sides(*hands)
+        said = [] if told else ["both hands look like the same one, so their places name them"]
+        if self.hands == "both":
+            return [hand for _, hand in sorted(zip(names, hands, strict=True), key=lambda pair: pair[0])], said
+        by = hands[0].certainty - hands[1].certainty
+        first = by > _LARGER or (by >= -_LARGER and hands[0].area >= hands[1].area)
+        chosen = 0 if first else 1
+        return [hands[chosen]], [
+            f"two hands, the {names[chosen]} one is segmented; `--hands both` segments both",
+            *said,
+        ]
 
     def _drawn_at(self) -> Sequence[tuple[float, ...]]:
         return [self.thresholds]
@@ -114,8 +197,15 @@ class SweepInferer(PlanesInferer):
     For the rest see :class:`PlanesInferer`.
     """
 
-    def __init__(self, inferer: Inferer, sweep: Sequence[float], enabled: bool = True, dtype: str = "bfloat16") -> None:
-        super().__init__(inferer, 0.5, enabled, dtype)
+    def __init__(
+        self,
+        inferer: Inferer,
+        sweep: Sequence[float],
+        enabled: bool = True,
+        dtype: str = "bfloat16",
+        invert: Invert = "auto",
+    ) -> None:
+        super().__init__(inferer, 0.5, enabled, dtype, invert)
         self.sweep = [thresholds_of(threshold) for threshold in sweep]
 
     def _drawn_at(self) -> Sequence[tuple[float, ...]]:

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from handseg_monai.bitplanes import unpack
-from handseg_monai.losses.per_bone import Target, bits_of
+from handseg_monai.losses.per_bone import Target, bits_of, hidden_masks
 from handseg_monai.networks import heads_of
 from handseg_monai.networks.heads import Output
 
@@ -49,9 +49,14 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
 
 
 def presence_loss(logits: torch.Tensor, target: Target) -> torch.Tensor:
-    """Binary cross-entropy of logits (B, 29, 1, 1) with whether each bone is there; of known ones alone, 0 of none."""
+    """Binary cross-entropy of logits (B, 29, 1, 1) with whether each bone is there; of known ones alone, 0 of none.
+
+    A bone that a flat label lacks, and which may lie beneath another, is not known.
+    """
     planes, images_known = target
-    there = unpack(planes[:, 0]).flatten(2).any(2).to(logits.dtype)
+    there = unpack(planes[:, 0]).flatten(2).any(2)
     known = bits_of(images_known)
-    losses = binary_cross_entropy_with_logits(logits.flatten(1), there, reduction="none")
+    if (unknown := hidden_masks(planes, images_known)) is not None:
+        known = known & (there | ~unknown.flatten(2).any(2))
+    losses = binary_cross_entropy_with_logits(logits.flatten(1), there.to(logits.dtype), reduction="none")
     return (losses * known).sum() / known.sum().clamp_min(1)

@@ -9,11 +9,16 @@ import torch
 from torch import nn
 
 from handseg_monai.bitplanes import unpack
-from handseg_monai.bones import NUM_BONES
+from handseg_monai.bones import FLAT, NUM_BONES
+from handseg_monai.data.labels.flat import hidden
 from handseg_monai.losses.bone_weights import weights_of_bones
 
 Target = tuple[torch.Tensor, torch.Tensor]
-"""Bit planes, int32 (B, 1, H, W), and what is known of each image, int32 (B,), bit k set where bone k is labelled."""
+"""Bit planes, int32 (B, 1, H, W), and what is known of each image, int32 (B,), bit k set where bone k is labelled, and
+the bit :data:`~handseg_monai.bones.FLAT` where the label holds no overlaps."""
+
+_SURELY_NOT = -100.0
+"""Logit of a pixel that is unknown: absent, as the mask has it, so that it adds nothing to any loss of masks."""
 
 
 class PerBoneLoss(nn.Module):
@@ -25,6 +30,11 @@ class PerBoneLoss(nn.Module):
 
     Bones that are not known in an image are left out: the loss is that of the known ones alone, and the gradient of the
     others is exactly 0.
+
+    In a label without overlaps a pixel of one bone says nothing about another that may lie beneath it
+    (:func:`~handseg_monai.data.labels.flat.hidden`). There the loss takes the other bone for absent and predicted as
+    absent, whatever its logit, whose gradient is exactly 0. So the pixel counts in the number of pixels that a mean is
+    taken over, and in nothing else.
 
     Parameters
     ----------
@@ -82,6 +92,8 @@ class PerBoneLoss(nn.Module):
         if self.stride > 1:
             grid = strided(self.stride, logits.shape)
             logits, planes = logits[grid], planes[grid]
+        if (unknown := hidden_masks(planes, known)) is not None:
+            logits = torch.where(unknown[:, :bones], _SURELY_NOT, logits)
         of_known = bits_of(known)[:, :bones].flatten()
         masks = unpack(planes[:, 0])[:, :bones].to(logits.dtype).flatten(0, 1).unsqueeze(1)
         logits = logits.flatten(0, 1).unsqueeze(1)
@@ -108,6 +120,16 @@ class PerBoneLoss(nn.Module):
 def bits_of(known: torch.Tensor) -> torch.Tensor:
     """Return which bones are known, bool (B, 29), of int32 (B,)."""
     return unpack(known[:, None, None])[..., 0, 0].bool()
+
+
+def hidden_masks(planes: torch.Tensor, known: torch.Tensor) -> torch.Tensor | None:
+    """Return where a bone may lie beneath another in flat labels, bool (B, 29, H, W); None if no label is flat."""
+    flat = (known & FLAT).ne(0).tolist()
+    if not any(flat):
+        return None
+    images = planes[:, 0]
+    of_images = [hidden(image) if of_flat else image & 0 for image, of_flat in zip(images, flat, strict=True)]
+    return unpack(torch.stack(of_images))
 
 
 def strided(stride: int, shape: Sequence[int]) -> tuple[Any, slice, slice]:

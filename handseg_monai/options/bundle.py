@@ -18,6 +18,7 @@ from handseg_monai.options.declare import (
     Whole,
     option,
 )
+from handseg_monai.options.views import Hands, Invert
 
 
 class Options(Declared):
@@ -70,6 +71,19 @@ class Options(Declared):
     )
     any_body_part: Flag = option(
         "also accept DICOM files whose header names a body part other than the hand, and report them"
+    )
+    max_pixels: int = option(
+        "largest number of pixels that an image may have; inference lists larger images as failures, and training "
+        "does not begin with one",
+        ge=1,
+    )
+    invert: Invert = option(
+        "take the negative of an image: `auto`: if its bones are dark (in training the labels tell); `yes`: always; "
+        "`no`: never"
+    )
+    hands: Hands = option(
+        "where an image shows both hands, segment the `one` that the network is more certain of, or `both`: "
+        "the rows `NAME#left` and `NAME#right`"
     )
     overlays: Flag = option("write a picture of each image with its bones to `overlays/`")
     picture_side: int = option("longest side of the pictures of `--overlays`, in pixels", ge=32)

@@ -57,6 +57,8 @@ def _read_path(value: object) -> object:
         raise ValueError(
             f"{value!r}: the command line reads this path as a number; write ./ before it, as in ./2024_11_25"
         )
+    if value == "":
+        raise ValueError("is empty; expected a path (is a variable of the shell not set?)")
     return str(value) if isinstance(value, Path) else value
 
 

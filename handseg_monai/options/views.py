@@ -8,6 +8,8 @@ from pydantic import model_validator
 
 from handseg_monai.options.declare import Declared, Flag, Number, Numbers, Scales, Whole, option
 
+Invert = Literal["auto", "yes", "no"]
+Hands = Literal["one", "both"]
 _SCALES = "a list of one or more numbers, at least 1 each, as [1.0,1.2]"
 
 
@@ -29,9 +31,6 @@ class HandView(Declared):
     )
     wrist_share: Number = option(
         "smallest side of the look at the wrist, as a share of the side of the look at the hand", ge=0, le=1
-    )
-    negative: Flag = option(
-        "if the first look is uncertain, also look at the negative, because bones may be dark in the image"
     )
     percentiles: Numbers = option(
         "percentiles of grey values that become black and white in a closer look",

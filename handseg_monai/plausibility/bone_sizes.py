@@ -11,9 +11,9 @@ import numpy as np
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES
 from handseg_monai.data.reading.dicom import pixel_spacing
-from handseg_monai.data.reading.image_sizes import read_with_images
 from handseg_monai.data.reading.images import image_size
-from handseg_monai.rle import decode_image
+from handseg_monai.data.reading.submission_images import image_paths
+from handseg_monai.rle import decode_image, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def _length(mask: np.ndarray) -> float:
 
 
 def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFrame:
-    """Measure each bone of each image of a submission.
+    """Measure each bone of each hand of a submission.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFra
     Returns
     -------
     table
-        The rows of :func:`measure_bones` after ``image``, its name, and ``spacing``, millimetres a pixel, NaN where the
+        The rows of :func:`measure_bones` after ``image``, the name of the image or of one of its two
+        hands, and ``spacing``, millimetres a pixel, NaN where the
         image does not tell it; then ``length_mm`` and ``area_mm2``. At the detector's spacing, which is all that many
         files state, a hand is some percent larger than it is.
 
@@ -74,7 +75,8 @@ def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFra
     """
     import pandas as pd
 
-    texts, paths = read_with_images(prediction, images)
+    texts = read_csv(prediction, empty=False)
+    paths = image_paths(texts, images)
     tables = []
     for name, path in paths.items():
         table = measure_bones(decode_image(prediction, name, texts[name], image_size(path)))

@@ -16,10 +16,11 @@ from rich.table import Table
 from tqdm import tqdm
 
 from handseg_monai.bones import INDEX, NAMES
-from handseg_monai.data.reading.image_sizes import image_sizes
-from handseg_monai.files import atomic_open
+from handseg_monai.data.reading.images import image_size
+from handseg_monai.data.reading.submission_images import image_paths
+from handseg_monai.files import atomic_open, nfc
 from handseg_monai.plausibility.judge import Plausibility, plausibility
-from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.rle import by_image, decode_image, read_csv
 
 WITHIN = 12.0
 """Pixels within which both bones must come to the joint's point."""
@@ -36,7 +37,7 @@ class JointPoint:
 
     image: str
     joint: str
-    """Names of the image and of the joint."""
+    """Names of the rows, of an image or of one of its two hands, and of the joint."""
     x: float
     y: float
     """Its centre in pixels of the image."""
@@ -115,7 +116,7 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
     try:
         content = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
+        raise ValueError(f"{path}: not a text file in UTF-8 (byte {error.start}); save it as UTF-8") from error
     rows = csv.DictReader(io.StringIO(content, newline=""))
     header = [name.strip() for name in rows.fieldnames or ()]
     if lacks := [name for name in COLUMNS if name not in header]:
@@ -149,7 +150,7 @@ def _point(row: Mapping[str, str], where: str) -> JointPoint:
         if row[column] not in INDEX:
             raise ValueError(f"{where}: unknown {column} {row[column]!r}; expected one of {', '.join(NAMES)}")
     bones = INDEX[row["distal_bone"]], INDEX[row["proximal_bone"]]
-    return JointPoint(row["image"], row["joint"], _number(row, "x", where), _number(row, "y", where), bones)
+    return JointPoint(nfc(row["image"]), row["joint"], _number(row, "x", where), _number(row, "y", where), bones)
 
 
 def _number(row: Mapping[str, str], column: str, where: str) -> float:
@@ -202,11 +203,17 @@ def joints(
     points, sizes = read_points(points_file)
     texts = read_csv(prediction)
     names = list(dict.fromkeys(point.image for point in points))
-    if lacks := [name for name in names if name not in texts]:
+    lacks = [name for name in names if name not in texts]
+    if both := [name for name in lacks if name in by_image(texts)]:
+        raise ValueError(
+            f"{prediction}: {both[0]} has rows of two hands; name one in the column image of {points_file}: "
+            f"{' or '.join(by_image(texts)[both[0]].values())}"
+        )
+    if lacks:
         shown = ", ".join(lacks[:3]) + (", …" if len(lacks) > 3 else "")
         raise ValueError(f"{prediction}: lacks {len(lacks)} of the images of {points_file} ({shown})")
     if images is not None:
-        sizes = image_sizes(names, images)
+        sizes = {name: image_size(path) for name, path in image_paths(names, images).items()}
     elif not sizes:
         raise ValueError(
             f"{points_file}: a submission holds no image size; give the folder of the images (--images), or the "

@@ -1,4 +1,4 @@
-"""Plausibility of every image of a submission: a table for quality control."""
+"""Plausibility of every hand of a submission: a table for quality control."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
-from handseg_monai.data.reading.image_sizes import read_with_images
+from handseg_monai.data.label_fit import counted_from_0, misplaced
 from handseg_monai.data.reading.images import image_size
+from handseg_monai.data.reading.submission_images import image_paths
 from handseg_monai.files import atomic_open
 from handseg_monai.plausibility.judge import Plausibility, Severity, plausibility
-from handseg_monai.rle import decode_image
+from handseg_monai.rle import decode_image, hand_of, read_csv
 
 _SHOWN = 5
 
 
 def judge_submission(prediction: str | Path, images: str | Path, progress: bool = True) -> dict[str, Plausibility]:
-    """Judge the masks of each image of a submission by :func:`~handseg_monai.plausibility.judge.plausibility`.
+    """Judge the masks of each hand of a submission by :func:`~handseg_monai.plausibility.judge.plausibility`.
 
     Parameters
     ----------
@@ -35,17 +36,26 @@ def judge_submission(prediction: str | Path, images: str | Path, progress: bool 
     Returns
     -------
     judgements
-        By image name, the worst first.
+        By the name of the rows: the image's, or that of one of its two hands. The worst first.
 
     Raises
     ------
     ValueError, OSError
-        As :func:`~handseg_monai.data.reading.image_sizes.read_with_images`.
+        As :func:`~handseg_monai.rle.read_csv` and
+        :func:`~handseg_monai.data.reading.submission_images.image_paths`, and for run-lengths that, by the edges of the
+        images, run down the columns or count from 0.
     """
-    texts, paths = read_with_images(prediction, images)
+    texts = read_csv(prediction, empty=False)
+    paths = image_paths(texts, images)
     judgements = {}
+    shifts: list[float] = []
     for name in tqdm(texts, desc="plausibility", unit="image", disable=None if progress else True):
-        judgements[name] = plausibility(decode_image(prediction, name, texts[name], image_size(paths[name])))
+        planes = decode_image(prediction, name, texts[name], image_size(paths[name]))
+        if text := misplaced(paths[name], planes, shifts):
+            raise ValueError(f"{prediction}: image {name}: {text}")
+        judgements[name] = plausibility(planes)
+    if text := counted_from_0(shifts):
+        raise ValueError(f"{prediction}: {text}")
     return dict(sorted(judgements.items(), key=lambda item: (item[1].plausible, item[1].score, item[0])))
 
 
@@ -68,14 +78,15 @@ def print_judgements(judgements: Mapping[str, Plausibility]) -> None:
             escape("\n".join(texts[:_SHOWN] + more)),
         )
     Console().print(table)
-    print(f"{sum(j.plausible for j in judgements.values())} of {len(judgements)} images plausible")
+    what = "hands" if any(hand_of(name).side for name in judgements) else "images"
+    print(f"{sum(j.plausible for j in judgements.values())} of {len(judgements)} {what} plausible")
     unusual, figures = (sum(getattr(j, name) for j in judgements.values()) for name in ("unusual", "figures"))
     if figures:
         print(f"{unusual} of {figures} proportions are unusual: {unusual / figures:.1%}")
 
 
 def write_judgements(judgements: Mapping[str, Plausibility], path: str | Path) -> None:
-    """Write a CSV: a row for each finding, and one for each image without any."""
+    """Write a CSV: a row for each finding, and one for each hand without any."""
     with atomic_open(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("image_name", "score", "plausible", "severity", "part", "bones", "finding"))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from importlib.resources import files
 from typing import IO
 
 _SCRIPTS = ("elements.js", "strings.js", "state.js", "drawing.js", "charts.js", "viewer.js", "gallery.js", "page.js")
 """In the order in which they need one another."""
+_COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
+"""A line that only the scripts' own reader needs."""
 
 
 class Document:
@@ -22,7 +25,7 @@ class Document:
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self._count = 0
-        self._script = "".join(_read(name) for name in _SCRIPTS)
+        self._script = _COMMENT.sub("", "".join(_read(name) for name in _SCRIPTS))
         style = _read("page.css")
         policy = (
             f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(self._script)}'; "

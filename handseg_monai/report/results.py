@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,18 @@ from tqdm import tqdm
 
 from handseg_monai import __version__
 from handseg_monai.bitplanes import areas
-from handseg_monai.bones import ALL_KNOWN, BONES, INDEX, NUM_BONES, Group
-from handseg_monai.data.items import Item
-from handseg_monai.data.layouts import read_truth
-from handseg_monai.data.reading.image_sizes import image_paths
-from handseg_monai.data.reading.images import find_images, image_size, read_radiograph
+from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
+from handseg_monai.data.reading.images import image_size, read_radiograph
+from handseg_monai.data.reading.submission_images import SubmissionImage, images_without_rows, submission_images
 from handseg_monai.drawing import grey8, shrink
 from handseg_monai.files import atomic_open
 from handseg_monai.plausibility.judge import Severity, plausibility
 from handseg_monai.report.document import Document
 from handseg_monai.report.outlines import outlines
-from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.rle import Side, by_image, decode_image, read_csv
 from handseg_monai.score.dice import known_bones
-from handseg_monai.score.evaluation import Evaluation, Missing, evaluate, expected_items, refuse_missing, rows_lacking
+from handseg_monai.score.evaluation import Evaluation, Missing, evaluate, refuse_missing, rows_lacking
+from handseg_monai.score.truth import Truth, expected_truths, pair_rows
 
 _QUALITY = 80
 """Of WebP: 10 to 40 kB for a radiograph of 1024 pixels."""
@@ -51,15 +50,21 @@ class Report:
 
 @dataclass(frozen=True)
 class _Job:
-    """What is to be shown: ``rows`` of the submission by image, where the images are, and their labels if any."""
+    """What is to be shown: rows of the submission, images with the names of their rows, and labels if any."""
 
     prediction: Path
-    rows: dict[str, list[str | None]]
-    paths: dict[str, Path]
-    items: dict[str, Item] | None
+    texts: Mapping[str, Sequence[str | None]]
+    images: dict[str, SubmissionImage]
+    truths: dict[str, Truth] | None
+    chosen: dict[str, str]
     missing: Missing
     missing_images: list[str]
     missing_rows: list[tuple[str, str]]
+
+    def label(self, image: str, row: str) -> str | None:
+        """Name of the label that a hand's rows are compared with, if there is one."""
+        name = image if self.chosen.get(image) == row else row
+        return name if self.truths is not None and name in self.truths else None
 
 
 _Drawn = tuple[dict[str, object], dict[str, object]]
@@ -78,8 +83,9 @@ def write_report(
 ) -> Report:
     """Write a page, one HTML file that needs no network, which shows a submission on its radiographs.
 
-    Each image has the outlines of its bones, as vectors at its own size, its plausibility, and with a truth that one's
-    outlines, and Dice as :func:`~handseg_monai.score.evaluation.evaluate` has it.
+    Each image has the outlines of its bones, of both hands where the submission has both, as vectors at its own size,
+    their plausibility, and with a truth that one's outlines, and Dice as
+    :func:`~handseg_monai.score.evaluation.evaluate` has it.
 
     Parameters
     ----------
@@ -90,8 +96,8 @@ def write_report(
     out
         HTML file to write; an older one stays whole until the new one is complete.
     truth
-        Dataset as :func:`~handseg_monai.score.evaluation.evaluate` takes it; bones that are not known in an image
-        have no Dice and no outline of a truth.
+        Dataset or CSV as :func:`~handseg_monai.score.evaluation.evaluate` takes it; bones that are not known have no
+        Dice and no outline of a truth.
     missing
         What to do with images or rows that the CSV lacks: ``error``; ``zero`` shows them as empty masks; ``skip``
         leaves them out, and with a truth images without a label too.
@@ -114,13 +120,13 @@ def write_report(
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; expected the HTML file to write")
     job = _plan(Path(prediction), images, truth, missing)
-    evaluation = evaluate(prediction, truth, missing, progress) if truth is not None else None
+    evaluation = evaluate(prediction, truth, missing, progress, images=images) if truth is not None else None
     overviews = []
     with atomic_open(out) as file:
         document = Document(file)
         for overview, drawing in tqdm(
             _draw_all(job, evaluation, long_side),
-            total=len(job.rows),
+            total=len(job.images),
             desc="report",
             unit="image",
             disable=None if progress else True,
@@ -128,26 +134,25 @@ def write_report(
             overviews.append(overview)
             document.add(drawing)
         document.finish(_summary(job, evaluation, overviews))
-    return Report(list(job.rows), evaluation, job.missing_images, job.missing_rows, out.stat().st_size)
+    return Report(list(job.images), evaluation, job.missing_images, job.missing_rows, out.stat().st_size)
 
 
-def _plan(prediction: Path, images: str | Path, truth: str | Path | None, missing: Missing) -> _Job:
+def _plan(prediction: Path, folder: str | Path, truth: str | Path | None, missing: Missing) -> _Job:
     texts = read_csv(prediction, empty=False)
-    # Images may be named by base name or by path.
-    relative = ((path.name, path.relative_to(images).as_posix()) for path in find_images(images))
-    extra = [name for name, path in relative if name not in texts and path not in texts]
-    items = None
+    extra = images_without_rows(texts, folder)
+    truths: dict[str, Truth] | None = None
+    chosen: dict[str, str] = {}
+    rows = [*texts, *extra] if missing == "zero" else list(texts)
     if truth is not None:
-        items = expected_items(texts.keys(), truth)
-        names = [name for name in sorted(items) if name in texts or missing == "zero"]
-    else:
-        names = [*texts, *extra] if missing == "zero" else list(texts)
-    paths = image_paths(names, images)
-    lacking = rows_lacking({name: texts[name] for name in names if name in texts})
+        truths = expected_truths(texts.keys(), truth, folder)
+        paired, chosen = pair_rows(prediction, texts, truths)
+        shown = [name for name in truths if name in paired or missing == "zero"]
+        images = by_image(texts, truths)
+        rows = [row for name in shown for row in (images[name].values() if name in chosen else [name])]
+    lacking = rows_lacking({name: texts[name] for name in rows if name in texts})
     if missing == "error":
         refuse_missing(prediction, extra, lacking)
-    rows = {name: texts.get(name, [None] * NUM_BONES) for name in names}
-    return _Job(prediction, rows, paths, items, missing, extra, lacking)
+    return _Job(prediction, texts, submission_images(rows, folder), truths, chosen, missing, extra, lacking)
 
 
 def _draw_all(job: _Job, evaluation: Evaluation | None, long_side: int) -> Iterator[_Drawn]:
@@ -156,31 +161,40 @@ def _draw_all(job: _Job, evaluation: Evaluation | None, long_side: int) -> Itera
         dice = dict(zip(evaluation.names, evaluation.dice, strict=True))
 
     def draw(name: str) -> _Drawn:
-        return _draw(job, name, dice.get(name), long_side)
+        return _draw(job, name, dice, long_side)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(draw, job.rows)
+        yield from pool.map(draw, job.images)
 
 
-def _draw(job: _Job, name: str, dice: np.ndarray | None, long_side: int) -> _Drawn:
-    radiograph = read_radiograph(job.paths[name])
+def _draw(job: _Job, name: str, dice: Mapping[str, np.ndarray], long_side: int) -> _Drawn:
+    image = job.images[name]
+    radiograph = read_radiograph(image.path)
     shape = radiograph.shape[0], radiograph.shape[1]
-    planes = decode_image(job.prediction, name, job.rows[name], shape)
-    truth, known = _truth(job, name, shape)
-    given = np.array([text is not None for text in job.rows[name]]) | (job.missing == "zero")
+    hands = [_draw_hand(job, row, side, job.label(name, row), dice, shape) for side, row in image.rows.items()]
+    overview: dict[str, object] = {"name": name, "height": shape[0], "width": shape[1]}
+    overview["hands"] = [of_hand for of_hand, _ in hands]
+    return overview, {"picture": _picture(shrink(radiograph, long_side)), "hands": [drawing for _, drawing in hands]}
+
+
+def _draw_hand(
+    job: _Job, row: str, side: Side | None, label: str | None, dice: Mapping[str, np.ndarray], shape: tuple[int, int]
+) -> _Drawn:
+    texts = job.texts.get(row, [None] * NUM_BONES)
+    planes = decode_image(job.prediction, row, texts, shape)
+    truth, known = _truth(job, label, shape)
+    given = np.array([text is not None for text in texts]) | (job.missing == "zero")
+    of_bones = dice.get(label) if label is not None else None
     judgement = plausibility(planes)
     overview: dict[str, object] = {
-        "name": name,
-        "height": shape[0],
-        "width": shape[1],
+        "side": side,
         "score": round(judgement.score, 4),
         "plausible": judgement.plausible,
         "predicted": _where(given, areas(planes)),
         "truth": None if truth is None else _where(known, areas(truth)),
-        "dice": None if dice is None else _where(np.isfinite(dice), dice),
+        "dice": None if of_bones is None else _where(np.isfinite(of_bones), of_bones),
     }
     drawing: dict[str, object] = {
-        "picture": _picture(shrink(radiograph, long_side)),
         "predicted": outlines(planes),
         "truth": {} if truth is None else outlines(truth),
         "findings": [
@@ -193,20 +207,25 @@ def _draw(job: _Job, name: str, dice: np.ndarray | None, long_side: int) -> _Dra
             for finding in judgement.findings
         ],
     }
+    if side:
+        drawing["corner"] = _corner(planes, side)
     return overview, drawing
 
 
-def _truth(job: _Job, name: str, shape: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray]:
+def _corner(planes: np.ndarray, side: Side) -> tuple[int, int] | None:
+    """(x, y) of the upper corner of the hand's box on the thumb's side, which is free: there its side is written."""
+    rows, columns = (np.flatnonzero((planes != 0).any(axis=axis)) for axis in (1, 0))
+    return (int(columns[-1 if side == "left" else 0]), int(rows[0])) if rows.size else None
+
+
+def _truth(job: _Job, name: str | None, shape: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray]:
     """Return the bit planes of the label, if there is one, and which bones are known."""
-    if job.items is None:
+    if job.truths is None or name is None:
         return None, known_bones(0)
-    item = job.items[name]
-    if (expected := image_size(item["image"])) != shape:
-        raise ValueError(
-            f"{job.paths[name]}: {_size(shape)} pixels; {item['image']}, which has the label, {_size(expected)}"
-        )
-    known = item.get("known", ALL_KNOWN)
-    return read_truth(item["label"], shape) & np.int32(known), known_bones(known)
+    label = job.truths[name]
+    if (expected := image_size(label.image)) != shape:
+        raise ValueError(f"image {name}: {_size(shape)} pixels; {label.image}, which has the label, {_size(expected)}")
+    return label.draw(shape) & np.int32(label.known), known_bones(label.known)
 
 
 def _size(shape: tuple[int, int]) -> str:

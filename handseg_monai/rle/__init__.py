@@ -1,4 +1,4 @@
-"""Run lengths: the codec of masks, votes on runs, and the CSV file of a submission."""
+"""Run lengths: the codec of masks, votes on runs, the CSV file of a submission, and what its rows are of."""
 
 from handseg_monai.rle.codec import (
     Runs,
@@ -12,21 +12,30 @@ from handseg_monai.rle.codec import (
     parse_many,
     vote,
 )
-from handseg_monai.rle.table import HEADER, read_csv, rows, write_csv
+from handseg_monai.rle.hands import SIDES, Hand, Side, by_image, count_images, hand_of, row_name
+from handseg_monai.rle.table import HEADER, read_csv, rows, spellings, write_csv
 
 __all__ = [
     "HEADER",
+    "SIDES",
+    "Hand",
     "Runs",
     "RunsError",
+    "Side",
+    "by_image",
+    "count_images",
     "decode",
     "decode_image",
     "decode_planes",
     "encode",
     "encode_planes",
+    "hand_of",
     "parse",
     "parse_many",
     "read_csv",
+    "row_name",
     "rows",
+    "spellings",
     "vote",
     "write_csv",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
-from handseg_monai.files import atomic_open
+from handseg_monai.files import atomic_open, nfc
 
 HEADER = ("image_name", "class", "rle")
 _SPECIAL = frozenset(',"\r\n')
@@ -28,7 +28,8 @@ def read_csv(path: str | Path, empty: bool = True) -> dict[str, list[str | None]
     Returns
     -------
     texts
-        For each image name 29 run-length texts in the order of the bones; None where the file has no row.
+        For each image name, in Unicode's composed form (:func:`~handseg_monai.files.nfc`), 29 run-length texts in the
+        order of the bones; None where the file has no row.
 
     Raises
     ------
@@ -41,8 +42,8 @@ def read_csv(path: str | Path, empty: bool = True) -> dict[str, list[str | None]
     try:
         content.isascii() or content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
-    rows = _rows(io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig"))
+        raise ValueError(f"{path}: not a text file in UTF-8 (byte {error.start}); save it as UTF-8") from error
+    rows = _rows(_lines(content))
     texts: dict[str, list[str | None]] = {}
     _, header = next(rows, (1, []))
     if tuple(header) != HEADER:
@@ -53,13 +54,24 @@ def read_csv(path: str | Path, empty: bool = True) -> dict[str, list[str | None]
         name, bone, text = row
         if bone not in INDEX:
             raise ValueError(f"{path}, line {line}: unknown class {bone!r}; expected one of {', '.join(NAMES)}")
-        of_image = texts.setdefault(name, [None] * NUM_BONES)
+        of_image = texts.setdefault(nfc(name), [None] * NUM_BONES)
         if of_image[INDEX[bone]] is not None:
             raise ValueError(f"{path}, line {line}: a second row of image {name!r} and class {bone!r}")
         of_image[INDEX[bone]] = text
     if not texts and not empty:
         raise ValueError(f"{path}: no images")
     return texts
+
+
+def spellings(path: str | Path) -> dict[str, str]:
+    """Names of a submission as its file spells them, by their composed form; those in ASCII alone are left out."""
+    content = Path(path).read_bytes()
+    names = (row[0] for _, row in _rows(_lines(content))) if not content.isascii() else ()
+    return {nfc(name): name for name in names}
+
+
+def _lines(content: bytes) -> Iterable[str]:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig")
 
 
 def _rows(file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:

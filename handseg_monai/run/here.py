@@ -16,7 +16,7 @@ from typing import TextIO
 from handseg_monai import bundle_root
 from handseg_monai.files import require_out
 from handseg_monai.follow.redact import hide
-from handseg_monai.run.process import bundle_command, named_options, overlay_file, shown
+from handseg_monai.run.process import bundle_command, named_options, overlay_file, plain_path, shown
 
 LOG = "run.log"
 _OWN = {
@@ -48,7 +48,7 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
             raise ValueError(f"--{name}: {_OWN[name]}; leave it out after --")
     files = [bundle_root() / "configs" / f"{base}.json", *(overlay_file(name, base) for name in overlays)]
     require_out(out, folder=True)
-    given = ["--dataset_dir", _plain(data), "--output_dir", _plain(out), *options]
+    given = ["--dataset_dir", plain_path(data), "--output_dir", plain_path(out), *options]
     command = bundle_command(run_id, files, given)
     log = _Log(out)
     sys.stdout = _Both(sys.stdout, log)
@@ -62,11 +62,6 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
     warnings.filterwarnings("ignore", message="parsing config_file", category=UserWarning)
     sys.argv = ["monai.bundle", *command[command.index("monai.bundle") + 1 :]]
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
-
-
-def _plain(path: Path) -> str:
-    """A path as the command line takes it: ``2024_11_25`` alone would be read as a number."""
-    return str(path) if path.is_absolute() else f"./{path}"
 
 
 class _Log(io.TextIOBase):

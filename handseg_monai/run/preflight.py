@@ -19,7 +19,7 @@ from monai.bundle import ConfigComponent, ConfigParser
 from handseg_monai.files import why_not_writable
 from handseg_monai.networks import check_packages
 from handseg_monai.options import PARTS, Options, check_window, checked_values, expected_of
-from handseg_monai.run.command import Command
+from handseg_monai.run.command import Command, takes_text
 from handseg_monai.run.ending import checked
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,9 @@ def preflight(refused: Mapping[str, Sequence[str]]) -> None:
 
 
 def _check(command: Command, parser: ConfigParser, refused: Mapping[str, Sequence[str]]) -> None:
+    _check_typed(command)
     _check_names(command, parser)
+    _restore_texts(command, parser)
     # MONAI writes the separator of ids in one way or the other.
     decided = {name.replace("::", "#"): why for why, names in refused.items() for name in names}
     for given in command.given:
@@ -118,6 +120,33 @@ def _check_names(command: Command, parser: ConfigParser) -> None:
                 raise ValueError(f"option --{given} is unknown: {command.files} holds no {last} in {place}{more}")
 
 
+def _check_typed(command: Command) -> None:
+    """Refuse what Fire reads as something else than was typed, and can't be put right."""
+    for name, text in command.typed.items():
+        if text is None and takes_text(name):
+            raise ValueError(
+                f"--{name} has no value; expected {_expected(name)}; write ./ before a name with - in front"
+            )
+        value = command.given.get(name)
+        if name in Options.model_fields and isinstance(value, list) and text is not None:
+            for part in value:
+                if isinstance(part, str) and part not in text:
+                    raise ValueError(
+                        f"--{name} {text}: the command line reads this as {value}; put each text in quotes, without "
+                        "backslashes"
+                    )
+
+
+def _restore_texts(command: Command, parser: ConfigParser) -> None:
+    """Undo what MONAI does to texts: it writes ``::`` for ``#``, which makes another path of a path."""
+    contents = ConfigParser.load_config_files(command.files) if command.files is not None else {}
+    for name, value in (contents | dict(command.given)).items():
+        texts = value if isinstance(value, list | tuple) else [value]
+        plain = all(isinstance(text, str) and not text.startswith(("$", "@", "%")) for text in texts)
+        if plain and name in command.config and command.config[name] != value:
+            command.config[name] = parser.ref_resolver.resolved_content[name] = value
+
+
 def _arguments(part: object) -> list[str] | None:
     """Names of the arguments that a component takes, none of what is no component; None where it may take any."""
     if not isinstance(part, dict) or "_target_" not in part:
@@ -170,6 +199,8 @@ def _made(parser: ConfigParser, name: str) -> Any:
         while error.__cause__ is not None and not str(error).startswith("--"):
             error = error.__cause__  # type: ignore[assignment]
         said = " ".join(str(error).split())
+        if takes_text(name) and (first := str(parser[name])[:1]) in ("$", "@"):
+            said += f"; write ./ before a path that begins with {first}"
         raise ValueError(said if said.startswith("--") else f"--{name}, or an option in it: {said}") from error
     if name == "device" and not isinstance(part, torch.device):
         raise ValueError(f"--device {part!r}: expected an expression, \"\\$torch.device('{part}')\"")

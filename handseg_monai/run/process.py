@@ -33,6 +33,11 @@ def bundle_command(run_id: str, files: Sequence[Path], arguments: Sequence[str],
     return [*command, *arguments]
 
 
+def plain_path(path: str | Path) -> str:
+    """Return a path as the bundle takes it: ``-x`` alone would be an option, ``$x`` an expression."""
+    return str(path) if Path(path).is_absolute() else f"./{path}"
+
+
 def named_options(options: Sequence[str]) -> dict[str, str]:
     """Read the bundle's options, pairs ``--name value``, else ``ValueError``; parts of a name are parted by ``#``."""
     named = {}

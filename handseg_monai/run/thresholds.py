@@ -11,6 +11,7 @@ import monai.bundle
 from handseg_monai import bundle_root
 from handseg_monai.checkpoints import first_checkpoint
 from handseg_monai.files import require_out
+from handseg_monai.run.process import plain_path
 
 
 def find_thresholds(
@@ -44,8 +45,9 @@ def find_thresholds(
     require_out(out)
     root = bundle_root()
     weights = checkpoint or first_checkpoint("runs/train/model.pt", root / "models" / "model.pt")
-    options: dict[str, Any] = {"dataset_dir": str(data), "fold": fold, "thresholds_file": str(out)}
-    options |= {"checkpoint": str(weights)} | ({"folds_file": str(folds_file)} if folds_file else {})
+    options: dict[str, Any] = {"dataset_dir": plain_path(data), "fold": fold}
+    options |= {"thresholds_file": plain_path(out), "checkpoint": plain_path(weights)}
+    options |= {"folds_file": plain_path(folds_file)} if folds_file else {}
     files = [str(root / "configs" / f"{name}.json") for name in ("train", "evaluate", "thresholds")]
     # MONAI warns of configurations that can run code: these are the package's own.
     warnings.filterwarnings("ignore", message="parsing config_file", category=UserWarning)

@@ -1,11 +1,12 @@
-"""Dice of a submission CSV against the labels of a dataset."""
+"""Dice of a submission CSV against the labels of a dataset, or against another CSV."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,16 +14,15 @@ import numpy as np
 from tqdm import tqdm
 
 from handseg_monai.bitplanes import areas, shared_areas
-from handseg_monai.bones import ALL_KNOWN, BONES, NAMES, NUM_BONES
-from handseg_monai.data.items import Item
-from handseg_monai.data.labels.converted import DATALIST
-from handseg_monai.data.layouts import dataset_splits, items_of_split, read_truth
+from handseg_monai.bones import BONES, FLAT, NAMES, NUM_BONES
+from handseg_monai.data.labels.flat import visible
 from handseg_monai.data.reading.dicom import pixel_spacing
 from handseg_monai.data.reading.images import image_size
 from handseg_monai.data.wrist import hand_side, wrist_deviation
-from handseg_monai.rle import decode_image, read_csv
+from handseg_monai.rle import count_images, decode_image, hand_of, read_csv
 from handseg_monai.score.dice import dice_of_areas, known_bones
 from handseg_monai.score.surfaces import Surfaces, surfaces
+from handseg_monai.score.truth import Truth, expected_truths, pair_rows
 
 Missing = Literal["error", "zero", "skip"]
 OVERLAP = 0.01
@@ -48,10 +48,10 @@ class Detail:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Dice of each image and bone."""
+    """Dice of each label and bone."""
 
     names: list[str]
-    """Of the N images compared."""
+    """Of the N labels compared: of images, or of both hands of one."""
     dice: np.ndarray
     """float64 (N, 29); NaN where the bone is not known or a missing row was skipped. 1 where prediction and truth
     are both empty."""
@@ -75,6 +75,10 @@ class Evaluation:
     """Wrist deviation on the label, degrees, float64 (N,); NaN where it can't be measured."""
     detail: Detail | None = None
     """Outlines and overlaps, where they were asked for."""
+    chosen: dict[str, str] = field(default_factory=dict)
+    """Rows that were compared with a label of one hand, by its name, of images with rows of both hands."""
+    flat: int = 0
+    """Images whose label holds no overlaps; pixels in which a bone may lie beneath another are left out of them."""
 
     @property
     def mean_dice(self) -> float:
@@ -117,22 +121,28 @@ class _Compared:
 
 def evaluate(
     prediction: str | Path,
-    truth_dir: str | Path,
+    truth: str | Path,
     missing: Missing = "error",
     progress: bool = True,
     *,
     detail: bool = False,
     spacing: float | None = None,
+    images: str | Path | None = None,
 ) -> Evaluation:
-    """Compare a submission with the labels of a dataset, at each image's own size.
+    """Compare a submission with labels, at each image's own size.
+
+    Hands of one image are compared one by one where the labels have both too (``#left`` and ``#right`` in a CSV). Where
+    the label has one, the hand that lies over it is compared, and the other one is left out.
 
     Parameters
     ----------
     prediction
         Submission CSV.
-    truth_dir
+    truth
         Dataset in the competition's layout, or one of its splits, or converted. Of a whole dataset those splits are
-        expected whose images the CSV names. Bones that are not known in an image are left out.
+        expected whose images the CSV names. Or a CSV in the form of a submission, with ``images``. Bones that are not
+        known in an image are left out, and so are, of labels without overlaps, pixels in which a bone may lie beneath
+        another.
     missing
         What to do with images or rows that the CSV lacks: ``error``; ``zero`` takes them as empty masks; ``skip``
         leaves them out, and images of the CSV without a label too.
@@ -142,6 +152,8 @@ def evaluate(
         Compare outlines and overlaps too.
     spacing
         Millimetres a pixel, of all images; by default what each image tells, which DICOM alone does.
+    images
+        Folder of the images of a ``truth`` in a CSV; not used with a dataset.
 
     Raises
     ------
@@ -150,21 +162,25 @@ def evaluate(
     """
     if spacing is not None and not 0 < spacing < 10:
         raise ValueError(f"--spacing: expected millimetres per pixel, above 0 and below 10, got {spacing}")
-    texts = read_csv(prediction)
-    items = expected_items(texts.keys(), truth_dir)
-    missing_images = sorted(items.keys() - texts.keys())
-    without_truth = sorted(texts.keys() - items.keys())
-    missing_rows = rows_lacking({name: of_image for name, of_image in texts.items() if name in items})
+    rows = read_csv(prediction)
+    truths = expected_truths(rows.keys(), truth, images)
+    texts, chosen = pair_rows(prediction, rows, truths)
+    missing_images = sorted(truths.keys() - texts.keys())
+    without_truth = sorted(texts.keys() - truths.keys())
+    missing_rows = rows_lacking({name: of_image for name, of_image in texts.items() if name in truths})
+    if missing != "skip":
+        _refuse_one_hand(prediction, truth, missing_images, without_truth)
     if without_truth and missing != "skip":
         raise ValueError(
-            f"{prediction}: no label in {truth_dir} for {_some(without_truth)}; --missing skip leaves them out"
+            f"{prediction}: no label in {truth} for {_some(without_truth)}; --missing skip leaves them out"
         )
     if missing == "error":
         refuse_missing(prediction, missing_images, missing_rows)
-    names = [name for name in sorted(items) if name in texts or missing == "zero"]
+    names = [name for name in sorted(truths) if name in texts or missing == "zero"]
 
     def compare(name: str) -> _Compared:
-        return _compare(items[name], texts.get(name, [None] * NUM_BONES), str(prediction), detail, spacing)
+        planes = partial(decode_image, prediction, chosen.get(name, name), texts.get(name, [None] * NUM_BONES))
+        return _compare(truths[name], planes, detail, spacing)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         hidden = None if progress else True
@@ -172,13 +188,13 @@ def evaluate(
     pixels = np.array([one.areas for one in compared], np.int64).reshape(-1, 3, NUM_BONES)
     intersection, predicted, true = pixels.swapaxes(0, 1)
     dice = dice_of_areas(intersection, predicted, true)
-    known = np.array([known_bones(items[name].get("known", ALL_KNOWN)) for name in names]).reshape(-1, NUM_BONES)
+    known = np.array([known_bones(truths[name].known) for name in names]).reshape(-1, NUM_BONES)
     counted = known.copy()
     if missing == "skip":
         for name, bone in missing_rows:
             counted[names.index(name), NAMES.index(bone)] = False
     if not counted.any():
-        raise ValueError(f"{truth_dir}: none of the bones in {prediction} is labelled there")
+        raise ValueError(f"{truth}: none of the bones in {prediction} is labelled there")
     dice[~counted] = np.nan
     return Evaluation(
         names,
@@ -190,10 +206,12 @@ def evaluate(
         without_truth,
         missing,
         known,
-        [items[name]["subject"] for name in names],
+        [truths[name].subject for name in names],
         [one.side for one in compared],
         np.array([one.deviation for one in compared]),
         _detail(compared, counted) if detail else None,
+        chosen,
+        sum(truths[name].known & FLAT > 0 for name in names),
     )
 
 
@@ -228,54 +246,37 @@ def rows_lacking(texts: Mapping[str, Sequence[str | None]]) -> list[tuple[str, s
     return [(name, NAMES[k]) for name, of_image in texts.items() for k, text in enumerate(of_image) if text is None]
 
 
+def _refuse_one_hand(
+    prediction: str | Path, truth: str | Path, missing: Sequence[str], without_truth: Sequence[str]
+) -> None:
+    """Raise a ValueError where a submission has one hand of an image, and the truth has both."""
+    if both := [image for name in missing if (image := hand_of(name).image) in without_truth]:
+        raise ValueError(
+            f"{prediction}: rows of one hand of {_some(sorted(set(both)))}, in {truth} of both; run inference with "
+            "--hands both, or --missing skip leaves them out"
+        )
+
+
 def refuse_missing(prediction: str | Path, images: list[str], rows: list[tuple[str, str]]) -> None:
     """Raise a ValueError that names the images and rows that a submission lacks, if there are any."""
-    lacks = [_some(images, "image")] if images else []
-    lacks += [_some([f"{name} {bone}" for name, bone in rows], "row")] if rows else []
+    lacks = [_some(images)] if images else []
+    if rows:
+        count = f"{len(rows)} row{'' if len(rows) == 1 else 's'}"
+        lacks.append(_some([f"{name} {bone}" for name, bone in rows], count))
     if lacks:
         raise ValueError(
             f"{prediction}: lacks {' and '.join(lacks)}; --missing zero counts them as empty, skip leaves them out"
         )
 
 
-def expected_items(predicted: Collection[str], truth_dir: str | Path) -> dict[str, Item]:
-    """Labelled items by name, of those splits of a dataset whose images are predicted.
-
-    Raises
-    ------
-    ValueError
-        No dataset, an image or a label without the other, two images of one name, or no image predicted has a label.
-    """
-    splits = dataset_splits(truth_dir)
-    if not splits:
-        raise ValueError(f"{truth_dir}: no dataset; looked for train/DCM, test/DCM, DCM and {DATALIST}")
-    found: dict[str, Item] = {}
-    for folder in splits.values():
-        items, faults = items_of_split(folder)
-        if not any(item["name"] in predicted for item in items):
-            continue
-        if alone := [fault for fault in faults if ": no image" in fault or ": no label " in fault]:
-            raise ValueError("\n".join(alone))
-        for item in items:
-            if item["name"] in found:
-                both = f"{found[item['name']]['image']} and {item['image']}"
-                raise ValueError(f"two labelled images of the name {item['name']}: {both}")
-            found[item["name"]] = item
-    if not found:
-        raise ValueError(
-            f"{truth_dir}: no image of the CSV has a label; looked in {', '.join(map(str, splits.values()))}"
-        )
-    return found
-
-
 def _compare(
-    item: Item, texts: Sequence[str | None], prediction: str, detail: bool, spacing: float | None
+    label: Truth, decoded: Callable[[tuple[int, int]], np.ndarray], detail: bool, spacing: float | None
 ) -> _Compared:
-    shape = image_size(item["image"])
-    truth = read_truth(item["label"], shape)
+    shape = image_size(label.image)
+    truth = label.draw(shape)
     if detail and spacing is None:
-        spacing = pixel_spacing(item["image"])
-    planes = decode_image(prediction, item["name"], texts, shape)
+        spacing = pixel_spacing(label.image)
+    planes = visible(decoded(shape), truth, label.known)
     step = max(1, max(shape) // _LOOKED_AT)
     coarse = np.ascontiguousarray(truth[::step, ::step])
     return _Compared(
@@ -287,6 +288,6 @@ def _compare(
     )
 
 
-def _some(names: list[str], noun: str = "image") -> str:
+def _some(names: list[str], count: str | None = None) -> str:
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'} ({shown})"
+    return f"{count or count_images(names)} ({shown})"

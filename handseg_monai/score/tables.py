@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from rich.table import Table
 from handseg_monai.bones import BONES, NAMES
 from handseg_monai.data.wrist import BENT
 from handseg_monai.files import atomic_open
+from handseg_monai.rle import count_images
 from handseg_monai.score.bootstrap import Difference, difference, interval
 from handseg_monai.score.evaluation import Evaluation
 
@@ -53,6 +55,7 @@ def _summary(result: Evaluation) -> dict[str, object]:
         "missing_images": result.missing_images,
         "missing_rows": result.missing_rows,
         "images_without_truth": result.without_truth,
+        "hands_compared": result.chosen,
         "unknown": int((~result.known).sum()),
         "groups": {
             name: {"images": int(images.sum()), "dice": _mean(result.dice[images])}
@@ -150,21 +153,22 @@ def print_evaluation(result: Evaluation) -> None:
         console.print(overlaps)
     _print_missing(result)
     low, high = interval(result.dice, result.subjects)
+    images = count_images(result.names)
     print(
-        f"mean Dice {result.mean_dice:.6f} of {len(result.names)} images and 29 bones, thresholded, at their own size; "
+        f"mean Dice {result.mean_dice:.6f} of {images} and 29 bones, thresholded, at their own size; "
         f"95 % interval over {len(set(result.subjects))} people {low:.4f} to {high:.4f}"
     )
     print(f"mean Dice {result.mean_dice_present:.6f} of the bones present")
     if detail is not None:
-        mm = _in_millimetres(detail.nsd_mm)
+        mm = _in_millimetres(result.names, detail.nsd_mm)
         print(f"NSD at 2 px {_mean(detail.nsd_pixels):.4f}, at 1 mm {mm}; HD95 {_mean(detail.hd95):.2f} px")
 
 
-def _in_millimetres(nsd: np.ndarray) -> str:
-    known = int(np.isfinite(nsd).any(axis=1).sum())
+def _in_millimetres(names: Sequence[str], nsd: np.ndarray) -> str:
+    known = [name for name, is_known in zip(names, np.isfinite(nsd).any(axis=1), strict=True) if is_known]
     if not known:
         return "not known without --spacing"
-    some = f" (of {known} images; the spacing of the others is not known)" if known < len(nsd) else ""
+    some = f" (of {count_images(known)}; the spacing of the others is not known)" if len(known) < len(names) else ""
     return f"{_mean(nsd):.4f}{some}"
 
 
@@ -183,6 +187,12 @@ def _number(value: float, digits: str = ".3f") -> str:
 
 
 def _print_missing(result: Evaluation) -> None:
+    if result.chosen:
+        rows = sorted(result.chosen.values())
+        shown = ", ".join(rows[:3]) + (", …" if len(rows) > 3 else "")
+        print(
+            f"{count_images(rows)} with rows of both hands, a label of one: only the hand at the label counts ({shown})"
+        )
     what_was_done = {"zero": "counted as empty", "skip": "left out"}.get(result.missing, "")
     for number, what in (
         (len(result.missing_images), "images that the CSV lacks"),
@@ -193,6 +203,8 @@ def _print_missing(result: Evaluation) -> None:
             print(f"{number} {what}: {what_was_done}")
     if not result.known.all():
         print(f"{(~result.known).sum()} of {result.known.size} pairs of image and bone are not labelled: left out")
+    if result.flat:
+        print(f"{result.flat} images have labels without overlaps: left out where one bone may hide another")
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, Difference]:

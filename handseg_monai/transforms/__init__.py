@@ -9,6 +9,7 @@ from handseg_monai.transforms.load_bone_planes import LoadBonePlanesd
 from handseg_monai.transforms.load_radiograph import LoadRadiographd, fitted_shape
 from handseg_monai.transforms.rand_albumentations import RandAlbumentationsd
 from handseg_monai.transforms.scale_percentiles import ScalePercentilesd
+from handseg_monai.transforms.turn_negative import TurnNegatived
 
 __all__ = [
     "CleanPlanesd",
@@ -16,6 +17,7 @@ __all__ = [
     "LoadRadiographd",
     "RandAlbumentationsd",
     "ScalePercentilesd",
+    "TurnNegatived",
     "drop_covered",
     "drop_pieces",
     "drop_small",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
@@ -23,7 +24,8 @@ class CleanPlanesd(MapTransform):
     Parameters
     ----------
     keys
-        Keys of bit planes, int32 (1, H, W), on any device. Items that carry ``failure`` pass unchanged.
+        Keys of bit planes, int32 (K, H, W), each of one hand, on any device. Items that carry ``failure`` pass
+        unchanged.
     most_covered
         Of :func:`drop_covered`; 1 keeps everything.
     least_piece, least_carpal_piece
@@ -62,15 +64,17 @@ class CleanPlanesd(MapTransform):
         if "failure" in result:
             return result
         for key in self.keys:
-            before = result[key]
-            planes = before[0].cpu().numpy()
-            if self.most_covered < 1:
-                planes = drop_covered(planes, self.most_covered)
-            if self.least_piece > 0 or self.least_carpal_piece > 0:
-                planes = drop_pieces(planes, self.least_piece, self.least_carpal_piece)
-            if self.least_bone > 0:
-                planes = drop_small(planes, self.least_bone)
-            if self.most_hole > 0:
-                planes = fill_holes(planes, self.most_hole)
-            result[key] = torch.from_numpy(planes)[None].to(before.device)
+            cleaned = [torch.from_numpy(self._clean(planes)) for planes in result[key].cpu().numpy()]
+            result[key] = torch.stack(cleaned).to(result[key].device)
         return result
+
+    def _clean(self, planes: np.ndarray) -> np.ndarray:
+        if self.most_covered < 1:
+            planes = drop_covered(planes, self.most_covered)
+        if self.least_piece > 0 or self.least_carpal_piece > 0:
+            planes = drop_pieces(planes, self.least_piece, self.least_carpal_piece)
+        if self.least_bone > 0:
+            planes = drop_small(planes, self.least_bone)
+        if self.most_hole > 0:
+            planes = fill_holes(planes, self.most_hole)
+        return planes

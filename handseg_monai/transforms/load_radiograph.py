@@ -11,6 +11,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.drawing import grey8, shrink
 
@@ -44,20 +45,28 @@ class LoadRadiographd(MapTransform):
     picture_side
         Long side, at most, of a ``picture`` to show, uint8 (h, w), that the transform sets too, so that whoever draws
         on the radiograph need not read it again; None sets none.
+    max_pixels
+        Pixels of an image at most; see :func:`~handseg_monai.data.reading.images.read_radiograph`.
     """
 
     def __init__(
-        self, keys: KeysCollection, size: int | None = None, any_body_part: bool = True, picture_side: int | None = None
+        self,
+        keys: KeysCollection,
+        size: int | None = None,
+        any_body_part: bool = True,
+        picture_side: int | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(keys)
         self.size = size
         self.any_body_part = any_body_part
         self.picture_side = picture_side
+        self.max_pixels = max_pixels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.keys:
-            stored = read_radiograph(result[key], self.any_body_part)
+            stored = read_radiograph(result[key], self.any_body_part, self.max_pixels)
             if self.picture_side is not None:
                 result["picture"] = torch.from_numpy(grey8(shrink(stored, self.picture_side)))
             if stored.dtype != np.uint8:  # 12 bits and 16 are averaged alike

@@ -15,7 +15,7 @@ from handseg_monai.data.folds.traits import SubjectTraits, Traits, as_columns, r
 from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import dataset_splits, items_of_split, training_split
 from handseg_monai.data.reading.images import find_images
-from handseg_monai.files import write_json
+from handseg_monai.files import nfc, write_json
 
 
 def assign_folds(
@@ -170,7 +170,7 @@ def read_folds(path: str | Path) -> dict[str, int]:
     """
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))["training"]
-        pairs = [(str(entry["subject"]), int(entry["fold"])) for entry in entries]
+        pairs = [(nfc(str(entry["subject"])), int(entry["fold"])) for entry in entries]
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from handseg_monai.files import nfc
+
 Sex = Literal["female", "male"]
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "ID": ("id", "subject"),
@@ -84,7 +86,7 @@ def _places(headings: Sequence[object]) -> dict[str, int]:
 
 
 def _clean(cell: object) -> str:
-    text = re.sub(r"_x[0-9A-Fa-f]{4}_", "", "" if cell is None else str(cell))
+    text = re.sub(r"_x[0-9A-Fa-f]{4}_", "", "" if cell is None else nfc(str(cell)))
     return "".join(c for c in text if c.isprintable()).strip()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handseg_monai.bones import BONES, INDEX, NAMES
+from handseg_monai.files import nfc
 
 Meaning = str | list[str] | None
 """A bone; bones that a mask covers jointly or in part, which makes them unknown; or None for no bone at all."""
@@ -50,13 +51,15 @@ def read_classes(path: str | Path) -> dict[str, Meaning]:
     twice: list[str] = []
 
     def distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        twice.extend(name for name, number in Counter(name for name, _ in pairs).items() if number > 1)
+        twice.extend(name for name, number in Counter(nfc(name) for name, _ in pairs).items() if number > 1)
         return dict(pairs)
 
     try:
         content = json.loads(path.read_bytes(), object_pairs_hook=distinct)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror} (--classes)") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not JSON, byte {error.start} is not UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(content, dict):
@@ -89,18 +92,26 @@ def resolve(found: Collection[str], given: Mapping[str, Meaning], source: str | 
     source
         Named in errors.
     """
+    given = {nfc(name): meaning for name, meaning in given.items()}
     bone_of, unknown, strange = {}, 0, []
     for name in sorted(found):
-        meaning = given[name] if name in given else _by_name(name)
+        meaning = given[nfc(name)] if nfc(name) in given else _by_name(name)
         if meaning == "":
-            strange.append(name + _hint(name, given))
+            strange.append(name)
         elif isinstance(meaning, list):
             unknown |= sum(1 << INDEX[bone] for bone in set(meaning))
         elif meaning is not None:
             bone_of[name] = INDEX[meaning]
     if strange:
+        first = {side: name for name in reversed(strange) for side, bone in [_sided(name)] if bone}
+        if len(first) == 2:
+            raise ValueError(
+                f"{source}: classes of two hands ({first['left']}, {first['right']}, …); a label is of one hand: in "
+                "--classes give each class of one hand its bone, and each of the other null"
+            )
+        named = ", ".join(name + _hint(name, given) for name in strange)
         raise ValueError(
-            f"{source}: unknown classes {', '.join(strange)}; give each a bone, a list of bones (labelled jointly or "
+            f"{source}: unknown classes {named}; give each a bone, a list of bones (labelled jointly or "
             "in part) or null in --classes, or leave it out with --ignore"
         )
     return Classes(bone_of, unknown)
@@ -112,6 +123,12 @@ def _by_name(name: str) -> Meaning:
     parts = [_BY_NAME.get(_plain(part)) for part in re.split(r"[/&+,_]| and ", name) if part.strip()]
     joint = [bone for bone in parts if bone]
     return joint if len(joint) == len(parts) > 1 else ""
+
+
+def _sided(name: str) -> tuple[str, Meaning]:
+    """Side and bone of a class such as ``left_Radius``; both empty where it has none."""
+    match = re.fullmatch(r"(left|right)[\W_]+(.+)", name, re.IGNORECASE)
+    return (match[1].lower(), _by_name(match[2])) if match else ("", "")
 
 
 def _hint(name: str, possible: Iterable[str]) -> str:

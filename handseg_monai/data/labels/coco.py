@@ -8,18 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from handseg_monai.bitplanes import rasterise
 from handseg_monai.data.items import Faults, LabelError
 from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.json_file import read_json
 from handseg_monai.data.labels.label import Label, Missing, require_size, require_stated_size
 from handseg_monai.data.labels.named_images import Images
-from handseg_monai.data.labels.polygons import polygon
+from handseg_monai.data.labels.polygons import Fill, corners, fill_centres, fill_coco, require_pixels
+from handseg_monai.files import find_files
+
+_SLACK, _SHARE = 3, 0.1
+"""Pixels of a box's side, and share of it or of an area, by which a stated one may differ from what was drawn."""
 
 
-def read_coco(source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing) -> list[Label]:
+def read_coco(
+    source: Path, images: Images, given: Mapping[str, Meaning], missing: Missing, pixel_centres: bool = False
+) -> list[Label]:
     """Read COCO annotations; for the parameters see :func:`handseg_monai.data.labels.convert`.
 
     ``source`` is a JSON file, or a folder of them (parts of a data set, each with its own categories).
@@ -30,7 +36,7 @@ def read_coco(source: Path, images: Images, given: Mapping[str, Meaning], missin
         A file that is no COCO file, an annotation without its image or category, or an image that is not there. All
         of them are listed.
     """
-    files = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    files = [p for p in find_files(source, ".json") if p.parent == source] if source.is_dir() else [source]
     if not files:
         raise LabelError(f"{source}: no *.json in it; expected COCO annotations")
     contents = {path: _read(path) for path in files}
@@ -40,7 +46,7 @@ def read_coco(source: Path, images: Images, given: Mapping[str, Meaning], missin
     labels = [
         label
         for path, content in contents.items()
-        for label in _labels_of(path, content, classes, images, missing, faults)
+        for label in _labels_of(path, content, classes, images, missing, faults, pixel_centres)
     ]
     faults.stop()
     return labels
@@ -51,7 +57,7 @@ def _read(path: Path) -> dict[str, Any]:
     for part, keys in (
         ("images", ("id", "file_name")),
         ("categories", ("id", "name")),
-        ("annotations", ("image_id", "category_id", "segmentation")),
+        ("annotations", ("image_id", "category_id")),
     ):
         entries = content.get(part) if isinstance(content, dict) else None
         if not isinstance(entries, list):
@@ -65,18 +71,24 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _labels_of(
-    path: Path, content: dict[str, Any], classes: Classes, images: Images, missing: Missing, faults: Faults
+    path: Path,
+    content: dict[str, Any],
+    classes: Classes,
+    images: Images,
+    missing: Missing,
+    faults: Faults,
+    pixel_centres: bool,
 ) -> Iterator[Label]:
     name_of = {str(category["id"]): str(category["name"]) for category in content["categories"]}
     file_of = {str(image["id"]): str(image["file_name"]) for image in content["images"]}
-    shapes: dict[str, list[tuple[int, str, object]]] = defaultdict(list)
+    shapes: dict[str, list[tuple[int, str, dict[str, Any]]]] = defaultdict(list)
     for number, annotation in enumerate(content["annotations"], 1):
         image, category = str(annotation["image_id"]), str(annotation["category_id"])
         if image not in file_of or category not in name_of:
             what = f"image {image}" if image not in file_of else f"category {category}"
             faults.append(f"{path}: annotation {number}: {what} is not in the file")
         elif name_of[category] in classes.bone_of:
-            shapes[image].append((number, name_of[category], annotation["segmentation"]))
+            shapes[image].append((number, name_of[category], annotation))
     for image in content["images"]:
         of_image = shapes[str(image["id"])]
         present = classes.known(name for _, name, _ in of_image)
@@ -84,34 +96,80 @@ def _labels_of(
         size = (image.get("height"), image.get("width"))
         with faults.of(path):
             found = images.find(str(image["file_name"]))
-            yield Label(found, f"{path}, image {image['file_name']}", known, partial(_draw, of_image, classes, size))
+            draw = partial(_draw, of_image, classes, size, fill_centres if pixel_centres else fill_coco)
+            yield Label(found, f"{path}, image {image['file_name']}", known, draw)
 
 
 def _draw(
-    shapes: list[tuple[int, str, object]], classes: Classes, size: tuple[object, object], shape: tuple[int, int]
+    shapes: list[tuple[int, str, dict[str, Any]]],
+    classes: Classes,
+    size: tuple[object, object],
+    fill: Fill,
+    shape: tuple[int, int],
 ) -> np.ndarray:
     require_stated_size(size, shape)
+    rings: dict[int, list[np.ndarray]] = {}
+    faults = Faults()
+    for number, name, annotation in shapes:
+        if not isinstance(annotation.get("segmentation"), dict):
+            with faults.of(f"annotation {number}, {name}"):
+                rings[number] = _rings(annotation.get("segmentation"))
+    faults.stop_in_one()
+    require_pixels([ring for of_one in rings.values() for ring in of_one], shape)
     planes = np.zeros(shape, np.int32)
-    for number, name, segmentation in shapes:
-        bone = classes.bone_of[name]
-        try:
-            if isinstance(segmentation, dict):
-                planes |= decode_rle(segmentation, shape).astype(np.int32) << np.int32(bone)
+    for number, name, annotation in shapes:
+        with faults.of(f"annotation {number}, {name}"):
+            if number in rings:
+                mask = np.zeros(shape, np.uint8)
+                for ring in rings[number]:
+                    box, inside = fill(ring, shape)
+                    mask[box] |= inside
             else:
-                planes |= rasterise([(bone, polygon(ring, shape)) for ring in _rings(segmentation)], shape)
-        except ValueError as error:
-            raise ValueError(f"annotation {number}, {name}: {error}") from error
+                mask = decode_rle(annotation["segmentation"], shape).astype(np.uint8)
+            left, top, width, height = cv2.boundingRect(mask)
+            inside = mask[top : top + height, left : left + width]
+            _require_stated(annotation, (left, top, width, height), int(inside.sum()))
+            planes[top : top + height, left : left + width] |= inside.astype(np.int32) << np.int32(
+                classes.bone_of[name]
+            )
+    faults.stop_in_one()
     return planes
 
 
-def _rings(segmentation: object) -> list[list[list[float]]]:
-    """Rings of a segmentation, each [x1, y1, x2, y2, …], as lists of pairs."""
-    if not isinstance(segmentation, list) or not segmentation:
+def _require_stated(annotation: dict[str, Any], box: tuple[int, int, int, int], area: int) -> None:
+    """Raise ``ValueError`` where an annotation states another area or box than was drawn.
+
+    Tools that know no area state that of the box, or 0.
+    """
+    left, top, width, height = box
+    stated = annotation.get("area")
+    if isinstance(stated, int | float) and stated > 0:
+        slack = _SHARE * area + width + height
+        if min(abs(stated - area), abs(stated - width * height)) > slack:
+            raise ValueError(f"'area' is {stated:g}, but the segmentation covers {area} pixels; correct one of them")
+    given = annotation.get("bbox")
+    if isinstance(given, list) and len(given) == 4 and all(isinstance(n, int | float) for n in given) and any(given):
+        x, y, across, down = given
+        ends = (x, left, width), (y, top, height), (x + across, left + width, width), (y + down, top + height, height)
+        if any(abs(said - drawn) > _SLACK + _SHARE * side for said, drawn, side in ends):
+            raise ValueError(
+                f"'bbox' is {', '.join(f'{n:g}' for n in given)}, but the segmentation lies in {left}, {top}, {width}, "
+                f"{height} (x, y, width, height); correct one of them"
+            )
+
+
+def _rings(segmentation: object) -> list[np.ndarray]:
+    """Rings of a segmentation, each [x1, y1, x2, y2, …], as corners, float64 (N, 2)."""
+    if not segmentation:
         raise ValueError("'segmentation' is empty; expected polygons or a run-length")
+    if not isinstance(segmentation, list):
+        raise ValueError(f"'segmentation' is {type(segmentation).__name__}; expected polygons or a run-length")
+    if all(isinstance(n, int | float) for n in segmentation):
+        segmentation = [segmentation]  # one ring, not in a list
     for ring in segmentation:
         if not isinstance(ring, list) or len(ring) % 2:
             raise ValueError("a polygon is not a list of x, y, x, y, …")
-    return [[ring[i : i + 2] for i in range(0, len(ring), 2)] for ring in segmentation]
+    return [corners([ring[i : i + 2] for i in range(0, len(ring), 2)]) for ring in segmentation]
 
 
 def decode_rle(segmentation: Mapping[str, object], shape: tuple[int, int]) -> np.ndarray:

@@ -18,7 +18,7 @@ from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.json_file import read_json
 from handseg_monai.data.labels.polygons import polygon
 from handseg_monai.data.reading.images import find_images, without_suffix
-from handseg_monai.files import find_files
+from handseg_monai.files import find_files, nfc
 
 
 def find_splits(dataset_dir: str | Path) -> dict[str, Path]:
@@ -38,14 +38,14 @@ def labelled_items(split: str | Path, excluded: Collection[Path] = ()) -> tuple[
     """
     images_dir, labels_dir = Path(split, "DCM"), Path(split, "outputs_json")
     labels = {
-        path.relative_to(labels_dir).with_suffix(""): path
+        _key(path.relative_to(labels_dir).with_suffix("")): path
         for path in (find_files(labels_dir, ".json") if labels_dir.is_dir() else [])
         if path not in excluded
     }
     items: list[Item] = []
     faults = []
     for image in find_images(images_dir):
-        key = Path(without_suffix(str(image.relative_to(images_dir))))
+        key = _key(without_suffix(str(image.relative_to(images_dir))))
         label = labels.pop(key, None)
         if image in excluded:
             continue
@@ -56,9 +56,13 @@ def labelled_items(split: str | Path, excluded: Collection[Path] = ()) -> tuple[
             faults.append(f"{image}: no folder of a subject; expected {images_dir}/<subject>/{image.name}")
             continue
         subject = key.parts[0]
-        items.append(Item(image=str(image), name=image.name, label=str(label), subject=subject))
+        items.append(Item(image=str(image), name=nfc(image.name), label=str(label), subject=subject))
     faults += [f"{label}: no image; looked for {images_dir / key}.*" for key, label in labels.items()]
     return items, faults
+
+
+def _key(name: str | Path) -> Path:
+    return Path(nfc(str(name)))
 
 
 def read_polygons(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, Polygon]]:

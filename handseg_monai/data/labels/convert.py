@@ -13,19 +13,23 @@ import numpy as np
 from tqdm import tqdm
 
 from handseg_monai.bitplanes import areas
-from handseg_monai.bones import NUM_BONES
+from handseg_monai.bones import FLAT, NUM_BONES
 from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.label_fit import counted_from_0
 from handseg_monai.data.labels.classes import Meaning, read_classes
 from handseg_monai.data.labels.coco import read_coco
 from handseg_monai.data.labels.converted import DATALIST, write_datalist, write_planes
+from handseg_monai.data.labels.drawn import Orientation, draw
+from handseg_monai.data.labels.flat import OverlapCount
 from handseg_monai.data.labels.label import Label, Missing
 from handseg_monai.data.labels.label_map import read_label_maps
 from handseg_monai.data.labels.labelme import read_labelme
 from handseg_monai.data.labels.masks import read_masks
 from handseg_monai.data.labels.named_images import Images, Subjects
 from handseg_monai.data.labels.submission import read_submission
-from handseg_monai.data.reading.images import image_size
-from handseg_monai.files import atomic_folder
+from handseg_monai.data.reading import MAX_PIXELS
+from handseg_monai.data.reading.patients import say_parted
+from handseg_monai.files import atomic_folder, nfc, with_ending
 
 Form = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 Adapter = Callable[[Path, Images, dict[str, Meaning], Missing], list[Label]]
@@ -51,6 +55,8 @@ class Conversion:
     """Images that the conversion left out because the source holds no label for them."""
     unmentioned: list[Path]
     """Images of the folder that the source does not name."""
+    flat: bool = False
+    """Whether no bones overlap in the source, though they do on radiographs; each item's ``known`` says so too."""
 
 
 def convert(
@@ -67,9 +73,13 @@ def convert(
     relative_names: bool = False,
     skip_unlabelled: bool = False,
     rows_first: bool = False,
+    pixel_centres: bool = False,
+    orientation: Orientation | None = None,
+    small_bones: bool = False,
     confidence: str | Path | None = None,
     least: float = 0.9,
     leave_out: Collection[str] = (),
+    max_pixels: int = MAX_PIXELS,
     progress: bool = True,
 ) -> Conversion:
     """Convert labels to bit planes beside a datalist; images stay where they are.
@@ -99,11 +109,22 @@ def convert(
         Leave out images for which the source holds no label, instead of stopping.
     rows_first
         Of NIfTI, label maps or masks: the first axis counts rows.
+    pixel_centres
+        Of COCO and LabelMe: coordinates count pixels' centres, not their edges; outlines are filled as the
+        competition's (:mod:`~handseg_monai.data.labels.polygons`).
+    orientation
+        What labels lie on where an image states an EXIF or TIFF orientation: the image as viewers show it
+        (``upright``), or its pixels as ``stored``. None goes by form and size, or stops where they don't tell.
+    small_bones
+        Accept bones however small, such as dots in a young child's wrist
+        (:func:`~handseg_monai.data.labels.drawn.size_faults`).
     confidence, least
         Of a submission: file that inference wrote beside it, and the confidence from which a bone is taken; below it
         is unknown. Images without any such bone are left out.
     leave_out
         Of a submission: names of images to leave out.
+    max_pixels
+        Pixels of an image at most.
     progress
         Show a progress bar on a terminal.
 
@@ -122,16 +143,22 @@ def convert(
         raise ValueError(f"--out {out} lies in {source}, where convert reads labels; choose another folder")
     if rows_first and form not in ("labelmap", "masks"):
         raise ValueError(f"--rows-first is for NIfTI, label maps or masks, not for {form}")
+    if pixel_centres and form not in ("coco", "labelme"):
+        raise ValueError(f"--pixel-centres is for outlines, coco or labelme, not for {form}")
+    if orientation is not None and form == "submission":
+        raise ValueError("--orientation is not for submissions, whose masks always lie on the stored pixels")
     if (confidence is not None or leave_out) and form != "submission":
         raise ValueError(f"--confidence and --plausible are for submissions, not for {form}")
     if not 0 <= least <= 1:
         raise ValueError(f"--least {least}: expected a number from 0 to 1")
     folder = Images(images)
     people = Subjects(folder, subject, subjects)
-    given = (read_classes(classes) if classes else {}) | dict.fromkeys(ignore)
+    given = (read_classes(classes) if classes else {}) | dict.fromkeys(map(nfc, ignore))
     adapter, usual = ADAPTERS[form]
     if rows_first:
         adapter = partial(read_label_maps if form == "labelmap" else read_masks, rows_first=True)
+    if pixel_centres:
+        adapter = partial(read_coco if form == "coco" else read_labelme, pixel_centres=True)
     if form == "submission":
         sure = Path(confidence) if confidence is not None else None
         adapter = partial(read_submission, confidence=sure, least=least, leave_out=leave_out)
@@ -145,28 +172,33 @@ def convert(
         ]
     items: list[Item] = []
     pixels: list[np.ndarray] = []
+    shifts: list[float] | None = [] if form == "submission" else None
+    overlaps = OverlapCount()
     with atomic_folder(out) as part:
         for label in tqdm(labels, desc="converting", unit="image", disable=None if progress else True):
             if not label.known:
                 continue
             name = folder.relative(label.image)
-            path = f"labels/{name}.npz"
+            path = with_ending(part / "labels" / name, ".npz")
             try:
                 item = Item(
                     image=os.path.join(os.path.realpath(label.image.parent), label.image.name),  # noqa: PTH118
-                    label=str(part / path),
+                    label=str(path),
                     name=name if relative_names else label.image.name,
                     subject=people.of(label.image),
                     known=label.known,
                 )
-                planes = _draw(label)
+                planes = draw(label, orientation, small_bones, shifts, max_pixels)
             except ValueError as error:
                 faults.append(str(error))
                 continue
             items.append(item)
             pixels.append(areas(planes))
+            overlaps.add(planes)
             if not faults:
-                write_planes(part / path, planes)
+                write_planes(path, planes)
+        if text := counted_from_0(shifts or ()):
+            faults.append(f"{source}: {text}")
         if not items and not faults:
             faults.append(f"{source}: no image with a label")
         if form not in ("submission", "masks"):  # whose empty fields and masks say absent
@@ -174,6 +206,11 @@ def convert(
             faults += _drop_undrawn(items, sum(1 << k for k in np.flatnonzero(drawn).tolist()))
         if faults:
             raise LabelError("\n".join([f"{source}: {len(faults)} faults, nothing was written:", *faults]))
+        if subject or subjects:
+            say_parted({Path(item["image"]): item["subject"] for item in items})
+        if overlaps.flat:
+            for item in items:
+                item["known"] |= FLAT
         write_datalist(part / DATALIST, items, f"{form}: {source}")
     for item in items:
         item["label"] = str(out / Path(item["label"]).relative_to(part))
@@ -183,15 +220,8 @@ def convert(
         np.array(pixels, np.int64).reshape(-1, NUM_BONES),
         [label.image for label in unlabelled],
         [path for path in folder.paths if path not in named],
+        overlaps.flat,
     )
-
-
-def _draw(label: Label) -> np.ndarray:
-    shape = image_size(label.image)
-    try:
-        return label.draw(shape) & np.int32(label.known)
-    except ValueError as error:
-        raise LabelError(f"{label.source}: {error}") from error
 
 
 def _drop_undrawn(items: list[Item], drawn: int) -> list[str]:
@@ -206,8 +236,13 @@ def _drop_undrawn(items: list[Item], drawn: int) -> list[str]:
 def _double(labels: list[Label], images: Images, relative_names: bool) -> list[str]:
     faults = []
     seen: dict[str, Label] = {}
+    files: dict[tuple[int, int], Path] = {}
     for label in labels:
-        name = images.relative(label.image) if relative_names else label.image.name
+        if label.image.exists():
+            stat = label.image.stat()
+            if (file := files.setdefault((stat.st_dev, stat.st_ino), label.image)) != label.image:
+                faults.append(f"{file} and {label.image} are one file, by a link; take one out")
+        name = nfc(images.relative(label.image) if relative_names else label.image.name)
         other = seen.setdefault(name, label)
         if other is label:
             continue

@@ -2,7 +2,7 @@
 
 ::
 
-    DATA/datalist.json       images, subjects, and which bones are known in each image
+    DATA/datalist.json       images, subjects, and what is known in each image
     DATA/labels/<image>.npz  bit planes as runs of equal pixels
 
 A label file of a 2048 x 2048 radiograph holds 15 kB and is read in about a millisecond; a PNG of four channels holds
@@ -17,13 +17,14 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
-from handseg_monai.bones import ALL_KNOWN
+from handseg_monai.bones import ALL_KNOWN, FLAT
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.json_file import read_json
-from handseg_monai.files import atomic_path, write_json
+from handseg_monai.files import atomic_path, nfc, write_json
 
 DATALIST = "datalist.json"
 FORM = "handseg bit planes, 1"
@@ -55,7 +56,7 @@ def read_planes(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
             values, lengths = file["values"], file["lengths"]
     except OSError as error:
         raise LabelError(f"{path}: {error.strerror or 'not a label file of handseg convert'}") from error
-    except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, KeyError, TypeError, ValueError, TokenError, zipfile.BadZipFile, zlib.error) as error:
         raise LabelError(
             f"{path}: not a label file of handseg convert, or damaged ({error}); run handseg convert again"
         ) from error
@@ -122,10 +123,11 @@ def _item(path: Path, number: int, entry: object) -> Item:
         if not isinstance(value, str) or not value:
             raise LabelError(f"{path}, entry {number}: '{key}' is {value!r}; expected a text")
     known = entry.get("known")
-    if not isinstance(known, int) or isinstance(known, bool) or not 0 < known <= ALL_KNOWN:
+    if not isinstance(known, int) or isinstance(known, bool) or not 0 < known & ~FLAT <= ALL_KNOWN:
         raise LabelError(
-            f"{path}, entry {number}: 'known' is {known!r}; expected a number from 1 to {ALL_KNOWN}, bit k for bone k"
+            f"{path}, entry {number}: 'known' is {known!r}; expected a number from 1 to {ALL_KNOWN}, bit k for bone k, "
+            f"and {FLAT} more where the label holds no overlaps"
         )
     folder = Path(os.path.realpath(path.parent))
     image, label = (os.path.normpath(folder / str(texts[key])) for key in ("image", "label"))
-    return Item(image=image, label=label, name=str(texts["name"]), subject=str(texts["subject"]), known=known)
+    return Item(image=image, label=label, name=nfc(str(texts["name"])), subject=nfc(str(texts["subject"])), known=known)

@@ -16,5 +16,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise LabelError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LabelError(f"{path}: not JSON, byte {error.start} is not UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise LabelError(f"{path}: not JSON ({error})") from error

@@ -27,6 +27,9 @@ class Label:
     draw: Callable[[tuple[int, int]], np.ndarray]
     """Bit planes, int32 (H, W), of an image of (height, width). Raises ``ValueError`` for what can't be drawn, or does
     not fit an image of this size; the message leaves out the source."""
+    upright: bool | None = None
+    """Whether it lies on the image as viewers show it, turned by its EXIF orientation, or on the stored pixels; None
+    where the form does not tell."""
 
 
 def require_size(got: tuple[int, ...], shape: tuple[int, int]) -> None:

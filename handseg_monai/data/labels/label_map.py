@@ -47,7 +47,7 @@ def read_label_maps(
             image = images.find((path.relative_to(source).parent / stem_of(path)).as_posix())
             known = classes.known(given)
             if missing == "unknown":
-                known = classes.known(str(value) for value in np.unique(read_pixels(path, rows_first)))
+                known = classes.known(str(value) for value in np.unique(read_pixels(path, "label map", rows_first)))
             draw = partial(_draw, path, classes, frozenset(given), rows_first)
             labels.append(Label(image, str(path), known, draw))
     faults.stop()
@@ -55,7 +55,7 @@ def read_label_maps(
 
 
 def _draw(path: Path, classes: Classes, given: frozenset[str], rows_first: bool, shape: tuple[int, int]) -> np.ndarray:
-    pixels = read_fitting(path, shape, rows_first)
+    pixels = read_fitting(path, shape, "label map", rows_first)
     planes = np.zeros(shape, np.int32)
     for value in np.unique(pixels):
         if value == 0:

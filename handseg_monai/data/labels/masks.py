@@ -6,16 +6,21 @@ from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from tokenize import TokenError
-from zipfile import BadZipFile
 
 import numpy as np
 
 from handseg_monai.data.items import Faults, LabelError
 from handseg_monai.data.labels.classes import Classes, Meaning, resolve
-from handseg_monai.data.labels.label import Label, Missing, require_size
+from handseg_monai.data.labels.label import Label, Missing
 from handseg_monai.data.labels.named_images import Images
-from handseg_monai.data.labels.pixels import PIXEL_SUFFIXES, read_fitting, stem_of
+from handseg_monai.data.labels.pixels import (
+    PIXEL_SUFFIXES,
+    count_channels,
+    mask_of,
+    read_channel,
+    read_fitting,
+    stem_of,
+)
 from handseg_monai.files import find_files
 
 Mask = tuple[Path, int | None]
@@ -69,7 +74,7 @@ def _sort(path: Path, relative: Path, images: Images, of_image: dict[Path, list[
     stem = stem_of(relative)
     if relative.name.lower().endswith(".npy"):
         image = images.find((relative.parent / stem).as_posix())
-        of_image[image] += [(str(k), (path, k)) for k in range(_channels(path))]
+        of_image[image] += [(str(k), (path, k)) for k in range(count_channels(path))]
         return
     parent = relative.parent.as_posix()
     first, _, rest = relative.as_posix().partition("/")
@@ -82,39 +87,14 @@ def _sort(path: Path, relative: Path, images: Images, of_image: dict[Path, list[
         raise ValueError(f"no image {parent!r} or {below!r} in {images.folder}")
 
 
-def _channels(path: Path) -> int:
-    try:
-        stack = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, BadZipFile, TokenError) as error:
-        raise ValueError(f"not a NumPy array, or damaged ({error})") from error
-    if not isinstance(stack, np.ndarray):
-        raise ValueError("a NumPy archive; expected one array, .npy")
-    shape = stack.shape
-    if len(shape) != 3 or not shape[0]:
-        raise ValueError(f"an array of shape {shape}; expected a stack (C, H, W)")
-    return int(shape[0])
-
-
 def _draw(masks: list[tuple[str, Mask]], classes: Classes, rows_first: bool, shape: tuple[int, int]) -> np.ndarray:
     planes = np.zeros(shape, np.int32)
     for name, (path, channel) in masks:
         try:
             if channel is None:
-                pixels = read_fitting(path, shape, rows_first)
+                mask = mask_of(read_fitting(path, shape, "mask", rows_first))
             else:
-                pixels = np.load(path, mmap_mode="r", allow_pickle=False)[channel]
-                require_size(pixels.shape, shape)
-            if pixels.dtype.kind not in "biuf":
-                raise ValueError(f"pixels of type {pixels.dtype}; expected numbers")
-            if not np.isfinite(pixels).all():
-                raise ValueError("some pixels are NaN or infinite; expected finite numbers")
-            mask = pixels != 0
-            values = np.unique(pixels[mask])
-            if len(values) > 1:
-                raise ValueError(
-                    f"{len(values) + (not mask.all())} values, {values[0]} and {values[1]} among them; "
-                    "expected 0 and one other: threshold the mask"
-                )
+                mask = mask_of(read_channel(path, channel, shape))
         except (OSError, ValueError) as error:
             raise ValueError(f"{path.name}: {error}") from error
         planes |= mask.astype(np.int32) << np.int32(classes.bone_of[name])

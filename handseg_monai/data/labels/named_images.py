@@ -8,10 +8,15 @@ from collections import defaultdict
 from pathlib import Path
 
 from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, without_suffix
+from handseg_monai.data.reading.patients import patients_of, say
+from handseg_monai.files import nfc
 
 
 class Images:
-    """The radiographs below a folder, at any depth, by their names; ``ValueError`` where there are none."""
+    """The radiographs below a folder, at any depth, by their names in Unicode's composed form.
+
+    ``ValueError`` where there are none.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -22,7 +27,7 @@ class Images:
             raise ValueError(f"{folder}: no images in it or below; looked for {', '.join(IMAGE_SUFFIXES)} (--images)")
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
-            parts = self.relative(path).split("/")
+            parts = nfc(self.relative(path)).split("/")
             for i in range(len(parts)):
                 tail = "/".join(parts[i:])
                 for name in {tail, without_suffix(tail)}:
@@ -50,14 +55,15 @@ class Images:
 
     def _matches(self, name: str) -> list[Path]:
         """Images of the longest match: of a name with a suffix before one without."""
-        whole = name.replace("\\", "/")
+        whole = nfc(name.replace("\\", "/"))
         for form in dict.fromkeys([whole, without_suffix(whole)]):
             parts = form.split("/")
             for i in range(len(parts)):
                 tail = "/".join(parts[i:])
                 found = self._by_name.get(tail, [])
                 if i:  # folders of the name were dropped: the image's own path must be used up
-                    found = [p for p in found if tail in (self.relative(p), without_suffix(self.relative(p)))]
+                    own = {path: nfc(self.relative(path)) for path in found}
+                    found = [path for path in found if tail in (own[path], without_suffix(own[path]))]
                 if found:
                     return found
         return []
@@ -77,7 +83,9 @@ class Subjects:
         CSV with columns ``image`` and ``subject``.
 
     With neither, the subject is the folder that holds the image, and the image's name without suffix where it lies
-    in the folder of images itself.
+    in the folder of images itself. The images of one patient, by the PatientID of DICOM, are one subject, and those of
+    several patients are several, whatever their folders; the subject is named after the patient's first folder, or
+    first image where others share that folder.
 
     Raises
     ------
@@ -92,13 +100,14 @@ class Subjects:
         self._table = _read_table(Path(table), images) if table else None
         self._where = table
         try:
-            self._pattern = re.compile(pattern) if pattern else None
+            self._pattern = re.compile(nfc(pattern)) if pattern else None
         except re.error as error:
             raise ValueError(f"--subject {pattern!r}: not a regular expression ({error})") from error
+        self._of_patients = {} if pattern or table else _by_patient(images)
 
     def of(self, image: Path) -> str:
         """Subject of an image; ``ValueError`` where the table lacks it, or the expression does not match its path."""
-        name = self._images.relative(image)
+        name = nfc(self._images.relative(image))
         if self._table is not None:
             if image not in self._table:
                 raise ValueError(f"{self._where}: no row for image {name}; every image needs its subject")
@@ -109,7 +118,34 @@ class Subjects:
             if not subject or not subject.strip():
                 raise ValueError(f"{image}: --subject {self._pattern.pattern!r} finds no subject in {name!r}")
             return subject
-        return name.rpartition("/")[0] or without_suffix(name)
+        return self._of_patients.get(image) or name.rpartition("/")[0] or without_suffix(name)
+
+
+def _by_patient(images: Images) -> dict[Path, str]:
+    """Subjects of the images whose patient is known: by DICOM, or by those that share their folder."""
+    patients = patients_of(images.paths)
+    held: dict[str, set[int]] = defaultdict(set)
+    places: dict[int, list[str]] = defaultdict(list)
+    first: dict[int, str] = {}
+    for path, patient in patients.items():
+        name = nfc(images.relative(path))
+        folder = name.rpartition("/")[0]
+        held[folder].add(patient)
+        places[patient] += [folder] if folder not in places[patient] else []
+        first.setdefault(patient, without_suffix(name))
+    subject = {p: f if (f := places[p][0]) and len(held[f]) == 1 else name for p, name in first.items()}
+    if several := [Path(images.folder, folder) for folder, of in held.items() if len(of) > 1]:
+        more = f" and {len(several) - 1} more folders" if len(several) > 1 else ""
+        say(f"{several[0]}{more}: images of several patients (PatientID); each patient is a subject")
+    for patient, folders in places.items():
+        if len(folders) > 1:
+            say(f"{images.folder}: one patient (PatientID) in {' and '.join(folders)}; subject {subject[patient]}")
+    found = {path: subject[patient] for path, patient in patients.items()}
+    for path in images.paths:
+        folder = nfc(images.relative(path)).rpartition("/")[0]
+        if path not in found and folder and len(held.get(folder, ())) == 1:
+            found[path] = subject[min(held[folder])]
+    return found
 
 
 def _read_table(path: Path, images: Images) -> dict[Path, str]:
@@ -123,7 +159,7 @@ def _read_table(path: Path, images: Images) -> dict[Path, str]:
         raise ValueError(f"{path}: columns {', '.join(columns) or 'none'}; expected image and subject")
     table: dict[Path, str] = {}
     for number, row in enumerate(rows, 2):
-        subject = (row["subject"] or "").strip()
+        subject = nfc((row["subject"] or "").strip())
         if not row["image"] or not subject:
             raise ValueError(f"{path}, line {number}: expected an image and a subject")
         if not images.has(row["image"]):

@@ -1,36 +1,172 @@
-"""Corner points of an outline, as label files hold them, checked against the image that they belong to."""
+"""Outlines, as label files hold them: checked against the image that they belong to, and filled by each form's rule.
+
+============== ==================== ============================================================================
+rule           a corner's 0 is      a pixel belongs to the bone where
+============== ==================== ============================================================================
+COCO           the image's edge     its centre lies inside, as ``pycocotools`` tells on a grid of fifths of pixels
+LabelMe        the image's edge     it lies inside or the outline runs through it, as LabelMe draws by Pillow
+pixel centres  a pixel's centre     it lies inside or the outline runs through it, as ``cv2.fillPoly`` tells
+============== ==================== ============================================================================
+
+In all of them an outline that runs over itself is filled once.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Sequence
 
-from handseg_monai.bitplanes import Polygon
+import numpy as np
+from PIL import Image, ImageDraw
+
+from handseg_monai.bitplanes import Polygon, fill_outline, fill_overlaps, rounds, wind
 
 OUTSIDE_TOLERANCE = 2
 """Pixels by which a point may lie outside the image; it is then moved to the edge."""
+_FIFTHS = 5
+_LARGE = 200
+"""Sides of an image, in pixels, from which a label within 0 to 100 is one in percent."""
+
+Box = tuple[slice, slice]
+"""Rows and columns."""
+Fill = Callable[[np.ndarray, tuple[int, int]], tuple[Box, np.ndarray]]
+"""From corners, float64 (N, 2), and the image's (height, width): a box within the image, and a mask of it, 0 and 1."""
+
+
+def corners(points: object) -> np.ndarray:
+    """Check that points are [x, y] pairs of finite numbers, at least 3: float64 (N, 2). ``ValueError`` otherwise."""
+    found = pairs(points)
+    if len(found) < 3:
+        raise ValueError(f"a polygon of {len(found)} points; expected at least 3")
+    return found
+
+
+def pairs(points: object) -> np.ndarray:
+    """Check that points are [x, y] pairs of finite numbers: float64 (N, 2). ``ValueError`` otherwise."""
+    try:
+        found = np.array(points, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        found = np.empty(0)
+    if found.ndim != 2 or found.shape[1] != 2:
+        raise ValueError("'points' is not a list of [x, y] pairs")
+    if not np.isfinite(found).all():
+        raise ValueError("some points are NaN or infinite")
+    return found
+
+
+def require_inside(points: np.ndarray, shape: tuple[int, int], last: int = 0) -> None:
+    """Raise ``ValueError`` where points lie more than :data:`OUTSIDE_TOLERANCE` outside an image of ``shape``.
+
+    Its last column is at ``width - last``: 1 where coordinates count pixels' centres, 0 where they count their edges.
+    """
+    edge = np.array(shape[::-1]) - last
+    outside = np.maximum(-points, points - edge).max(initial=0)
+    if outside > OUTSIDE_TOLERANCE:
+        swapped = np.maximum(-points[:, ::-1], points[:, ::-1] - edge).max() <= OUTSIDE_TOLERANCE
+        hint = "; x and y may be exchanged: expected [x, y]" if swapped else ""
+        raise ValueError(f"a point lies {outside:.0f} pixels outside the image of {shape[1]} x {shape[0]} pixels{hint}")
+
+
+def require_pixels(points: Sequence[np.ndarray], shape: tuple[int, int]) -> None:
+    """Raise ``ValueError`` where the points of all outlines of an image are shares of its size, or percent.
+
+    Parameters
+    ----------
+    points
+        Of each outline, float64 (N, 2).
+    shape
+        (height, width).
+    """
+    if not points:
+        return
+    every = np.concatenate(points)
+    low, high = every.min(), every.max()
+    for unit, most, sides in ("shares of its size", 1, 3), ("percent", 100, _LARGE):
+        if low >= 0 and high <= most and min(shape) > sides:
+            raise ValueError(
+                f"all coordinates lie within 0 to {most} in an image of {shape[1]} x {shape[0]} pixels, as {unit} do; "
+                "expected pixels"
+            )
 
 
 def polygon(points: object, shape: tuple[int, int]) -> Polygon:
-    """Check points, [x, y] pairs in pixels of an image of ``shape``, and round them to pixels inside it: int32 (N, 2).
+    """Check points, [x, y] pairs of pixel centres of an image of ``shape``, and round them: int32 (N, 2) inside it.
 
     Raises
     ------
     ValueError
         No pairs, fewer than 3, not finite, or more than :data:`OUTSIDE_TOLERANCE` pixels outside the image.
     """
-    try:
-        corners = np.array(points, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        corners = np.empty(0)
-    if corners.ndim != 2 or corners.shape[1] != 2:
-        raise ValueError("'points' is not a list of [x, y] pairs")
-    if len(corners) < 3:
-        raise ValueError(f"a polygon of {len(corners)} points; expected at least 3")
-    if not np.isfinite(corners).all():
-        raise ValueError("some points are NaN or infinite")
-    corners = np.rint(corners)
-    edge = np.array([shape[1] - 1, shape[0] - 1])
-    outside = np.maximum(-corners, corners - edge).max()
-    if outside > OUTSIDE_TOLERANCE:
-        raise ValueError(f"a point lies {outside:.0f} pixels outside the image of {shape[1]} x {shape[0]} pixels")
-    return np.clip(corners, 0, edge).astype(np.int32)
+    found = np.rint(corners(points))
+    require_inside(found, shape, last=1)
+    return np.clip(found, 0, (shape[1] - 1, shape[0] - 1)).astype(np.int32)
+
+
+def fill_centres(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:
+    """Fill an outline whose coordinates count pixels' centres, as the competition does; see :data:`Fill`."""
+    return _fill_whole(polygon(points, shape), shape, fill_outline)
+
+
+def fill_labelme(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:
+    """Fill an outline as LabelMe does, the pixels that it runs through included; see :data:`Fill`."""
+    require_inside(points, shape)
+
+    def fill(mask: np.ndarray, ring: np.ndarray) -> None:
+        picture = Image.new("L", mask.shape[::-1])
+        ImageDraw.Draw(picture).polygon([(x, y) for x, y in ring.tolist()], outline=1, fill=1)
+        mask |= np.asarray(picture)
+
+    return _fill_whole(np.trunc(points).astype(np.int32), shape, fill)
+
+
+def fill_coco(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:
+    """Fill an outline as ``pycocotools`` does: pixels whose centre lies inside; see :data:`Fill`."""
+    require_inside(points, shape)
+    parts = [_crossings(part, shape) for part in rounds(points)]
+    x, y, _ = np.concatenate(parts, axis=1)
+    if not x.size:
+        return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.uint8)
+    left, top, right, bottom = int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max())
+    mask = np.zeros((bottom - top, right - left), np.uint8)
+    for columns, rows, sign in parts:
+        mask |= wind(columns - left, rows - top, sign, mask.shape) != 0
+    return (slice(top, bottom), slice(left, right)), mask
+
+
+def _fill_whole(
+    ring: np.ndarray, shape: tuple[int, int], fill: Callable[[np.ndarray, np.ndarray], None]
+) -> tuple[Box, np.ndarray]:
+    left, top = np.maximum(ring.min(axis=0), 0).tolist()
+    right, bottom = np.minimum(ring.max(axis=0) + 1, shape[::-1]).tolist()
+    mask = np.zeros((max(bottom - top, 0), max(right - left, 0)), np.uint8)
+    if mask.size:
+        ring = ring - np.array([left, top], np.int32)
+        fill(mask, ring)
+        fill_overlaps(mask, ring, fill)
+    return (slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1])), mask
+
+
+def _crossings(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Where an outline crosses the middle of a column of pixels: column, first row below, sign, int64 (3, N).
+
+    Corners are rounded to fifths of a pixel, and lines between them run in such steps, as in ``pycocotools``.
+    """
+    start = np.trunc(_FIFTHS * points + 0.5).astype(np.int64)
+    end = np.roll(start, -1, axis=0)
+    span = np.abs(end - start)
+    steps = span.max(axis=1)
+    line = np.repeat(np.arange(len(start)), steps + 1)
+    step = np.arange(len(line)) - np.repeat(np.cumsum(steps + 1) - steps - 1, steps + 1)
+    long = (span[:, 1] > span[:, 0]).astype(np.int64)  # the axis that a line takes whole steps along
+    one, two = (np.take_along_axis(of, long[:, None], axis=1)[:, 0] for of in (start, end))
+    back = one > two
+    low, high = np.where(back[:, None], end, start), np.where(back[:, None], start, end)
+    along = np.where(back[line], steps[line] - step, step)
+    slope = (high - low) / np.maximum(steps, 1)[:, None]
+    place = np.trunc(low[line] + slope[line] * along[:, None] + 0.5).astype(np.int64)
+    exact = low[line] + along[:, None]
+    u, v = (np.where(long[line] == axis, exact[:, axis], place[:, axis]) for axis in (0, 1))
+    across = np.diff(u)
+    x, y = np.minimum(u[1:], u[:-1]), np.minimum(v[1:], v[:-1])
+    at = (across != 0) & (x % _FIFTHS == _FIFTHS // 2) & (x >= 0) & (x // _FIFTHS < shape[1])
+    rows = np.ceil(np.clip((y[at] + 0.5) / _FIFTHS - 0.5, 0, shape[0])).astype(np.int64)
+    return np.stack([x[at] // _FIFTHS, rows, np.sign(across[at])])

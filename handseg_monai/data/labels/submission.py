@@ -14,7 +14,7 @@ from handseg_monai.data.items import Faults, LabelError
 from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.label import Label, Missing
 from handseg_monai.data.labels.named_images import Images
-from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.rle import decode_planes, hand_of, read_csv
 
 
 def read_submission(
@@ -34,7 +34,8 @@ def read_submission(
     Raises
     ------
     LabelError
-        Not a submission, or an image of it that is not there, or not in ``confidence``. All such images are listed.
+        Not a submission, rows of both hands of an image, or an image that is not there, or not in ``confidence``. All
+        such images are listed.
     """
     try:
         texts = read_csv(source)
@@ -43,6 +44,15 @@ def read_submission(
     classes = resolve(NAMES, given, source)
     held = {bone for of_image in texts.values() for bone, text in zip(NAMES, of_image, strict=True) if text is not None}
     sure = read_confidence(confidence) if confidence is not None else None
+    both = sorted(
+        {hand.image for name in texts.keys() - set(leave_out) if not images.has(name) and (hand := hand_of(name)).side}
+    )
+    if both:
+        some = ", ".join(both[:3]) + (", …" if len(both) > 3 else "")
+        raise LabelError(
+            f"{source}: rows of both hands of {len(both)} image{'' if len(both) == 1 else 's'} ({some}); a label is of "
+            "one hand: run inference with --hands one, or take their rows out"
+        )
     labels = []
     faults = Faults()
     for name, of_image in texts.items():
@@ -57,7 +67,7 @@ def read_submission(
             rows = {bone for bone in rows if sure[name][INDEX[bone]] >= least}
         with faults.of(source):
             known, draw = classes.known(rows), partial(_draw, of_image, classes)
-            labels.append(Label(images.find(name), f"{source}, image {name}", known, draw))
+            labels.append(Label(images.find(name), f"{source}, image {name}", known, draw, upright=False))
     faults.stop()
     return labels
 

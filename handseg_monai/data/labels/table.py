@@ -11,6 +11,7 @@ from rich.table import Table
 
 from handseg_monai.bones import BONES
 from handseg_monai.data.labels.convert import Conversion
+from handseg_monai.data.labels.flat import FLAT_SOURCE
 
 
 def print_conversion(result: Conversion) -> None:
@@ -24,6 +25,8 @@ def print_conversion(result: Conversion) -> None:
         present = int((result.areas[:, bone.index] > 0).sum())
         table.add_row(bone.name, bone.english, str(in_images), str(present))
     Console().print(table)
+    if result.flat:
+        print(FLAT_SOURCE)
     _list(result.unlabelled, "without a label, left out")
     _list(result.unmentioned, "that the source does not name, left out")
 

@@ -9,8 +9,11 @@ import logging
 import re
 import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from handseg_monai.data.reading import MAX_PIXELS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -28,13 +31,46 @@ RADIOGRAPHS = {
 """Storage classes that the project reads, by UID."""
 MISSING = "a DICOM file; reading it takes more packages: pip install 'handseg-monai[dicom]'"
 _NO_SUFFIX = re.compile(r"(\.\d*)?")
-_QUOTE = re.compile(r"\bb['\"]")
 _MARK, _MARK_AT = b"DICM", 128
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _LARGEST = 2**28
-"""Bytes of pixels, and of a deflated file, that are decoded at most."""
+"""Bytes of a deflated file at most; it is inflated in one go."""
+_HEADER = 2**24
 _HAND = re.compile(r"HAND|WRIST|FINGER|THUMB|CARP|PHALAN|EXTREMIT|UPPER.?LIMB|UP_?EX")
 _OTHER = re.compile(r"LOW|FOOT|TOE|LEG|PELVI")
+
+
+class DicomError(ValueError):
+    """A file that is not read, and why in words of DICOM; never with a value that may be a patient's."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a header says of its pixels."""
+
+    rows: int
+    columns: int
+    samples: int
+    allocated: int
+    """Bits that a sample takes in native pixel data."""
+    stored: int
+    """Bits of a sample that mean something, the lowest."""
+    signed: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, columns), and 3 where there are as many samples."""
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
+
+    @property
+    def least(self) -> int:
+        """Least value that the bits stored can hold."""
+        return -(1 << self.stored - 1) if self.signed else 0
+
+    @property
+    def greatest(self) -> int:
+        """Greatest value that the bits stored can hold."""
+        return (1 << self.stored - self.signed) - 1
 
 
 def is_dicom(path: str | Path) -> bool:
@@ -63,8 +99,8 @@ def require_dicom() -> None:
     warnings.filterwarnings("ignore", module="pydicom")
 
 
-def read_header(path: str | Path) -> Dataset:
-    """Read all of a file but its pixels, and make sure that it is one radiograph.
+def read_header(path: str | Path, max_pixels: int = MAX_PIXELS) -> Dataset:
+    """Read all of a file but its pixels, and make sure that it is one radiograph of at most so many pixels.
 
     Raises
     ------
@@ -73,23 +109,45 @@ def read_header(path: str | Path) -> Dataset:
         pixels in a form or number that is not read.
     """
     require_dicom()
-    from pydicom import dcmread
-
     if not is_dicom(path):
-        raise ValueError("not a DICOM file: no DICM after the first 128 bytes")
-    try:
-        _refuse_bomb(Path(path))
-        dataset = dcmread(path, stop_before_pixels=True)
-    except Exception as error:  # whatever a damaged file makes of the parser
-        raise ValueError(f"damaged, or cut short ({reason(error)})") from error
-    _check(dataset)
+        raise DicomError("not a DICOM file: no DICM after the first 128 bytes")
+    dataset = parse(path, max_pixels, stop_before_pixels=True)
+    _check(dataset, max_pixels)
     return dataset
 
 
-def dicom_size(path: str | Path) -> tuple[int, int]:
+def parse(path: str | Path, max_pixels: int = MAX_PIXELS, stop_before_pixels: bool = False) -> Dataset:
+    """Parse a file that carries the mark of DICOM; :class:`DicomError` where it is damaged, or inflates to too much."""
+    from pydicom import dcmread
+
+    try:
+        _refuse_bomb(Path(path), min(_LARGEST, 8 * max_pixels + _HEADER))
+        return dcmread(path, stop_before_pixels=stop_before_pixels)
+    except (DicomError, OSError) as error:
+        if isinstance(error, DicomError) or error.errno is not None:
+            raise
+        raise DicomError("damaged, or cut short") from None
+    except Exception:  # whatever a damaged file makes of the parser
+        raise DicomError("damaged, or cut short") from None
+
+
+def dicom_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(height, width) of a radiograph in pixels; raises as :func:`read_header`."""
-    header = read_header(path)
+    header = read_header(path, max_pixels)
     return int(header.Rows), int(header.Columns)
+
+
+def stated(header: Dataset) -> Stated:
+    """Say what a header that was checked tells of its pixels."""
+    allocated = _whole(header, "BitsAllocated", 16)
+    return Stated(
+        _whole(header, "Rows"),
+        _whole(header, "Columns"),
+        _whole(header, "SamplesPerPixel", 1),
+        allocated,
+        _whole(header, "BitsStored", allocated),
+        bool(_whole(header, "PixelRepresentation", 0)),
+    )
 
 
 def pixel_spacing(path: str | Path) -> float | None:
@@ -133,37 +191,39 @@ def is_hand(part: str) -> bool:
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
-    """Value of an attribute, None where it is missing or empty; ``ValueError`` where it can't be parsed."""
+    """Value of an attribute, None where it is missing or empty; :class:`DicomError` where it can't be parsed."""
     try:
         value = dataset.get(keyword)
-    except Exception as error:  # whatever damaged bytes make of the parser
-        raise ValueError(f"{keyword} can't be read ({reason(error)})") from error
-    return None if isinstance(value, str) and not value.strip() else value
+    except Exception:  # whatever damaged bytes make of the parser
+        raise DicomError(f"{keyword} can't be read: its bytes are damaged") from None
+    return None if isinstance(value, str) and not value.strip(" \0") else value
 
 
-def reason(error: BaseException) -> str:
-    """Return an error's message on one line, cut to a length that can be read; its type where it quotes the file."""
-    message = " ".join(str(error).split())[:250]
-    return message if message and not _QUOTE.search(message) else type(error).__name__
+def name_of(uid: Any, otherwise: str) -> str:
+    """Name of a UID by the standard, the UID itself where that has none, or something else where it is no UID."""
+    if not isinstance(uid, str) or not re.fullmatch(r"[0-9.]{1,64}", uid):
+        return otherwise
+    return " ".join(str(getattr(uid, "name", uid)).split())[:80]
 
 
-def _check(dataset: Dataset) -> None:
+def _check(dataset: Dataset, max_pixels: int) -> None:
     uid = value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID")
     if str(uid) not in RADIOGRAPHS:
-        name = getattr(uid, "name", "no SOP class that is known")
-        raise ValueError(f"{' '.join(name.split())[:80]}: not a radiograph; expected CR, DX or SC")
+        raise DicomError(f"{name_of(uid, 'no SOP class that is known')}: not a radiograph; expected CR, DX or SC")
     if (frames := _whole(dataset, "NumberOfFrames", 1)) != 1:
-        raise ValueError(f"holds {frames} frames; expected one")
+        raise DicomError(f"holds {frames} frames; expected one")
     rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
+    if rows * columns > max_pixels:
+        raise DicomError(f"{rows} x {columns} pixels; expected at most {max_pixels:,}; --max_pixels accepts more")
     samples, bits = _whole(dataset, "SamplesPerPixel", 1), _whole(dataset, "BitsAllocated", 16)
-    if rows * columns * samples * bits // 8 > _LARGEST:
-        raise ValueError(f"{rows} x {columns} pixels of {samples * bits} bits; expected at most {_LARGEST >> 20} MiB")
     if bits not in (8, 16) or samples not in (1, 3):
-        raise ValueError(f"pixels of {samples} samples of {bits} bits; expected 1 or 3 of 8 or 16")
+        raise DicomError(f"pixels of {samples} samples of {bits} bits; expected 1 or 3 of 8 or 16")
     stored = _whole(dataset, "BitsStored", bits)
     highest = _whole(dataset, "HighBit", stored - 1)
     if stored > bits or highest != stored - 1:
-        raise ValueError(f"{stored} bits stored of {bits}, the highest is bit {highest}")
+        raise DicomError(f"{stored} bits stored of {bits}, the highest is bit {highest}")
+    if (signed := _whole(dataset, "PixelRepresentation", 0)) > 1:
+        raise DicomError(f"PixelRepresentation is {signed}; expected 0, unsigned, or 1, signed")
 
 
 def _whole(dataset: Dataset, keyword: str, default: int | None = None) -> int:
@@ -172,14 +232,14 @@ def _whole(dataset: Dataset, keyword: str, default: int | None = None) -> int:
         value = default
     try:
         number = int(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{keyword} is {'missing' if value is None else 'not a number'}") from error
-    if number < (0 if keyword == "HighBit" else 1):
-        raise ValueError(f"{keyword} is {number}")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DicomError(f"{keyword} is {'missing' if value is None else 'not a number'}") from error
+    if number < (0 if keyword in ("HighBit", "PixelRepresentation") else 1):
+        raise DicomError(f"{keyword} is {number}")
     return number
 
 
-def _refuse_bomb(path: Path) -> None:
+def _refuse_bomb(path: Path, largest: int) -> None:
     """A deflated file is inflated in one go; look first how large it becomes."""
     from pydicom.filereader import read_file_meta_info
 
@@ -189,6 +249,8 @@ def _refuse_bomb(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(_MARK_AT + len(_MARK) + 12 + int(meta.FileMetaInformationGroupLength))
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflater.decompress(file.read(), _LARGEST)
+        inflater.decompress(file.read(), largest)
     if inflater.unconsumed_tail:
-        raise ValueError(f"inflates to more than {_LARGEST >> 20} MiB")
+        raise DicomError(f"damaged, or no radiograph: inflates to more than {largest >> 20} MiB")
+    if not inflater.eof:
+        raise DicomError("damaged, or cut short: its deflated part has no end")

@@ -8,31 +8,53 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from handseg_monai.data.reading.dicom import RADIOGRAPHS, body_part, is_hand, read_header, reason, value_of
+from handseg_monai.data.reading import MAX_PIXELS
+from handseg_monai.data.reading.contrast import require_contrast
+from handseg_monai.data.reading.dicom import (
+    RADIOGRAPHS,
+    DicomError,
+    Stated,
+    body_part,
+    is_hand,
+    name_of,
+    parse,
+    read_header,
+    stated,
+    value_of,
+)
+from handseg_monai.data.reading.dicom_codestream import COMPRESSED, Samples, decode
+from handseg_monai.data.reading.dicom_grey import Grey, Say, numbers_of, read_table, rescaled, windowed
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 logger = logging.getLogger(__name__)
 
-_JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-_ROUNDING = 1e-6
-_MAY_BE_EMPTY = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction")
+_NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"}
+_GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT")
+_HALVED = ("YBR_FULL_422", "YBR_PARTIAL_422")
+_LUMINANCE = ("YBR_FULL", *_HALVED)
+_PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+_ITEM = b"\xfe\xff\x00\xe0"
+_ROUNDING, _LEAST = 1e-6, 1e-30
 
 
-def read_dicom(path: str | Path, any_body_part: bool = True) -> np.ndarray:
+def read_dicom(path: str | Path, any_body_part: bool = True, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a radiograph from DICOM as it is meant to be shown, bright bones on dark.
 
     The stored values go through the file's own modality LUT or rescale, then its first VOI LUT, or else its first
-    window; *Presentation LUT Shape* ``INVERSE``, or without it MONOCHROME1, turns them round; padding becomes the
-    darkest value.
+    window; MONOCHROME1, and *Presentation LUT Shape* ``INVERSE``, turn them round; padding becomes the darkest value.
+    What of these can't be is passed over, and the log says so.
 
     Parameters
     ----------
     path
-        CR, DX or SC of one frame, in any transfer syntax that pydicom and its plugins decode.
+        CR, DX or SC of one frame; native, RLE, JPEG, JPEG-LS or JPEG 2000.
     any_body_part
         Take an image that says to show another part of the body than the hand, and log that.
+    max_pixels
+        Most pixels that are read.
 
     Returns
     -------
@@ -43,26 +65,29 @@ def read_dicom(path: str | Path, any_body_part: bool = True) -> np.ndarray:
     Raises
     ------
     ValueError
-        See :func:`~handseg_monai.data.reading.dicom.read_header`; or no pixel data, pixels that can't be decoded, or
-        another part of the body.
+        See :func:`~handseg_monai.data.reading.dicom.read_header`; or no pixel data, pixels that can't be decoded, that
+        contradict the header or are all the same, or another part of the body.
     """
-    _check_body_part(path, read_header(path), any_body_part)
-    from pydicom import dcmread
-
-    try:
-        dataset = dcmread(path)
-    except Exception as error:  # whatever a damaged file makes of the parser
-        raise ValueError(f"damaged, or cut short ({reason(error)})") from error
+    _check_body_part(path, read_header(path, max_pixels), any_body_part)
+    dataset = parse(path, max_pixels)
     if "PixelData" not in dataset:
-        raise ValueError("holds no pixel data, or is cut short before it")
+        raise DicomError("holds no pixel data, or is cut short before it")
+
+    def say(remark: str) -> None:
+        logger.warning("%s: %s", path, remark)
+
     if RADIOGRAPHS.get(str(value_of(dataset, "SOPClassUID"))) == "DX for processing":
-        logger.warning("%s: a DX image for processing; its raw detector values may not look like a radiograph", path)
+        say("a DX image for processing; its raw detector values may not look like a radiograph")
     try:
-        return _shown(_stored(path, dataset), dataset)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # whatever damaged pixels make of a decoder; a panic of Rust is no Exception
-        raise ValueError(f"pixels can't be decoded ({reason(error)})") from error
+        pixels = _shown(dataset, say)
+    except DicomError as error:
+        raise DicomError(f"pixels can't be decoded: {error}") from error
+    except MemoryError:
+        raise DicomError("pixels can't be decoded: they take more memory than there is") from None
+    except Exception:  # whatever damaged attributes make of the steps above
+        raise DicomError("pixels can't be decoded: the attributes that describe them are damaged") from None
+    require_contrast(pixels)
+    return pixels
 
 
 def _check_body_part(path: str | Path, header: Dataset, any_body_part: bool) -> None:
@@ -70,109 +95,184 @@ def _check_body_part(path: str | Path, header: Dataset, any_body_part: bool) -> 
     if is_hand(part):
         return
     if not any_body_part:
-        raise ValueError(f"its header says {part[:40]!r}; expected a hand or wrist; --any_body_part true accepts it")
+        raise DicomError(f"its header says {part[:40]!r}; expected a hand or wrist; --any_body_part true accepts it")
     logger.warning("%s: its header says %r, not a hand; accepted by --any_body_part true", path, part[:40])
 
 
-def _stored(path: str | Path, dataset: Dataset) -> np.ndarray:
-    from pydicom.pixels import pixel_array
-
-    if dataset.file_meta.TransferSyntaxUID == _JPEG_EXTENDED and dataset.BitsStored > 8:
-        return _by_gdcm(path, dataset)
-    return pixel_array(dataset)
-
-
-def _by_gdcm(path: str | Path, dataset: Dataset) -> np.ndarray:
-    """JPEG of 12 bits with losses, which pydicom's plugins all refuse."""
-    import gdcm
-
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    if not reader.Read():
-        raise ValueError("JPEG data are damaged")
-    pixels = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
-    return np.frombuffer(pixels, np.uint16).reshape(dataset.Rows, dataset.Columns)
-
-
-def _shown(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    from pydicom.pixels.processing import apply_color_lut
-
-    for keyword in _MAY_BE_EMPTY:
-        if value_of(dataset, keyword) is None:
-            dataset.pop(keyword, None)
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        stored = apply_color_lut(stored, dataset)
-    if stored.ndim == 3:
-        return np.ascontiguousarray(stored[..., ::-1])
-    shown = _windowed(_rescaled(stored, dataset), dataset)
-    if _is_inverse(dataset):
-        wide = shown.astype(np.int32) if shown.dtype.kind == "i" else shown
+def _shown(dataset: Dataset, say: Say) -> np.ndarray:
+    header, photometric = stated(dataset), _photometric(dataset)
+    samples = _samples(dataset, header, photometric, say)
+    own, values = _values(samples, header, say)
+    if photometric == "PALETTE COLOR":
+        source = Grey(values, header.least, header.greatest)
+        tables = [read_table(dataset, source, "palette", say, colour) for colour in ("Blue", "Green", "Red")]
+        return _compact(np.stack([table.look_up(values) for table in tables], axis=-1), header)
+    if values.ndim == 3:
+        if samples.colours == "YBR" or (not samples.colours and photometric in _LUMINANCE):
+            return _compact(np.ascontiguousarray(values[..., 0]), header)
+        return _compact(np.ascontiguousarray(values[..., ::-1]), header)
+    grey = rescaled(Grey(values, header.least, header.greatest), dataset, say)
+    shown = windowed(grey, dataset, say)
+    if _is_inverse(dataset, photometric, say):
+        wide = shown.astype(np.int32) if shown.dtype.kind in "iu" else shown
         shown = wide.max() - wide + wide.min()
-    padding = _padding(stored, dataset)
-    if padding.any() and not padding.all():
-        shown = np.where(padding, shown[~padding].min(), shown)
-    return _compact(shown, stored.dtype)
+    if header.samples == 1:
+        padding = _padding(own, values, dataset, header, say)
+        if padding.any():
+            shown = np.where(padding, shown[~padding].min(), shown)
+    return _compact(shown, header)
 
 
-def _rescaled(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    if table := dataset.get("ModalityLUTSequence"):
-        return _looked_up(stored, table[0])
-    if "RescaleSlope" not in dataset or "RescaleIntercept" not in dataset:
-        return stored
-    slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
-    return stored if (slope, intercept) == (1, 0) else stored * slope + intercept
+def _photometric(dataset: Dataset) -> str:
+    said = str(value_of(dataset, "PhotometricInterpretation") or "").strip(" \0").upper()
+    samples = stated(dataset).samples
+    if said not in (expected := _GREY if samples == 1 else _COLOURS):
+        found = said if said in _GREY + _COLOURS else "of another kind" if said else "missing"
+        raise DicomError(
+            f"Photometric Interpretation is {found}; samples per pixel, {samples}, ask for {', '.join(expected)}"
+        )
+    return said
 
 
-def _windowed(values: np.ndarray, dataset: Dataset) -> np.ndarray:
-    from pydicom.pixels.processing import apply_windowing
+def _samples(dataset: Dataset, header: Stated, photometric: str, say: Say) -> Samples:
+    """Decode the pixel data, or read native ones."""
+    data = bytes(dataset.PixelData or b"")
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax in COMPRESSED:
+        samples, remark = decode(data, syntax, header)
+        if remark:
+            say(remark)
+        return samples
+    if syntax is not None and syntax not in _NATIVE:
+        name = name_of(syntax, "that it names")
+        raise DicomError(f"the transfer syntax {name} is not read; convert the file to JPEG 2000 or native")
+    if data.startswith(_ITEM) and len(data) != _native_length(header, photometric):
+        raise DicomError("the pixel data are compressed, the transfer syntax is a native one")
+    return Samples(_native(data, dataset, header, photometric, say), header.allocated, None, "")
 
-    if table := dataset.get("VOILUTSequence"):
-        return _looked_up(values, table[0])
-    if "WindowCenter" in dataset and "WindowWidth" in dataset:
-        return apply_windowing(values, dataset)
-    return values
+
+def _native_length(header: Stated, photometric: str) -> int:
+    samples = 2 if photometric in _HALVED else header.samples
+    return header.rows * header.columns * samples * header.allocated // 8
 
 
-def _looked_up(values: np.ndarray, item: Dataset) -> np.ndarray:
-    """Look values up in a table: the first entry stands for all below, the last for all above.
+def _native(data: bytes, dataset: Dataset, header: Stated, photometric: str, say: Say) -> np.ndarray:
+    expected = _native_length(header, photometric)
+    # Less than that can't come of a row or column that the header miscounts.
+    excess, line = len(data) - expected, min(header.rows, header.columns) * header.allocated // 8
+    if excess < 0 or excess >= max(line, 2):
+        raise DicomError(
+            f"{len(data)} bytes of pixel data; {header.rows} rows x {header.columns} columns of {header.samples} "
+            f"samples of {header.allocated} bits, {photometric}, take {expected}"
+        )
+    if excess > 1:
+        say(f"{excess} bytes after the pixels are left out")
+    big = dataset.original_encoding[1] is False
+    if big and header.allocated == 8 and dataset["PixelData"].VR == "OW":
+        data = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()
+    values = np.frombuffer(data[:expected], f"{'>' if big else '<'}u{header.allocated // 8}")
+    values = values.astype(values.dtype.newbyteorder("="))
+    if photometric in _HALVED:  # two of Y, then one of each colour
+        return values.reshape(-1, 4)[:, :2].reshape(header.rows, header.columns)
+    if header.samples == 3 and _planar(dataset, say):
+        return np.moveaxis(values.reshape(3, header.rows, header.columns), 0, -1)
+    return values.reshape(header.shape)
 
-    pydicom's own function takes indices modulo 256 where entries have 8 bits.
+
+def _planar(dataset: Dataset, say: Say) -> bool:
+    said = numbers_of(dataset, "PlanarConfiguration")
+    if said not in ([0], [1]):
+        say("its Planar Configuration is not 0 or 1; 0, colour by pixel, is assumed")
+    return said == [1]
+
+
+def _values(samples: Samples, header: Stated, say: Say) -> tuple[np.ndarray, np.ndarray]:
+    """Return samples as the pixel data alone tell them, and as the header does, by its bits stored and sign."""
+    # Without a sign of its own a codestream has that of the header, at the highest bit stored, if it goes up to there.
+    signed = (header.signed and samples.bits >= header.stored) if samples.signed is None else samples.signed
+    own = _of_bits(samples.values, samples.bits, signed)
+    values = _of_bits(samples.values, min(samples.bits, header.stored), header.signed)
+    if header.allocated == 16:
+        own, values = (array.astype(np.int16 if array.dtype.kind == "i" else np.uint16) for array in (own, values))
+    if np.array_equal(own, values):
+        return own, values
+    # An overlay alone tears nothing; of two signs each tears something.
+    if _torn(own, values) > (0.25 if signed == header.signed else 0.5):
+        raise DicomError(
+            f"the values go beyond the {header.stored} bits, {'signed' if header.signed else 'unsigned'}, of the header"
+        )
+    if signed != header.signed:
+        say(f"its codestream calls its values {'' if signed else 'un'}signed; the header, which decides, does not")
+    else:
+        say(f"the bits above the {header.stored} stored hold something else, such as an overlay or padding; left out")
+    return own, values
+
+
+def _of_bits(values: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Take the lowest bits of whole numbers, with the highest of them as sign or without one."""
+    wide = values.astype(np.int32) & ((1 << bits) - 1)
+    if signed:
+        wide -= (wide >> (bits - 1)) << bits
+    kind = "i" if signed else "u"
+    return wide.astype(f"{kind}{1 if bits <= 8 else 2}")
+
+
+def _torn(own: np.ndarray, values: np.ndarray) -> float:
+    """Of the steps between neighbours that two readings of a picture tell differently, the share smoother in ``own``.
+
+    It is high where the bits that the other reading leaves out belong to the picture.
     """
-    count, first = int(item.LUTDescriptor[0]) or 2**16, int(item.LUTDescriptor[1])
-    entries = item.LUTData
-    if isinstance(entries, bytes):
-        wide = int(item.LUTDescriptor[2]) > 8 or len(entries) >= 2 * count
-        order = "<" if item.is_little_endian is not False else ">"
-        entries = np.frombuffer(entries, f"{order}u2" if wide else np.uint8)
-    table = np.atleast_1d(np.asarray(entries, np.uint16))[:count]
-    if len(table) < count:
-        raise ValueError(f"a table of {len(table)} entries; its header says {count}")
-    places = np.rint(values).astype(np.int64) if values.dtype.kind == "f" else values.astype(np.int64)
-    return table[np.clip(places - first, 0, count - 1)]
+    torn = total = 0
+    for axis in (0, 1):
+        own_step = np.abs(np.diff(own.astype(np.int32), axis=axis))
+        step = np.abs(np.diff(values.astype(np.int32), axis=axis))
+        torn += int(np.count_nonzero(own_step < step))
+        total += int(np.count_nonzero(own_step != step))
+    return torn / max(total, 1)
 
 
-def _is_inverse(dataset: Dataset) -> bool:
-    if shape := dataset.get("PresentationLUTShape"):
-        return bool(shape == "INVERSE")
-    return bool(dataset.PhotometricInterpretation == "MONOCHROME1")
+def _is_inverse(dataset: Dataset, photometric: str, say: Say) -> bool:
+    inverse = photometric == "MONOCHROME1"
+    shape = str(value_of(dataset, "PresentationLUTShape") or "").strip().upper()
+    if inverse and shape not in ("", "INVERSE"):
+        say(f"it is MONOCHROME1, which decides; its Presentation LUT Shape, {shape[:16]}, contradicts that")
+    if not inverse and shape == "INVERSE":
+        say("it is MONOCHROME2 with the Presentation LUT Shape INVERSE; turned round")
+    return inverse or shape == "INVERSE"
 
 
-def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+def _padding(own: np.ndarray, values: np.ndarray, dataset: Dataset, header: Stated, say: Say) -> np.ndarray:
     """Bool (H, W): pixels that the detector has not measured."""
-    value = dataset.get("PixelPaddingValue")
-    if value is None or value == "":
-        return np.zeros(stored.shape, bool)
-    limit = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(value), int(value if limit in (None, "") else limit)))
-    return (stored >= low) & (stored <= high)
+    none = np.zeros(values.shape, bool)
+    stated_ends = [numbers_of(dataset, keyword)[:1] for keyword in _PADDING]
+    ends = [_with_sign(number, header) for end in stated_ends for number in end if np.isfinite(number)]
+    if not stated_ends[0] or not ends:
+        return none
+    low, high = min(ends), max(ends)
+    # A value that the bits stored can't hold lies in all the bits.
+    searched = values if header.least <= low and high <= header.greatest else own
+    padding = (searched >= low) & (searched <= high)
+    if padding.all():
+        say("its Pixel Padding Value covers all pixels; passed over")
+        return none
+    return padding
 
 
-def _compact(values: np.ndarray, stored: np.dtype) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise ValueError("values that are not finite")
+def _with_sign(number: float, header: Stated) -> int:
+    """Whole number with the sign that pixels have, which an element's type may state wrongly."""
+    value = int(number)
+    if value < 0 and not header.signed:
+        return value + (1 << header.allocated)
+    return value - (1 << header.allocated) if header.signed and value >= 1 << header.allocated - 1 else value
+
+
+def _compact(values: np.ndarray, header: Stated) -> np.ndarray:
     if values.dtype.kind == "f" and np.abs(values - (whole := np.rint(values))).max() < _ROUNDING:
         values = whole
     low, high = values.min(), values.max()
     if low < 0 or high > 65535 or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
+        size, span = max(abs(low), abs(high)), high - low
+        if size > 2**7 * span > 0 or not _LEAST < size < 1 / _LEAST:  # float32 holds no 16 bits of that
+            values = (values - low) / (span or 1)
         return values.astype(np.float32)
-    return values.astype(np.uint8 if stored == np.uint8 and high <= 255 else np.uint16)
+    return values.astype(np.uint8 if header.allocated == 8 and high <= 255 else np.uint16)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable
-from io import BytesIO
+import mmap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
-import kornia_rs
 import numpy as np
-from PIL import Image
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.dicom import DICOM_SUFFIXES, dicom_size, is_dicom, may_be_dicom, require_dicom
 from handseg_monai.data.reading.dicom_pixels import read_dicom
+from handseg_monai.data.reading.png import SIGNATURE, checksums_suffice
+from handseg_monai.data.reading.samples import grey_of, picture_size, read_samples, require_seen
+from handseg_monai.data.reading.stored import Samples, require_pixels
 from handseg_monai.files import find_files
 
-_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
-_RGB_8 = b"\x08\x02\0\0\0"
-"""Bit depth, colours, compression, filter and interlacing of a PNG."""
-_LARGEST, _DEFLATED = 2**28, 1100
-"""Bytes of pixels that are decoded at most, and as many for one byte of the file: deflate can't give more."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 IMAGE_SUFFIXES = (*_PICTURES, *DICOM_SUFFIXES)
+_SPREAD = (1, 2, 4)
+"""Bits of grey values that are spread over the range of 8, of which theirs is a whole part."""
 
 
 class UnreadableImageError(ValueError):
@@ -38,7 +37,7 @@ def find_images(folder: str | Path) -> list[Path]:
     :func:`~handseg_monai.files.find_files`.
     """
     folder = Path(folder)
-    return [folder] if folder.is_file() else [path for path in find_files(folder) if _is_image(path)]
+    return [folder] if folder.is_file() else find_files(folder, _is_image)
 
 
 def _is_image(path: Path) -> bool:
@@ -63,140 +62,98 @@ def require_readers(paths: Iterable[Path]) -> None:
             raise ValueError(f"{first}: {error}") from error
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of the stored pixel grid, from the header where it tells; raises as :func:`read_radiograph`."""
-    if is_dicom(path):
-        try:
-            return dicom_size(path)
-        except ValueError as error:
-            raise UnreadableImageError(f"{path}: {error}") from error
-    try:
-        with Image.open(path) as image:
-            if isinstance(image, TiffImageFile):  # its width and height are those after rotation
-                return image.tag_v2[IMAGELENGTH], image.tag_v2[IMAGEWIDTH]
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        height, width = read_radiograph(path).shape
-        return height, width
+def image_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) of the stored pixel grid, from the header; raises as :func:`read_radiograph`."""
+    with _naming(path):
+        _require_file(Path(path))
+        if is_dicom(path):
+            return dicom_size(path, max_pixels)
+        with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            shape = picture_size(content)
+        require_pixels(shape, max_pixels)
+        return shape
 
 
-def read_radiograph(path: str | Path, any_body_part: bool = True) -> np.ndarray:
+def checked_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return :func:`image_size` of an image that is whole; checksums say so of a PNG, the pixels of any other.
+
+    Raises as :func:`read_radiograph`.
+    """
+    shape = image_size(path, max_pixels)
+    with _naming(path):
+        content = Path(path).read_bytes()
+        if content.startswith(SIGNATURE) and checksums_suffice(content):
+            return shape
+    height, width = read_radiograph(path, max_pixels=max_pixels).shape
+    return height, width
+
+
+def read_radiograph(path: str | Path, any_body_part: bool = True, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a radiograph as one grey channel.
 
     Parameters
     ----------
     path
-        PNG, JPEG, BMP or TIFF; grey, RGB or RGBA, with 8 or 16 bits a channel. Or DICOM, see
+        PNG, JPEG, BMP or TIFF, see :func:`~handseg_monai.data.reading.samples.read_samples`; grey, RGB or with a
+        palette, of 1 to 16 bits, signed, or floating-point of 16 or 32 bits. Or DICOM, see
         :func:`~handseg_monai.data.reading.dicom_pixels.read_dicom`.
     any_body_part
         Whether to accept DICOM whose header names a part of the body other than the hand.
+    max_pixels
+        Pixels of the image at most; the header says how many it has, before anything is decoded.
 
     Returns
     -------
     radiograph
-        uint8 or uint16 (float32 where a TIFF or DICOM holds it), (H, W), the stored pixel grid: an EXIF rotation is
-        ignored. Three equal channels give that channel, colours their luminance; alpha is dropped.
+        uint8 or uint16, or float32 of floating-point and negative numbers, (H, W), the stored pixel grid: an EXIF
+        rotation is ignored. 0 is black, bright is more: WhiteIsZero of TIFF is turned round. Samples of 1, 2 and 4 bits
+        are spread over 0 to 255. Three equal channels give that channel, colours their luminance.
 
     Raises
     ------
     UnreadableImageError
-        The file is missing, is not an image, is cut short or damaged, or holds several pictures. The message names
-        the file and says which.
+        The file is missing, is not an image, is cut short or damaged, holds several pictures, more pixels than
+        ``max_pixels``, or an alpha channel that would change the picture. The message names the file and says which.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UnreadableImageError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise UnreadableImageError(f"{path}: the file is empty")
+    with _naming(path):
+        _require_file(path)
+        if is_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES:
+            return _one_channel(read_dicom(path, any_body_part, max_pixels))
+        return _grey(read_samples(path.read_bytes(), partial(require_pixels, max_pixels=max_pixels)))
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
     try:
-        pixels = (
-            read_dicom(path, any_body_part) if is_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES else _read(path)
-        )
-    except (
-        cv2.error,
-        struct.error,
-        OSError,
-        ValueError,
-        SyntaxError,
-        MemoryError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise UnreadableImageError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
-    if pixels is None or pixels.size == 0:
-        raise UnreadableImageError(f"{path}: not an image, or cut short or damaged")
-    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-        raise UnreadableImageError(f"{path}: pixels are {pixels.dtype}; expected 8 or 16 bits a channel")
-    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
-        raise UnreadableImageError(f"{path}: pixels hold NaN or infinity")
-    return _grey(pixels)
-
-
-def _read(path: Path) -> np.ndarray | None:
-    content = path.read_bytes()  # its first bytes say the format; a suffix may lie
-    if content.startswith(b"\xff\xd8"):
-        return _read_by_pillow(content)  # OpenCV fills up a JPEG that is cut short without an error; Pillow raises
-    if content.startswith((b"II*\0", b"MM\0*")):
-        return _read_tiff(path, _without_orientation(content))
-    if content.startswith((b"II+\0", b"MM\0+")):
-        raise ValueError("BigTIFF is not read; save it as TIFF or PNG")
-    if (pixels := _read_rgb_png(content)) is not None:
-        return pixels
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-
-
-def _read_rgb_png(content: bytes) -> np.ndarray | None:
-    """Decode an 8-bit PNG of three channels, not interlaced, to grey in half of OpenCV's time; None for any other."""
-    if not content.startswith(_PNG) or len(content) < 33 or content[24:29] != _RGB_8:
-        return None
-    width, height = struct.unpack(">II", content[16:24])
-    if 3 * width * height > min(_LARGEST, _DEFLATED * len(content)):
-        return None
-    try:
-        pixels = kornia_rs.io.decode_image_png_u8(content, (height, width), "rgb")
-    except (KeyboardInterrupt, SystemExit):
+        yield
+    except UnreadableImageError:
         raise
-    except BaseException:  # a panic of Rust is no Exception; what is wrong with the file OpenCV says
-        return None
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    except (cv2.error, OSError, ValueError, MemoryError) as error:
+        raise UnreadableImageError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def _read_tiff(path: Path, content: bytes) -> np.ndarray | None:
-    if (pages := cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)) > 1:
-        raise ValueError(f"holds {pages} pictures; expected one")
-    # OpenCV multiplies 8-bit colours by alpha; Pillow has no 16-bit colours.
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is not None and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 4:
-        return _read_by_pillow(content)
-    return pixels
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError("no such file")
+    if path.stat().st_size == 0:
+        raise ValueError("the file is empty")
 
 
-def _read_by_pillow(content: bytes) -> np.ndarray:
-    with Image.open(BytesIO(content)) as image:
-        if image.mode == "L":
-            return np.asarray(image)
-        return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+def _grey(samples: Samples) -> np.ndarray:
+    grey = grey_of(samples)
+    if grey.dtype not in (np.uint8, np.uint16, np.int8, np.int16, np.float16, np.float32):
+        raise ValueError(f"pixels are {grey.dtype}; expected 8 or 16 bits a channel, or float32")
+    if grey.dtype.kind == "f" and not np.isfinite(grey).all():
+        raise ValueError("pixels hold NaN or infinity")
+    require_seen(grey, samples.alpha)
+    if samples.palette is None and samples.bits in _SPREAD:
+        return grey * np.uint8(255 // (2**samples.bits - 1))
+    if grey.dtype.kind == "i" and grey.min() >= 0:
+        return grey.astype(f"uint{8 * grey.dtype.itemsize}")
+    return grey if grey.dtype.kind == "u" else grey.astype(np.float32, copy=False)
 
 
-def _without_orientation(tiff: bytes) -> bytes:
-    """Set a TIFF's orientation tag to upright: OpenCV and Pillow both turn the pixels by it, unasked."""
-    order = "<" if tiff[:2] == b"II" else ">"
-    (first,) = struct.unpack_from(f"{order}I", tiff, 4)
-    (count,) = struct.unpack_from(f"{order}H", tiff, first)
-    for entry in range(first + 2, first + 2 + 12 * count, 12):
-        if struct.unpack_from(f"{order}H", tiff, entry)[0] == 274:
-            upright = bytearray(tiff)
-            struct.pack_into(f"{order}H", upright, entry + 8, 1)
-            return bytes(upright)
-    return tiff
-
-
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    """Reduce OpenCV's channels (none, BGR or BGRA) to one."""
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.shape[2] == 2:  # grey and alpha
-        return np.ascontiguousarray(pixels[..., 0])
-    if pixels.dtype == np.float32 and all(np.array_equal(pixels[..., 0], pixels[..., k]) for k in (1, 2)):
-        return np.ascontiguousarray(pixels[..., 0])
-    # The weights of whole numbers sum to 1 exactly: three equal channels give that channel.
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY if pixels.shape[2] == 3 else cv2.COLOR_BGRA2GRAY)
+def _one_channel(pixels: np.ndarray) -> np.ndarray:
+    """Reduce DICOM's colours, blue, green and red, to one channel."""
+    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)

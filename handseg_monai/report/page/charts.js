@@ -103,7 +103,7 @@ function drawCharts(chooseBone) {
   if (REPORT.scored) plots.unshift(histogram(say("diceOfImages"), means, shareAxis(means, 5)));
   byId("histograms").replaceChildren(...plots);
 
-  const values = BONES.map((_, bone) => given(IMAGES.map((image) => measure(image, bone))));
+  const values = BONES.map((_, bone) => IMAGES.flatMap((image) => measures(image, bone)));
   const along = REPORT.scored ? shareAxis(values.flat(), 3) : areaAxis(values.flat());
   const rows = values.map((ofBone, bone) => {
     const mean = ofBone.length ? ofBone.reduce((a, b) => a + b) / ofBone.length : null;

@@ -38,7 +38,7 @@ const ORDERS = {
   byLowest: (image) => [image.weakest?.dice ?? Infinity],
   byScore: (image) => [Number(image.plausible), image.score],
   byName: () => [],
-  byBone: (image) => [measure(image, state.bone) ?? Infinity],
+  byBone: (image) => [Math.min(...measures(image, state.bone))],
 };
 
 function compare(a, b) {
@@ -72,7 +72,7 @@ function captionCards() {
 }
 
 function diceCaption({ mean, weakest }) {
-  const words = weakest ? `${share(weakest.dice, 2)} ${boneName(weakest.bone)}` : "";
+  const words = weakest ? `${share(weakest.dice, 2)} ${boneOf(weakest.side, weakest.bone)}` : "";
   return [element("b", {}, share(mean)), element("span", { class: "faint" }, words)];
 }
 

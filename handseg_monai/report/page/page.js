@@ -7,7 +7,7 @@ function showFigures() {
     figures.push([say("meanDice"), share(REPORT.meanDice, 4)]);
     figures.push([say("meanDicePresent"), share(REPORT.meanDicePresent, 4)]);
     const means = BONES.map((_, bone) => {
-      const values = IMAGES.map((image) => image.dice[bone]).filter((dice) => dice !== null);
+      const values = IMAGES.flatMap((image) => measures(image, bone));
       return values.length ? values.reduce((a, b) => a + b) / values.length : Infinity;
     });
     const weakest = means.indexOf(Math.min(...means));
@@ -59,21 +59,23 @@ function listBones() {
   markBones();
 }
 
-function listLayers() {
-  if (!REPORT.scored) return;
-  const layers = ["prediction", "truth"].map((layer) => {
-    const hidden = `without-${layer}`;
-    const changed = (on) => document.documentElement.classList.toggle(hidden, !on);
-    const label = tick(say(layer), !document.documentElement.classList.contains(hidden), changed, [sample(layer)]);
-    label.dataset.layer = layer;
-    return label;
-  });
-  byId("layers").replaceChildren(...layers);
+function layer(name, words, mark = []) {
+  const hidden = `without-${name}`;
+  const changed = (on) => document.documentElement.classList.toggle(hidden, !on);
+  const label = tick(words, !document.documentElement.classList.contains(hidden), changed, mark);
+  label.dataset.layer = name;
+  return label;
 }
 
-function sample(layer) {
+function listLayers() {
+  const kinds = REPORT.scored ? ["prediction", "truth"].map((kind) => layer(kind, say(kind), [sample(kind)])) : [];
+  const sides = TWO_HANDS ? ["left", "right"].map((side) => layer(side, handName(side))) : [];
+  byId("layers").replaceChildren(...kinds, ...sides);
+}
+
+function sample(kind) {
   const line = vector("line", { x1: 1, y1: 6, x2: 27, y2: 6 });
-  return vector("svg", { class: `sample ${layer}`, viewBox: "0 0 28 12", "aria-hidden": "true" }, line);
+  return vector("svg", { class: `sample ${kind}`, viewBox: "0 0 28 12", "aria-hidden": "true" }, line);
 }
 
 function applyLanguage() {
@@ -89,6 +91,7 @@ function applyLanguage() {
   drawCharts(sortByBone);
   orderChoices();
   captionCards();
+  for (const mark of document.querySelectorAll(".side-mark")) mark.textContent = handName(mark.dataset.side);
   arrange();
 }
 

@@ -2,7 +2,8 @@
 
 const REPORT = JSON.parse(byId("summary").textContent);
 const BONES = REPORT.bones;
-const IMAGES = REPORT.images.map((image) => ({ ...image, ...scored(image) }));
+const IMAGES = REPORT.images.map((image) => ({ ...image, ...judged(image), ...scored(image) }));
+const TWO_HANDS = IMAGES.some((image) => image.hands.some(({ side }) => side));
 
 const state = {
   language: recalled("language", ["en", "ko"]) ?? (navigator.language.startsWith("ko") ? "ko" : "en"),
@@ -11,9 +12,15 @@ const state = {
   bone: null,
 };
 
-// Mean Dice of an image, and its weakest bone.
-function scored(image) {
-  const known = (image.dice ?? []).map((dice, bone) => ({ dice, bone })).filter(({ dice }) => dice !== null);
+// Plausibility of an image: that of the worse of its hands.
+function judged({ hands }) {
+  return { plausible: hands.every((hand) => hand.plausible), score: Math.min(...hands.map((hand) => hand.score)) };
+}
+
+// Mean Dice of an image, over its hands, and its weakest bone.
+function scored({ hands }) {
+  const all = hands.flatMap((hand) => (hand.dice ?? []).map((dice, bone) => ({ dice, bone, side: hand.side })));
+  const known = all.filter(({ dice }) => dice !== null);
   if (!known.length) return { mean: null, weakest: null };
   const mean = known.reduce((sum, { dice }) => sum + dice, 0) / known.length;
   return { mean, weakest: known.reduce((a, b) => (b.dice < a.dice ? b : a)) };
@@ -42,10 +49,16 @@ function say(key, values = {}) {
 }
 
 const boneName = (bone) => BONES[bone][state.language];
-const share = (value, digits = 3) => (value === null ? "–" : value.toFixed(digits));
+const boneOf = (side, bone) => (side ? say(`${side}Bone`, { bone: boneName(bone) }) : boneName(bone));
+const handName = (side) => STRINGS[state.language].hands[side];
+const share = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));
 const whole = (value) => value.toLocaleString(state.language);
 const pixels = (value) => say("pixels", { n: whole(value) });
 
-// The values of a bone that the charts show and images are sorted by: Dice, or areas where there is no truth.
-const measure = (image, bone) => (REPORT.scored ? image.dice[bone] : image.predicted[bone] || null);
+// The values of a bone, of one hand or two, that the charts show and images are sorted by: Dice, or areas where there
+// is no truth.
+const measures = (image, bone) =>
+  image.hands
+    .map((hand) => (REPORT.scored ? hand.dice?.[bone] : hand.predicted[bone] || null))
+    .filter((value) => value != null);
 

@@ -16,16 +16,25 @@ function showInViewer(index) {
   hideTip();
   byId("stage").replaceChildren(viewer.drawing);
   fitWhole();
-  describe(index, content.findings);
+  describe(index, content.hands);
 }
 
-function describe(index, findings) {
+function describe(index, drawn) {
   const image = IMAGES[index];
   byId("viewer-title").textContent = image.name;
-  const figures = [[say("score"), `${share(image.score)} · ${say(image.plausible ? "plausible" : "implausible")}`]];
+  const figures = image.hands.map(({ side, score, plausible }) => [
+    side ? handName(side) : say("score"),
+    `${share(score)} · ${say(plausible ? "plausible" : "implausible")}`,
+  ]);
   if (REPORT.scored) figures.unshift([say("meanDice"), share(image.mean, 4)]);
   byId("viewer-figures").replaceChildren(...figures.map(figure));
-  const said = findings.map((finding) => element("li", { class: finding.wrong ? "wrong" : "" }, findingText(finding)));
+  const said = drawn.flatMap(({ findings }, hand) =>
+    findings.map((finding) => {
+      const side = image.hands[hand].side;
+      const words = `${side ? `${handName(side)}: ` : ""}${findingText(finding)}`;
+      return element("li", { class: finding.wrong ? "wrong" : "" }, words);
+    }),
+  );
   byId("findings").replaceChildren(...(said.length ? said : [element("li", { class: "fine" }, say("fine"))]));
   byId("table").replaceChildren(...boneTable(index));
 }
@@ -42,22 +51,33 @@ function figure([name, value]) {
   return element("div", {}, element("dt", {}, name), element("dd", {}, value));
 }
 
+// A row for each bone. Two hands stand side by side, without their true areas, which the tip has.
 function boneTable(index) {
-  const worth = (bone) => measure(IMAGES[index], bone) ?? Infinity;
+  const { hands } = IMAGES[index];
+  const brief = hands.length > 1;
+  const worth = (bone) => Math.min(...measures(IMAGES[index], bone));
   const bones = BONES.map((_, bone) => bone);
-  if (REPORT.scored) bones.sort((a, b) => worth(a) - worth(b));
-  const titles = [say("bone"), say("area"), ...(REPORT.scored ? [say("trueArea"), say("dice")] : [])];
-  const head = element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)));
+  if (REPORT.scored) bones.sort((a, b) => worth(a) - worth(b) || a - b);
+  const titles = ["area", ...(REPORT.scored ? (brief ? ["dice"] : ["trueArea", "dice"]) : [])].map((name) => say(name));
+  const column = (text, attributes = {}) => element("th", { scope: "col", ...attributes }, text);
+  const heads = [element("tr", {}, column(say("bone")), ...hands.flatMap(() => titles.map((title) => column(title))))];
+  if (hands.some(({ side }) => side)) {
+    const names = hands.map(({ side }) => column(handName(side), { colspan: titles.length, class: "hand" }));
+    heads.unshift(element("tr", {}, column(""), ...names));
+  }
   const rows = bones.map((bone) => {
-    const { area, truth, dice } = figuresOf(index, bone);
     const name = element("th", { scope: "row" }, swatch(bone), boneName(bone));
-    const cells = [area, ...(REPORT.scored ? [truth, dice] : [])].map((text) => element("td", {}, text));
-    const on = () => light(viewer.drawing, [bone]);
-    const off = () => light(viewer.drawing, []);
+    const cells = hands.flatMap((_, hand) => {
+      const { area, truth, dice } = figuresOf(index, hand, bone);
+      const compared = REPORT.scored ? [truth ?? say("unknown"), dice ?? share(null)] : [];
+      return [area, ...compared.slice(brief ? -1 : 0)].map((text) => element("td", { "data-hand": hand }, text));
+    });
+    const on = () => light(viewer.drawing, (_, other) => other === bone);
+    const off = () => light(viewer.drawing, () => false);
     const attributes = { tabindex: 0, onpointerenter: on, onpointerleave: off, onfocus: on, onblur: off };
     return element("tr", { "data-bone": bone, ...attributes }, name, ...cells);
   });
-  return [element("thead", {}, head), element("tbody", {}, ...rows)];
+  return [element("thead", {}, ...heads), element("tbody", {}, ...rows)];
 }
 
 function step(by) {
