@@ -75,7 +75,9 @@ def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy)
     slender, phalanges = draw(rng, ranges.slenderness), draw(rng, ranges.phalanx_scale)
     for ray in RAYS:
         _reshape_ray(rng, ranges, ray, slender, phalanges, vertices, anchors, ends)
-    _reshape_carpus(rng, ranges, vertices, anchors, ends)
+    # Streams of their own: what is drawn after them stays as it was.
+    growing, shaping, fitting = rng.spawn(3)
+    _reshape_carpus(rng, fitting, ranges, vertices, anchors, ends)
     for bone in range(NUM_BONES):
         if bone in CARPALS:
             relief = _bumps(rng, vertices[bone], draw(rng, ranges.carpal_bumps))
@@ -84,8 +86,6 @@ def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy)
             height = draw(rng, ranges.bumps) * (0.5 if BONES[bone].group is Group.DISTAL_PHALANX else 1.0)
             relief = _bumps(rng, vertices[bone], height)
         vertices[bone] = vertices[bone] + relief[:, None] * base.normals[bone]
-    # Streams of their own: what is drawn after them stays as it was.
-    growing, shaping = rng.spawn(2)
     for bone in CARPALS:
         vertices[bone] = _wedged(shaping, vertices[bone], draw(shaping, ranges.carpal_wedge))
     meshes = [Mesh(points, mesh.faces) for points, mesh in zip(vertices, base.meshes, strict=True)]
@@ -97,6 +97,7 @@ def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy)
         ulna_width=draw(rng, ranges.ulna_width),
         inclination=draw(rng, ranges.inclination),
         radial_styloid=draw(rng, ranges.radial_styloid),
+        dorsal_ridge=draw(fitting, ranges.dorsal_ridge),
         ulnar_styloid=draw(rng, ranges.ulnar_styloid),
         bowing=draw(rng, ranges.bowing),
         radius_wedge=draw(shaping, ranges.radius_wedge),
@@ -191,6 +192,10 @@ def _reshape_ray(
         Group.MIDDLE_PHALANX: ranges.middle_length,
         Group.DISTAL_PHALANX: ranges.distal_length,
     }
+    spaces = {
+        Group.PROXIMAL_PHALANX: ranges.metacarpophalangeal_space,
+        Group.DISTAL_PHALANX: ranges.distal_interphalangeal_space,
+    }
     ray_length = draw(rng, ranges.ray_length)
     short = rng.random() < ranges.short_little_share
     shortening = draw(rng, ranges.short_little)
@@ -212,7 +217,7 @@ def _reshape_ray(
         ]
         axis = ends[bone] - anchors[bone]
         axis /= np.linalg.norm(axis)
-        moved = moved + (mean.gap + draw(rng, ranges.joint_space)) * axis
+        moved = moved + (mean.gap + draw(rng, spaces.get(group, ranges.joint_space))) * axis
         stretch = width * np.eye(3) + (length - width) * np.outer(axis, axis)
         pivot = anchors[bone].copy()
         offset = vertices[bone] - pivot
@@ -229,12 +234,18 @@ def _reshape_ray(
 
 
 def _reshape_carpus(
-    rng: np.random.Generator, ranges: SubjectRanges, vertices: list[Array], anchors: Array, ends: Array
+    rng: np.random.Generator,
+    fitting: np.random.Generator,
+    ranges: SubjectRanges,
+    vertices: list[Array],
+    anchors: Array,
+    ends: Array,
 ) -> None:
     """Vary the carpal bones, in place; the rays follow the warp and the size of the carpus that they stand on."""
     warp = _warp(rng, draw(rng, ranges.wrist_warp))
     slides = {bone: np.zeros(3) for bone in CARPALS}
     row, trapezium = draw(rng, ranges.lunate_shift), draw(rng, ranges.trapezium_shift)
+    slides[INDEX["Hamate"]][1] = draw(fitting, ranges.hamate_shift)
     for name in ("Lunate", "Triquetrum", "Pisiform"):
         slides[INDEX[name]][0] = row
     slides[INDEX["Trapezium"]][1] = trapezium
@@ -249,16 +260,20 @@ def _reshape_carpus(
         if bone == INDEX["Pisiform"]:
             shift[:2] += [draw(rng, ranges.pisiform_shift) for _ in range(2)]
             size *= draw(rng, ranges.pisiform_scale)
+        elif bone == INDEX["Trapezoid"]:
+            size[0] *= draw(fitting, ranges.trapezoid_width)
         place = centre + carpus * (middle - centre) + shift
         offset = (vertices[bone] - middle) * size
         if bone == INDEX["Lunate"]:
             offset = reaching(offset, corner, *LUNATE_CORNER)
         vertices[bone] = offset @ turn.T + place
         anchors[bone] = ends[bone] = place
-    for ray in RAYS:
+    for number, ray in enumerate(RAYS):
         base = anchors[ray[0]]
         shift = warp(base[None])[0] + (carpus - 1.0) * (base - centre)
         shift[:2] += [draw(rng, ranges.ray_shift) for _ in range(2)]
+        if number == 0:
+            shift[1] += 0.5 * trapezium
         for bone in ray:
             vertices[bone] = vertices[bone] + shift
         anchors[list(ray)] += shift
