@@ -8,11 +8,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from handseg_monai.bones import BONES, INDEX, Group
+from handseg_monai.bones import BONES, INDEX, Group, Side
 from handseg_monai.phantom import PRESETS, Phantom, render_phantom
 from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.components import Components, render_components, warped
-from handseg_monai.phantom.view import Side
 
 CARPALS = tuple(bone.index for bone in BONES if bone.group is Group.CARPAL)
 

@@ -509,6 +509,17 @@ def test_an_image_that_has_changed_since_an_earlier_run_has_no_picture(
     assert all(f"no overlay: {name}" in caplog.text for name in ("changed.png", "gone.png"))
 
 
+@pytest.mark.parametrize(("most", "drawn"), [(1200, ["a.png.jpg"]), (1199, [])])
+def test_pictures_of_an_earlier_runs_images_go_by_the_runs_own_limit_of_pixels(
+    tmp_path: Path, most: int, drawn: list[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 30), np.uint8))
+    texts = encode_planes(np.ones((40, 30), np.int32))
+    writer = OverlayWriter(tmp_path / "out", [Item(image=str(tmp_path / "a.png"), name="a.png")], max_pixels=most)
+    writer.begin([("a.png", [texts])])
+    assert [path.name for path in (tmp_path / "out").glob("*")] == drawn
+
+
 def test_an_image_that_vanishes_while_it_runs_is_listed(
     drawn_dataset: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

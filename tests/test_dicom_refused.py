@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "huge header and codestream": (
         lambda p: save(with_shape(dataset(), 60000, 60000), p, sized(j2k(FINE, 12), 60000, 60000), J2K),
-        "60000 x 60000 pixels; expected at most 200,000,000; --max_pixels",
+        "60000 x 60000 pixels are more than 200000000, .* raise --max_pixels",
     ),
     "JPEG 2000 cut short": (
         lambda p: save(dataset(), p, j2k(FINE, 12)[:3000], J2K),
@@ -265,7 +265,7 @@ def test_the_number_of_pixels_is_checked_before_anything_is_decoded(tmp_path: Pa
     """In the header for size and pixels alike, whatever the codestream holds."""
     save(dataset(), tmp_path / "a.dcm", b"no codestream", J2K)
     for read in (read_dicom, dicom_size):
-        with pytest.raises(ValueError, match="90 x 70 pixels; expected at most 6,299"):
+        with pytest.raises(ValueError, match="70 x 90 pixels are more than 6299"):
             read(tmp_path / "a.dcm", max_pixels=6299)
     assert dicom_size(tmp_path / "a.dcm", max_pixels=6300) == SHAPE
 

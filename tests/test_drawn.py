@@ -15,7 +15,7 @@ from PIL import Image
 from handseg_monai.bones import BONES, INDEX, NAMES
 from handseg_monai.cli import main
 from handseg_monai.data import DatasetError, LabelError, training_datalist
-from handseg_monai.data.label_fit import shift
+from handseg_monai.data.label_fit import LEVEL, misplaced, shift
 from handseg_monai.data.labels import convert
 from handseg_monai.data.labels.drawn import size_faults
 from handseg_monai.data.layouts import read_truth
@@ -238,6 +238,14 @@ class TestWhereBonesLie:
             converted(tmp_path, "masks", np.ascontiguousarray(few.T))
         np.testing.assert_array_equal(converted(tmp_path, "masks", few), few)
 
+    @pytest.mark.parametrize(("most", "told"), [(512 * 512, "is rows and columns exchanged"), (512 * 512 - 1, "")])
+    def test_an_image_is_looked_at_by_the_conversions_own_limit_of_pixels(
+        self, tmp_path: Path, most: int, told: str
+    ) -> None:
+        write_image(tmp_path / "a.png", phantom(0).image)
+        text = misplaced(tmp_path / "a.png", np.ascontiguousarray(hand(0).T), max_pixels=most)
+        assert (told in text) if told else text == ""
+
     def test_a_label_of_a_smaller_picture_is_told(self, tmp_path: Path) -> None:
         write_image(tmp_path / "im" / "a.png", phantom(0).image)
         small = np.zeros_like(hand(0))
@@ -303,11 +311,11 @@ class TestRunLengths:
             wide |= grown.astype(np.int32) << np.int32(bone)
         for label in (planes, wide):
             for seen in (image, 255 - image):
-                assert np.abs(shift(seen, label)).max() < 0.3
+                assert np.abs(shift(seen, label)).max() < LEVEL
         for moved in (-1, 1):
             right, below = shift(image, np.roll(planes, moved, axis=1))
-            assert abs(right + moved) < 0.4
-            assert abs(below) < 0.3
+            assert abs(right + moved) < LEVEL
+            assert abs(below) < LEVEL
 
     def test_masks_of_which_edges_can_tell_nothing_pass(self, tmp_path: Path) -> None:
         planes = {"corner": np.zeros((50, 60), np.int32), "line": np.zeros((80, 200), np.int32), "all": None}

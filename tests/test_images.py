@@ -212,10 +212,12 @@ class TestStoredGrid:
         cv2.imwrite(str(tmp_path / f"a.{suffix}"), smooth8())
         assert image_size(tmp_path / f"a.{suffix}") == read_radiograph(tmp_path / f"a.{suffix}").shape == SHAPE
 
-    def test_the_content_says_the_format_whatever_the_suffix(self, tmp_path: Path) -> None:
-        Image.fromarray(grey16()).save(tmp_path / "a.png")
-        (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-        np.testing.assert_array_equal(read_radiograph(tmp_path / "a.jpg"), grey16())
+    @pytest.mark.parametrize("suffix", ["jpg", "dcm", "DICOM"])
+    def test_the_content_says_the_format_whatever_the_suffix(self, tmp_path: Path, suffix: str) -> None:
+        path = tmp_path / f"a.{suffix}"
+        Image.fromarray(grey16()).save(path, "PNG")
+        np.testing.assert_array_equal(read_radiograph(path), grey16())
+        assert image_size(path) == SHAPE
 
 
 def save(path: Path) -> bytes:

@@ -18,7 +18,7 @@ import openpyxl
 import pytest
 from scipy.spatial import cKDTree
 
-from handseg_monai.bones import BONES, INDEX, NEIGHBOURS, NUM_BONES, Group
+from handseg_monai.bones import BONES, INDEX, NEIGHBOURS, NUM_BONES, Group, Side
 from handseg_monai.phantom import PRESETS, Phantom, PhantomRanges, render_phantom, write_dataset
 from handseg_monai.phantom.anatomy import myohand
 from handseg_monai.phantom.components import subject_of
@@ -26,7 +26,6 @@ from handseg_monai.phantom.mesh import Mesh, ball
 from handseg_monai.phantom.pose import apply_pose, draw_pose
 from handseg_monai.phantom.raster import add_silhouette, add_thickness
 from handseg_monai.phantom.tissue import make_tissue
-from handseg_monai.phantom.view import Side
 
 SIZE = 256
 UPRIGHT = dataclasses.replace(PRESETS["standard"], angle=(0.0, 0.0), turned_share=0.0)
@@ -106,7 +105,8 @@ def test_layout_and_quirks_of_the_competition(folder: Path) -> None:
 
 
 def test_a_few_names_tell_the_side() -> None:
-    from handseg_monai.phantom.dataset import SIDES, _stem
+    from handseg_monai.bones import SIDES
+    from handseg_monai.phantom.dataset import _stem
 
     stems = [_stem(0, number, side) for number in range(300) for side in SIDES]
     assert len(set(stems)) == 600

@@ -130,7 +130,8 @@ def test_training_then_evaluation_then_inference(server: str, drawn_dataset: Pat
         "inference.json",
         **common,
         **{"dataset_dir": str(drawn_dataset / "train" / "DCM"), "output_dir": str(tmp_path / "out")},
-        **{"checkpoint": str(tmp_path / "run" / "model.pt"), "run_name": "all hands"},
+        # At one half a network of two epochs finds no bone, which counts as a failure.
+        **{"checkpoint": str(tmp_path / "run" / "model.pt"), "run_name": "all hands", "threshold": 0.001},
         **tiny(inference=True),
     )
     inferred = runs_of(server, "whole")[-1]

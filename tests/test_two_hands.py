@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from handseg_monai.audit import audit
+from handseg_monai.audit import audit, print_audit
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
 from handseg_monai.data import LabelError
 from handseg_monai.data.labels import convert
@@ -266,10 +266,12 @@ class TestPlausibility:
         area = table[(table["image"] == "b.png#right") & (table["bone"] == "Radius")]["area"]
         assert area.item() == mask(case.truth["b.png#right"], "Radius").sum()
 
-    def test_an_audit_takes_two_hands_for_no_duplicate(self, case: Case) -> None:
+    def test_an_audit_takes_two_hands_for_no_duplicate(self, case: Case, capsys: pytest.CaptureFixture[str]) -> None:
         result = audit(case.submission, case.images, progress=False)
         assert {radiograph.name for radiograph in result.radiographs} == set(case.truth)
         assert {finding.image for finding in result.findings} == {"a.png#left"}
+        print_audit(result)
+        assert "1 of 5 hands of 3 images with findings, 1 to leave out; hands judged" in capsys.readouterr().out
 
 
 class TestVote:

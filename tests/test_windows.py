@@ -63,8 +63,10 @@ def test_masks_are_those_of_whole_logits(shape: tuple[int, int], ratio: float, o
     image, network, at = smooth(shape, 3), Placed(), tuple(np.linspace(0.3, 0.8, NUM_BONES).tolist())
     sized = {"image_size": torch.tensor([size])}
     with torch.no_grad():
-        found = PlanesInferer(WindowsInferer((64, 64), 2, overlap), at, enabled=False)(image, network, **sized)
-        whole = PlanesInferer(monai_s(overlap), at, enabled=False)(image, network, **sized)
+        found, whole = (
+            PlanesInferer(inferer, at, enabled=False, invert="no")(image, network, **sized)
+            for inferer in (WindowsInferer((64, 64), 2, overlap), monai_s(overlap))
+        )
         logits = monai_s(overlap)(image, network)
     expected = unpack(whole[0, 0].numpy())
     assert 0.05 < expected.mean() < 0.9

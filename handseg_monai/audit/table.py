@@ -99,10 +99,11 @@ def print_audit(result: Audit) -> None:
     if result.flat:
         print(FLAT_SOURCE)
     ranges = "the dataset's own ranges" if result.own_ranges else "the ranges of phantoms"
-    images = {radiograph.name for radiograph in result.radiographs}
+    names, files = {r.name for r in result.radiographs}, {r.path for r in result.radiographs}
     found = {finding.image for finding in result.findings}
-    alone = f"unpaired files: {len(found - images)}; " if found - images else ""
+    alone = f"unpaired files: {len(found - names)}; " if found - names else ""
+    both = f"hands of {len(files)} " if len(files) < len(names) else ""
     print(
-        f"{len(found & images)} of {len(images)} images with findings, {len(result.excluded.keys() & images)} to leave "
-        f"out; {alone}hands judged by {ranges}"
+        f"{len(found & names)} of {len(names)} {both}images with findings, {len(result.excluded.keys() & names)} to "
+        f"leave out; {alone}hands judged by {ranges}"
     )

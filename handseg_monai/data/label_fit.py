@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import Polygon, boxes
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 
 SIZE = 512
@@ -22,13 +23,13 @@ _POOR, _GOOD = 0.4, 0.5
 those of another hand up to 0.3."""
 _BETTER, _RESCALED = 2.0, 0.05
 _LEAST_POINTS, _SIDE = 40, 0.2
-_ENOUGH = 20
+TELLING = 20
 """Images that tell what run-lengths count from, which is the same in all of a file."""
 _SOME = 5000
 """Points of a side that are looked at."""
 _REMAPPED = 1 << 15
 """Side of an image that OpenCV remaps no more, pixels."""
-_FINE, _FACING, _LEVEL = 0.5, 0.7, 0.4
+_FINE, _FACING, LEVEL = 0.5, 0.7, 0.4
 _ACROSS = np.arange(-4, 4 + _FINE, _FINE, dtype=np.float32)
 """Places across an outline where its edge is looked for, pixels."""
 
@@ -183,27 +184,29 @@ def _edge(image: np.ndarray, points: np.ndarray, axis: int, side: int) -> float:
     return float(steep @ _ACROSS / steep.sum()) if steep.sum() > 0 else np.nan
 
 
-def misplaced(image: Path, planes: np.ndarray, shifts: list[float] | None = None) -> str:
-    """Say what :func:`elsewhere` does of a label and its image, which tells nothing where it can't be read.
+def misplaced(image: Path, planes: np.ndarray, shifts: list[float] | None = None, max_pixels: int = MAX_PIXELS) -> str:
+    """Say what :func:`elsewhere` does of a label and its image, of at most ``max_pixels`` pixels.
+
+    An image that can't be read tells nothing.
 
     ``shifts`` is for run-lengths: it gets how far the edges of the first images lie to the right of the label, for
     :func:`counted_from_0`, if they don't lie above or below it as well.
     """
     try:
-        radiograph = read_radiograph(image)
+        radiograph = read_radiograph(image, max_pixels=max_pixels)
     except UnreadableImageError:
         return ""
     text = elsewhere(radiograph, planes, shifts is not None)
-    if shifts is not None and len(shifts) < _ENOUGH and max(planes.shape) < _REMAPPED and not text and planes.any():
+    if shifts is not None and len(shifts) < TELLING and max(planes.shape) < _REMAPPED and not text and planes.any():
         right, below = shift(radiograph, planes)
-        if abs(below) < _LEVEL and np.isfinite(right):
+        if abs(below) < LEVEL and np.isfinite(right):
             shifts.append(right)
     return text
 
 
 def counted_from_0(shifts: Sequence[float]) -> str:
     """Say that run-lengths count pixels from 0, by the shifts of all their images; empty where they don't."""
-    if not shifts or abs(float(np.median(shifts)) - 1) > _LEVEL:
+    if not shifts or abs(float(np.median(shifts)) - 1) > LEVEL:
         return ""
     return (
         "by the images' edges all masks lie one pixel to the left of the bones: the run-lengths count pixels from 0; "

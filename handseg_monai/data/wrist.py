@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from handseg_monai.bones import BONES, INDEX, Group
+from handseg_monai.bones import BONES, INDEX, Group, Side
 
 BENT = 15.0
 """Degrees of deviation, to either side, from which a wrist counts as bent."""
@@ -48,7 +46,7 @@ def wrist_deviation(planes: np.ndarray) -> float:
     return float(np.degrees(np.angle(third / forearm)) * side)
 
 
-def hand_side(planes: np.ndarray) -> Literal["left", "right"] | None:
+def hand_side(planes: np.ndarray) -> Side | None:
     """Tell which hand a PA radiograph shows, seen from its back: a right one has the thumb on the left of the fingers.
 
     The fingers' direction is that from the forearm or the carpal bones to the metacarpals, the thumb's side that of

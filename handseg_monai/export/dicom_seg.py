@@ -13,11 +13,10 @@ import numpy as np
 
 import handseg_monai
 from handseg_monai.bitplanes import unpack
-from handseg_monai.bones import BONES, Bone
+from handseg_monai.bones import BONES, Bone, Side
 from handseg_monai.data.reading.dicom import is_dicom, read_header, require_dicom
 from handseg_monai.data.reading.dicom_text import UNKNOWN, to_unicode
 from handseg_monai.export.form import Form, Masks, MasksNotWrittenError
-from handseg_monai.rle import Side
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription

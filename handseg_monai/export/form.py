@@ -9,10 +9,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from handseg_monai.bones import NAMES
+from handseg_monai.bones import NAMES, Side
 from handseg_monai.data.reading.images import without_suffix
 from handseg_monai.files import with_ending
-from handseg_monai.rle import Side
 
 
 class MasksNotWrittenError(Exception):

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import boxes
-from handseg_monai.bones import BONES, NAMES, NUM_BONES
+from handseg_monai.bones import BONES, NAMES, NUM_BONES, SIDES, Side
 from handseg_monai.export.dicom_seg import DicomSeg
 from handseg_monai.export.form import Form, Masks, class_name, mask_of
-from handseg_monai.rle import SIDES, Side
 
 
 class Png(Form):

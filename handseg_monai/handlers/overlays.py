@@ -14,7 +14,9 @@ from monai.engines import Workflow
 
 from handseg_monai import drawing
 from handseg_monai.bitplanes import reduce
+from handseg_monai.bones import SIDES
 from handseg_monai.data.items import Item
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.files import with_ending
 from handseg_monai.rle import decode_planes
@@ -42,13 +44,23 @@ class TensorBoardOverlays:
         Number of images.
     long_side
         Of the pictures, in pixels.
+    max_pixels
+        Of a radiograph, at most.
     """
 
-    def __init__(self, summary_writer: Any, data: Sequence[Item] | None, count: int = 4, long_side: int = 512) -> None:
+    def __init__(
+        self,
+        summary_writer: Any,
+        data: Sequence[Item] | None,
+        count: int = 4,
+        long_side: int = 512,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self.summary_writer = summary_writer
         self.paths = None if data is None else {item["name"]: item["image"] for item in data}
         self.count = count
         self.long_side = long_side
+        self.max_pixels = max_pixels
         self.shown = 0
 
     def attach(self, engine: Workflow) -> None:
@@ -68,7 +80,7 @@ class TensorBoardOverlays:
             if self.paths is None:
                 radiograph = 255 * batch["image"][0].cpu().numpy()
             else:
-                radiograph = read_radiograph(self.paths[batch["name"]])
+                radiograph = read_radiograph(self.paths[batch["name"]], max_pixels=self.max_pixels)
             pictures = []
             for key in ("pred", "label"):
                 small, planes = drawing.fit(radiograph, _planes(output[key]), self.long_side)
@@ -82,17 +94,23 @@ class TensorBoardOverlays:
 class OverlayWriter:
     """Write an overlay picture of each image as ``<output_dir>/<name>.jpg``, at most ``long_side`` pixels long.
 
-    The datalist gives the paths of radiographs that an earlier run has segmented. Configurations have one list of
-    handlers, with pictures or without: ``enabled`` says which.
+    The datalist gives the paths of radiographs that an earlier run has segmented, of at most ``max_pixels`` pixels.
+    Configurations have one list of handlers, with pictures or without: ``enabled`` says which.
     """
 
     def __init__(
-        self, output_dir: str | Path, data: Sequence[Item], long_side: int = 1024, enabled: bool = True
+        self,
+        output_dir: str | Path,
+        data: Sequence[Item],
+        long_side: int = 1024,
+        enabled: bool = True,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.enabled = enabled
         self.output_dir = Path(output_dir)
         self.paths = {item["name"]: item["image"] for item in data}
         self.long_side = long_side
+        self.max_pixels = max_pixels
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator whose batches hold ``picture``, uint8 (h, w), and whose output ``pred``, bit planes
@@ -129,7 +147,7 @@ class OverlayWriter:
     def _draw(self, name: str, hands: Sequence[Sequence[str]]) -> None:
         """Draw an image that an earlier run has done."""
         try:
-            radiograph = read_radiograph(self.paths[name])
+            radiograph = read_radiograph(self.paths[name], max_pixels=self.max_pixels)
             shape = radiograph.shape[0], radiograph.shape[1]
             planes = [decode_planes(texts, shape) for texts in hands]
         except (OSError, ValueError) as error:
@@ -144,7 +162,7 @@ class OverlayWriter:
         planes = [hand if hand.shape == size else reduce(hand, size) for hand in hands]
         drawn = drawing.overlay(small, np.bitwise_or.reduce(planes))
         if len(planes) == 2:
-            for side, hand in zip(("left", "right"), planes, strict=True):
+            for side, hand in zip(SIDES, planes, strict=True):
                 drawing.write_above(drawn, side, hand)
         drawing.save(self._path(name), drawn, _NOTE)
 

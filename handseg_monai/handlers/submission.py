@@ -18,13 +18,14 @@ import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 
+from handseg_monai.bones import SIDES
 from handseg_monai.data.confidence import HEADER as CONFIDENCE_HEADER
 from handseg_monai.data.confidence import confidence_rows
 from handseg_monai.data.records import Hand, Records, gather
 from handseg_monai.files import atomic_open
 from handseg_monai.handlers.probabilities import Asking, Probabilities
 from handseg_monai.inferers.coarse import confidences
-from handseg_monai.rle import encode_planes, write_csv
+from handseg_monai.rle import encode_planes, row_name, write_csv
 
 logger = logging.getLogger(__name__)
 _NAMED = 10
@@ -173,8 +174,8 @@ class SubmissionWriter:
                 self.empty[name] = record["fault"]
             if record["note"]:
                 self.notes.setdefault(record["note"], []).append(name)
-            for ending, hand in zip(_endings(record["hands"]), record["hands"], strict=True):
-                yield name + ending, hand["rle"]
+            for row, hand in zip(_row_names(name, record["hands"]), record["hands"], strict=True):
+                yield row, hand["rle"]
 
     def _segmented(self) -> list[str]:
         return [item["name"] for item in self.records.data if item["name"] not in self.failures]
@@ -188,8 +189,8 @@ class SubmissionWriter:
                 writer.writerow(CONFIDENCE_HEADER)
                 for name in self._segmented():
                     hands = self.records.read(name)["hands"]
-                    for ending, hand in zip(_endings(hands), hands, strict=True):
-                        writer.writerows(confidence_rows(name + ending, hand["confidence"]))
+                    for row, hand in zip(_row_names(name, hands), hands, strict=True):
+                        writer.writerows(confidence_rows(row, hand["confidence"]))
 
     def _write_failures(self) -> None:
         path = self.output_dir / "failures.csv"
@@ -204,6 +205,6 @@ class SubmissionWriter:
                 )
 
 
-def _endings(hands: Sequence[Hand]) -> tuple[str, ...]:
-    """What follows an image's name in the rows of its hand, or of the left and the right one."""
-    return ("",) if len(hands) == 1 else ("#left", "#right")
+def _row_names(image: str, hands: Sequence[Hand]) -> list[str]:
+    """Names of the rows of an image's hand, or of the left and the right one."""
+    return [row_name(image, side) for side in ((None,) if len(hands) == 1 else SIDES)]

@@ -28,9 +28,9 @@ class PlanesInferer(Inferer):
     Logits never exist at the image's size, but for one bone at a time and inside of its own box.
 
     What the network saw says how bright bones are against what lies around them. Where that leaves any doubt the
-    network looks at the negative too, and the picture whose bones are brighter counts. Where bones, or
-    else bright pixels, lie on both sides of a line that touches hardly any, the network looks at either side alone. If
-    both show most of the same bones, these are two hands.
+    network looks at the negative too, and the picture whose bones are brighter counts. Where bones, or else bright
+    pixels, lie on both sides of a line that touches hardly any, the network looks at either side alone. If both show
+    most of the same bones, these are two hands.
 
     Parameters
     ----------

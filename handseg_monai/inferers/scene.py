@@ -112,17 +112,17 @@ def _brightness(grey: torch.Tensor, bones: torch.Tensor) -> float:
 def two_hands(scene: Scene, image: torch.Tensor, look: Callable[[torch.Tensor], Scene]) -> list[Scene]:
     """Look at two parts of an image, (1, h, w), that may be hands: scenes of two hands, or none.
 
-    A line parts the bones that were found, or else what is bright. Each part is looked at in an image of the same size
-    that is even background beyond the line. Two parts are hands where they show most of the same bones, rather than
-    halves of one hand.
+    A line parts the bones that were found, or else what is bright, where nearly all bones that were found lie on one
+    side. Each part is looked at in an image of the same size that is even background beyond the line. Two parts are
+    hands where they show most of the same bones, rather than halves of one hand.
     """
     bones = scene.probabilities.amax(dim=0) > 0.5
     for mask in (bones, _bright(scene.grey)):
         line = _line_between(mask)
-        if line is None:
+        if line is None or (mask is not bones and not _spares(line, bones)):
             continue
         hands: list[Scene] = []
-        for part in _parts(line, mask, image):
+        for part in _parts(line, bones, image):
             hands.append(look(part))
             if hands[-1].certainty < _COMMON:
                 break
@@ -156,6 +156,13 @@ def _parts(line: torch.Tensor, mask: torch.Tensor, image: torch.Tensor) -> list[
     return images[::-1] if is_less else images
 
 
+def _spares(line: torch.Tensor, bones: torch.Tensor) -> bool:
+    """Whether nearly all bones of the grid, bool (h, w), lie on one side of a line."""
+    rows, columns = bones.nonzero(as_tuple=True)
+    beyond = line[0] * columns + line[1] * rows + line[2] >= 0
+    return min(int(beyond.sum()), int((~beyond).sum())) <= _LEAST_SHARE * len(rows)
+
+
 def _line_between(mask: torch.Tensor) -> torch.Tensor | None:
     """Return (a, b, c), (a, b) of length 1: ``a x + b y + c`` is 0 on the line that a mask (h, w) touches least.
 
@@ -164,7 +171,8 @@ def _line_between(mask: torch.Tensor) -> torch.Tensor | None:
     rows, columns = mask.nonzero(as_tuple=True)
     if len(rows) < _LEAST_AREA:
         return None
-    points = torch.stack([columns, rows], dim=1).float()[:: max(1, len(rows) // _POINTS)]
+    # So few points are quicker on the processor than by waiting for a device at each step.
+    points = torch.stack([columns, rows], dim=1).float()[:: max(1, len(rows) // _POINTS)].cpu()
     extent = float((points.amax(dim=0) - points.amin(dim=0)).norm()) + 1
     least, line = _TOUCHED, None
     for step in range(_DIRECTIONS):
@@ -172,13 +180,13 @@ def _line_between(mask: torch.Tensor) -> torch.Tensor | None:
         normal = points.new_tensor([math.cos(angle), math.sin(angle)])
         along = (points @ normal).sort().values
         low, high = (float(along[int((len(along) - 1) * share)]) for share in (_LEAST_SHARE, 1 - _LEAST_SHARE))
-        places = torch.arange(low, high + 1e-3, 0.01 * extent, device=points.device)
+        places = torch.arange(low, high + 1e-3, 0.01 * extent)
         distance = (along[None] - places[:, None]).abs() / extent
         touched = torch.stack([(-0.5 * (distance / near) ** 2).exp().mean(dim=1) for near in _NEAR]).sum(dim=0)
         if float(touched.min()) < least:
             least = float(touched.min())
             line = torch.cat([normal, -places[touched.argmin()][None]])
-    return line
+    return line if line is None else line.to(mask.device)
 
 
 def sides(first: Scene, second: Scene) -> tuple[list[str], bool]:

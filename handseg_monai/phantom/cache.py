@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from handseg_monai.bones import SIDES
 from handseg_monai.files import atomic_open, atomic_path
 from handseg_monai.phantom.components import MIN_SIZE, Components, render_components
 from handseg_monai.phantom.presets import preset as ranges_of
 from handseg_monai.phantom.processes import check_numbers, in_processes
-from handseg_monai.phantom.view import SIDES
 
 SIZE = 1024
 """Width of the upright view that is kept, pixels: 0.26 mm each, as fine as a wrist in a training image."""

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handseg_monai.bones import NUM_BONES
+from handseg_monai.bones import NUM_BONES, SIDES, Side
 from handseg_monai.phantom.anatomy import myohand
 from handseg_monai.phantom.placement import place_upright
 from handseg_monai.phantom.pose import Pose, PosedHand, apply_pose, draw_pose
@@ -19,7 +19,7 @@ from handseg_monai.phantom.radiograph import Polygon, bone_attenuation, bone_pol
 from handseg_monai.phantom.resample import Floats, Shape, averaged
 from handseg_monai.phantom.subject import Subject, make_subject
 from handseg_monai.phantom.tissue import make_tissue
-from handseg_monai.phantom.view import OPPOSITE, SIDES, Side, View
+from handseg_monai.phantom.view import OPPOSITE, View
 
 MIN_SIZE = 64
 _RENDERED = 1024

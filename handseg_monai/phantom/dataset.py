@@ -15,14 +15,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from handseg_monai.bones import BONES, NUM_BONES
+from handseg_monai.bones import BONES, NUM_BONES, SIDES, Side
 from handseg_monai.files import atomic_path
 from handseg_monai.phantom.components import MIN_SIZE
 from handseg_monai.phantom.metadata import new_workbook, write_metadata
 from handseg_monai.phantom.phantom import Phantom, render_phantom
 from handseg_monai.phantom.presets import preset as ranges_of
 from handseg_monai.phantom.processes import check_numbers, in_processes
-from handseg_monai.phantom.view import SIDES, Side
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 """Fast, and within a tenth of the smallest file for a noisy radiograph."""

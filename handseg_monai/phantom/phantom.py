@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from handseg_monai.bones import Side
 from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.components import (
     MIN_SIZE,
@@ -21,7 +22,7 @@ from handseg_monai.phantom.presets import PhantomRanges
 from handseg_monai.phantom.processes import check_numbers
 from handseg_monai.phantom.radiograph import Polygon, bone_polygons
 from handseg_monai.phantom.second_hand import add_second_hand
-from handseg_monai.phantom.view import OPPOSITE, Side, View
+from handseg_monai.phantom.view import OPPOSITE, View
 
 _OTHER = 1024
 """A second hand that reaches into the image is rendered at this size at most, pixels."""

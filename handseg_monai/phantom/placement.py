@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handseg_monai.bones import BONES, INDEX, Group
+from handseg_monai.bones import BONES, INDEX, Group, Side
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.pose import PosedHand
 from handseg_monai.phantom.ranges import Range, draw
-from handseg_monai.phantom.view import Side, View
+from handseg_monai.phantom.view import View
 
 _FLESH = 9.0
 """Soft tissue beyond the bones at fingertips and sides, millimetres."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handseg_monai.bones import Side
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.resample import Shape
 
-Side = Literal["left", "right"]
-SIDES: tuple[Side, Side] = ("left", "right")
 OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left"}
 
 

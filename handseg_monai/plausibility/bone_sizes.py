@@ -63,10 +63,9 @@ def measure_submission(prediction: str | Path, images: str | Path) -> pd.DataFra
     Returns
     -------
     table
-        The rows of :func:`measure_bones` after ``image``, the name of the image or of one of its two
-        hands, and ``spacing``, millimetres a pixel, NaN where the
-        image does not tell it; then ``length_mm`` and ``area_mm2``. At the detector's spacing, which is all that many
-        files state, a hand is some percent larger than it is.
+        The rows of :func:`measure_bones` after ``image``, the name of the image or of one of its two hands, and
+        ``spacing``, millimetres a pixel, NaN where the image does not tell it; then ``length_mm`` and ``area_mm2``. At
+        the detector's spacing, which is all that many files state, a hand is some percent larger than it is.
 
     Raises
     ------

@@ -258,8 +258,8 @@ def _pair_names(values: dict[Pair, float]) -> dict[str, float]:
 
 def main() -> None:
     """Render phantoms, freeze their ranges and write them."""
+    from handseg_monai.bones import SIDES
     from handseg_monai.phantom import PRESETS, render_planes
-    from handseg_monai.phantom.view import SIDES
 
     frozen: list[PlausibleRanges] = []
     for age, years in AGES.items():

@@ -204,10 +204,11 @@ def joints(
     texts = read_csv(prediction)
     names = list(dict.fromkeys(point.image for point in points))
     lacks = [name for name in names if name not in texts]
-    if both := [name for name in lacks if name in by_image(texts)]:
+    rows = by_image(texts)
+    if both := next((name for name in lacks if name in rows), None):
         raise ValueError(
-            f"{prediction}: {both[0]} has rows of two hands; name one in the column image of {points_file}: "
-            f"{' or '.join(by_image(texts)[both[0]].values())}"
+            f"{prediction}: {both} has rows of two hands; name one in the column image of {points_file}: "
+            f"{' or '.join(rows[both].values())}"
         )
     if lacks:
         shown = ", ".join(lacks[:3]) + (", …" if len(lacks) > 3 else "")

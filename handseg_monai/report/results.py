@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from handseg_monai import __version__
 from handseg_monai.bitplanes import areas
-from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
+from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group, Side
 from handseg_monai.data.reading.images import image_size, read_radiograph
 from handseg_monai.data.reading.submission_images import SubmissionImage, images_without_rows, submission_images
 from handseg_monai.drawing import grey8, shrink
@@ -23,7 +23,7 @@ from handseg_monai.files import atomic_open
 from handseg_monai.plausibility.judge import Severity, plausibility
 from handseg_monai.report.document import Document
 from handseg_monai.report.outlines import outlines
-from handseg_monai.rle import Side, by_image, decode_image, read_csv
+from handseg_monai.rle import by_image, decode_image, read_csv
 from handseg_monai.score.dice import known_bones
 from handseg_monai.score.evaluation import Evaluation, Missing, evaluate, refuse_missing, rows_lacking
 from handseg_monai.score.truth import Truth, expected_truths, pair_rows

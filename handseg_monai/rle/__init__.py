@@ -12,16 +12,14 @@ from handseg_monai.rle.codec import (
     parse_many,
     vote,
 )
-from handseg_monai.rle.hands import SIDES, Hand, Side, by_image, count_images, hand_of, row_name
+from handseg_monai.rle.hands import Hand, by_image, count_images, hand_of, row_name
 from handseg_monai.rle.table import HEADER, read_csv, rows, spellings, write_csv
 
 __all__ = [
     "HEADER",
-    "SIDES",
     "Hand",
     "Runs",
     "RunsError",
-    "Side",
     "by_image",
     "count_images",
     "decode",

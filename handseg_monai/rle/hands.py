@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Side = Literal["left", "right"]
-SIDES: tuple[Side, Side] = ("left", "right")
-"""Hands of a person, in the order in which everything lists them."""
+from handseg_monai.bones import SIDES, Side
 
 
 class Hand(NamedTuple):

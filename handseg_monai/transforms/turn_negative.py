@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from handseg_monai.data.polarity import NEGATIVE, bone_brightness
+from handseg_monai.options import Invert
 
 
 class TurnNegatived(MapTransform):
@@ -25,7 +26,7 @@ class TurnNegatived(MapTransform):
         (:func:`~handseg_monai.data.polarity.bone_brightness`).
     """
 
-    def __init__(self, keys: KeysCollection, label_key: str, invert: Literal["auto", "yes", "no"] = "auto") -> None:
+    def __init__(self, keys: KeysCollection, label_key: str, invert: Invert = "auto") -> None:
         super().__init__(keys)
         self.label_key = label_key
         self.invert = invert

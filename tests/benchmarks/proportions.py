@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from handseg_monai.bones import Side
 from handseg_monai.phantom import render_planes
 from handseg_monai.phantom.presets import preset
 from handseg_monai.phantom.processes import in_processes
-from handseg_monai.phantom.view import Side
 from handseg_monai.plausibility.hand_proportions import Proportions, proportions, view_of
 
 REAL = Path(__file__).resolve().parent.parent / "real_proportions.json"

@@ -59,7 +59,7 @@ def read_classes(path: str | Path) -> dict[str, Meaning]:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror} (--classes)") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not JSON, byte {error.start} is not UTF-8") from error
+        raise ValueError(f"{path}: not JSON (byte {error.start} is not UTF-8)") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(content, dict):

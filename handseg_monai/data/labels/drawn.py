@@ -60,7 +60,7 @@ def draw(
     try:
         planes = _on_stored_pixels(label, shape, side) & np.int32(label.known)
         faults = size_faults(planes, small_bones)
-        if text := misplaced(label.image, planes, shifts):
+        if text := misplaced(label.image, planes, shifts, max_pixels):
             faults.append(text)
         if faults:
             raise ValueError("; ".join(faults))

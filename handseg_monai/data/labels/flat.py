@@ -148,7 +148,13 @@ def hidden(planes, either_way=False):  # type: ignore[no-untyped-def]
     pixel = max(1.0, side / _STEPS)
     shape = max(1, round(height / pixel)), max(1, round(width / pixel))
     near = _resampled(planes, shape)
-    bone = _top_bone(planes)
+    # Only where some bone is, which is a small part of a radiograph.
+    rows, columns = _places(planes)
+    here = planes[rows, columns]
+    bone, beneath_here = _top_bone(here), here & 0
+    near_rows, near_columns = (
+        _looked_up(_nearest(n, m), places) for n, m, places in zip((height, width), shape, (rows, columns), strict=True)
+    )
     beneath = _EACH if either_way else _beneath(planes, side)
     grown = 0
     for depth, partners in _PARTNERS.items():
@@ -156,10 +162,11 @@ def hidden(planes, either_way=False):  # type: ignore[no-untyped-def]
         for step in range(grown, steps):
             near = _grow(near, corners=bool(step % 2))
         grown = max(grown, steps)
-        found |= _resampled(near, (height, width)) & _looked_up(partners & beneath, bone)
+        beneath_here |= near[near_rows, near_columns] & _looked_up(partners & beneath, bone)
     if not areas[_VANISHING]:
-        found |= _looked_up(_HIDE_IT & beneath, bone)
-    return found & ~planes
+        beneath_here |= _looked_up(_HIDE_IT & beneath, bone)
+    found[rows, columns] = beneath_here & ~here
+    return found
 
 
 def _partners() -> dict[float, np.ndarray]:
@@ -223,10 +230,19 @@ def _like(values: np.ndarray, planes: Planes) -> Planes:
 
 def _resampled(planes: Planes, shape: tuple[int, int]) -> Planes:
     """Planes at the pixels nearest to those of another (height, width)."""
-    rows, columns = (
-        _like(((np.arange(n) + 0.5) * m / n).astype(np.int64), planes) for n, m in zip(shape, planes.shape, strict=True)
-    )
+    rows, columns = (_like(_nearest(n, m), planes) for n, m in zip(shape, planes.shape, strict=True))
     return planes[rows][:, columns]
+
+
+def _nearest(count: int, of: int) -> np.ndarray:
+    """Return the nearest of so many pixels to each of ``count`` that cover the same length: int64 (count,)."""
+    return ((np.arange(count) + 0.5) * of / count).astype(np.int64)
+
+
+def _places(planes: Planes) -> tuple[Planes, Planes]:
+    """Rows and columns of the pixels of bones."""
+    rows, columns = planes.nonzero() if isinstance(planes, np.ndarray) else planes.nonzero(as_tuple=True)
+    return rows, columns
 
 
 def _top_bone(planes: Planes) -> Planes:

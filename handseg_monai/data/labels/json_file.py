@@ -17,6 +17,6 @@ def read_json(path: str | Path) -> Any:
     except OSError as error:
         raise LabelError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise LabelError(f"{path}: not JSON, byte {error.start} is not UTF-8") from error
+        raise LabelError(f"{path}: not JSON (byte {error.start} is not UTF-8)") from error
     except (ValueError, RecursionError) as error:
         raise LabelError(f"{path}: not JSON ({error})") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handseg_monai.data.reading import MAX_PIXELS
+from handseg_monai.data.reading.stored import require_pixels
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -212,9 +213,7 @@ def _check(dataset: Dataset, max_pixels: int) -> None:
         raise DicomError(f"{name_of(uid, 'no SOP class that is known')}: not a radiograph; expected CR, DX or SC")
     if (frames := _whole(dataset, "NumberOfFrames", 1)) != 1:
         raise DicomError(f"holds {frames} frames; expected one")
-    rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
-    if rows * columns > max_pixels:
-        raise DicomError(f"{rows} x {columns} pixels; expected at most {max_pixels:,}; --max_pixels accepts more")
+    require_pixels((_whole(dataset, "Rows"), _whole(dataset, "Columns")), max_pixels)
     samples, bits = _whole(dataset, "SamplesPerPixel", 1), _whole(dataset, "BitsAllocated", 16)
     if bits not in (8, 16) or samples not in (1, 3):
         raise DicomError(f"pixels of {samples} samples of {bits} bits; expected 1 or 3 of 8 or 16")

@@ -288,6 +288,8 @@ _DECODERS = {"JPEG": _by_pillow, "JPEG lossless": _by_gdcm, "JPEG-LS": _by_charl
 
 def _rle(frame: bytes, stated: Stated) -> np.ndarray:
     """Decode the planes of bytes, the highest byte of each sample first."""
+    from imagecodecs import packbits_decode
+
     planes, size, width = stated.samples * stated.allocated // 8, stated.rows * stated.columns, stated.allocated // 8
     if len(frame) < 64:
         raise DicomError("the header of the RLE data is cut short")
@@ -298,7 +300,10 @@ def _rle(frame: bytes, stated: Stated) -> np.ndarray:
     for start, end in zip(offsets[:count], [*offsets[1:count], len(frame)], strict=True):
         if not 64 <= start < end <= len(frame):
             raise DicomError("the header of the RLE data is damaged")
-        plane = _unpacked(frame[start:end])
+        try:
+            plane = packbits_decode(frame[start:end])
+        except RuntimeError:  # of imagecodecs
+            raise DicomError("the RLE data are damaged, or cut short") from None
         if not size <= len(plane) <= size + 1:
             raise DicomError(
                 f"the RLE data hold {len(plane)} pixels; the header says {stated.rows} rows x {stated.columns} columns"
@@ -306,17 +311,3 @@ def _rle(frame: bytes, stated: Stated) -> np.ndarray:
         decoded.append(np.frombuffer(plane, np.uint8, size))
     values = np.stack(decoded, axis=-1).view(f">u{width}").astype(f"u{width}")
     return values.reshape(stated.shape)
-
-
-def _unpacked(segment: bytes) -> bytearray:
-    """Undo the run-lengths of a segment: PackBits."""
-    out, at = bytearray(), 0
-    while at + 1 < len(segment):
-        head = segment[at]
-        if head < 128:
-            out += segment[at + 1 : at + 2 + head]
-            at += 2 + head
-        else:
-            out += segment[at + 1 : at + 2] * (257 - head if head > 128 else 0)
-            at += 2 if head > 128 else 1
-    return out

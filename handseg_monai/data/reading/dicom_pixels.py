@@ -269,7 +269,7 @@ def _with_sign(number: float, header: Stated) -> int:
 def _compact(values: np.ndarray, header: Stated) -> np.ndarray:
     if values.dtype.kind == "f" and np.abs(values - (whole := np.rint(values))).max() < _ROUNDING:
         values = whole
-    low, high = values.min(), values.max()
+    low, high = float(values.min()), float(values.max())
     if low < 0 or high > 65535 or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
         size, span = max(abs(low), abs(high)), high - low
         if size > 2**7 * span > 0 or not _LEAST < size < 1 / _LEAST:  # float32 holds no 16 bits of that

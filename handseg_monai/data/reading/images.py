@@ -15,7 +15,7 @@ from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.dicom import DICOM_SUFFIXES, dicom_size, is_dicom, may_be_dicom, require_dicom
 from handseg_monai.data.reading.dicom_pixels import read_dicom
 from handseg_monai.data.reading.png import SIGNATURE, checksums_suffice
-from handseg_monai.data.reading.samples import grey_of, picture_size, read_samples, require_seen
+from handseg_monai.data.reading.samples import grey_of, is_picture, picture_size, read_samples, require_seen
 from handseg_monai.data.reading.stored import Samples, require_pixels
 from handseg_monai.files import find_files
 
@@ -66,7 +66,7 @@ def image_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int
     """(height, width) of the stored pixel grid, from the header; raises as :func:`read_radiograph`."""
     with _naming(path):
         _require_file(Path(path))
-        if is_dicom(path):
+        if _is_to_be_dicom(Path(path)):
             return dicom_size(path, max_pixels)
         with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             shape = picture_size(content)
@@ -118,7 +118,7 @@ def read_radiograph(path: str | Path, any_body_part: bool = True, max_pixels: in
     path = Path(path)
     with _naming(path):
         _require_file(path)
-        if is_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES:
+        if _is_to_be_dicom(path):
             return _one_channel(read_dicom(path, any_body_part, max_pixels))
         return _grey(read_samples(path.read_bytes(), partial(require_pixels, max_pixels=max_pixels)))
 
@@ -131,6 +131,11 @@ def _naming(path: str | Path) -> Iterator[None]:
         raise
     except (cv2.error, OSError, ValueError, MemoryError) as error:
         raise UnreadableImageError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _is_to_be_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, or is called so and begins as no picture does."""
+    return is_dicom(path) or (path.suffix.lower() in DICOM_SUFFIXES and not is_picture(path))
 
 
 def _require_file(path: Path) -> None:

@@ -24,13 +24,16 @@ _STORED_FROM_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 def orientation(path: str | Path) -> int:
     """Orientation of a picture, 1 to 8, from its header; 1, upright, where it states none or can't be read."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # which is about decoding
     try:
         with Image.open(path) as image:
             if image.format == "PNG" and not _holds_exif(path):  # Pillow would decode all of it in search of one
                 return UPRIGHT
             stated = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, TypeError):
         return UPRIGHT
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
     return stated if stated in _STORED_FROM_UPRIGHT else UPRIGHT
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -58,6 +59,12 @@ def read_samples(content: bytes, check_size: CheckSize) -> Samples:
             except (struct.error, MemoryError, OverflowError) as error:
                 raise damaged(" ".join(str(error).split()) or type(error).__name__) from error
     raise _not_read(content)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file begins as one of the formats that :func:`read_samples` reads."""
+    with path.open("rb") as file:
+        return file.read(8).startswith(tuple(start for start, _, _ in _FORMATS))
 
 
 def picture_size(content: Content) -> tuple[int, int]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from handseg_monai.bones import Side
 from handseg_monai.data.reading.images import find_images
 from handseg_monai.files import nfc
-from handseg_monai.rle import Side, by_image, hand_of
+from handseg_monai.rle import by_image, hand_of
 
 
 class SubmissionImage(NamedTuple):
