@@ -63,8 +63,15 @@ def main() -> None:
         print(f"handseg: {error}", file=sys.stderr)
         sys.exit(1)
     except (ValueError, OSError, ImportError) as error:
-        print(f"handseg: {error}", file=sys.stderr)
+        print(f"handseg: {_in_words(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("handseg: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _in_words(error: Exception) -> str:
+    """Return an error without the number that the system gives it."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

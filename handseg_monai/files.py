@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
@@ -29,11 +29,19 @@ _OF_SYSTEMS = {
 """Files and folders, in lower case, that Windows, archives of macOS and network disks lay among others unasked."""
 _LONGEST = 255
 """Bytes of a name that nearly every file system takes."""
+_WRITTEN = (".csv", ".html", ".json")
+"""Suffixes of the single files that commands write, other than weights."""
 
 
 def nfc(name: str) -> str:
     """Return a name in Unicode's composed form, by which names are compared: macOS writes ``é`` as two characters."""
     return unicodedata.normalize("NFC", name)
+
+
+def plain_name(name: str) -> str:
+    """Return a name as people read it: composed, without invisible signs, any spaces as one, none at the ends."""
+    seen = "".join(c for c in nfc(name) if unicodedata.category(c) not in ("Cf", "Cc") or c.isspace())
+    return " ".join(seen.split())
 
 
 def with_ending(path: Path, ending: str) -> Path:
@@ -66,6 +74,42 @@ def require_out(path: str | Path, folder: bool = False) -> None:
     place = next(there for there in (path, *path.absolute().parents) if there.is_dir())
     if reason := why_not_writable(place):
         raise OSError(f"{place} can't be written to ({reason}); expected a place to write to (--out {path})")
+
+
+def require_other(outs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse, before the work, to write over what a command reads.
+
+    Parameters
+    ----------
+    outs
+        Files that the command writes.
+    inputs
+        Files and folders that it reads; None where it reads nothing.
+
+    Raises
+    ------
+    ValueError
+        A file to write is one of the files to read, by whatever path; or it lies in a folder to read, is there, and is
+        not of a kind that commands write.
+    """
+    read = [Path(path).resolve() for path in inputs if path is not None]
+    for out in map(Path, outs):
+        place = out.resolve()
+        among = place.is_file() and place.suffix.lower() not in _WRITTEN and any(map(place.is_relative_to, read))
+        if among or any(place == path or _are_one(place, path) for path in read):
+            raise ValueError(f"{out}: the command reads this file and would replace it; choose another one (--out)")
+
+
+def _are_one(first: Path, second: Path) -> bool:
+    return first.exists() and second.exists() and first.samefile(second)
+
+
+def require_file(path: str | Path, what: str) -> None:
+    """Raise ``OSError`` where a path to read is not there, or is a folder; ``what`` says what is expected."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected {what}")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no such file: {path}; expected {what}")
 
 
 def why_not_writable(folder: Path) -> str | None:

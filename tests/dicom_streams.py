@@ -13,7 +13,7 @@ from jpeg_ls import encode_array as encode_jpeg_ls
 from openjpeg.utils import encode_pixel_data
 from PIL import Image
 from pydicom import Dataset, dcmread
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import compress
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
@@ -107,6 +107,17 @@ def rle_overlaid(path: Path) -> None:
     made.PixelData = (FINE | OVERLAY).tobytes()
     compress(made, RLELossless)
     save(made, path)
+
+
+def rle_padded(zeros: int) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        made = dataset()
+        compress(made, RLELossless)
+        (frame,) = generate_frames(made.PixelData, number_of_frames=1)
+        made.PixelData = encapsulate([frame + bytes(zeros)])
+        save(made, path)
+
+    return write
 
 
 def overlay_above_signed(path: Path) -> None:

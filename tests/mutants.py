@@ -314,6 +314,6 @@ def attribute(whole: bytes, rng: np.random.Generator) -> bytes:
             element.value = values[rng.integers(len(values))]
         written = BytesIO()
         dataset.save_as(written)
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):  # what pydicom won't write
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):  # what pydicom won't write
         return flip(whole, rng)
     return written.getvalue()

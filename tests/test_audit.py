@@ -344,6 +344,13 @@ class TestParts:
             assert changed
             assert {k for k, brightness in after.items() if brightness >= BRIGHT} == changed
 
+    def test_a_bone_that_is_not_in_its_own_middle_tells_no_ring(self, recwarn: pytest.WarningsRecorder) -> None:
+        planes = np.zeros((300, 200), np.int32)
+        planes[20:40, 60:140] = planes[260:280, 60:140] = 1 << INDEX["finger-10"]
+        image = np.random.default_rng(0).integers(0, 255, planes.shape).astype(np.uint8)
+        assert ring_brightness(image, planes, 0.2) == {}
+        assert not recwarn.list
+
     def test_exchanged_measures_are_those_of_exchanged_masks(self) -> None:
         ranges, planes = load_ranges(), hand(0)
         a, b = NAMES.index("finger-6"), NAMES.index("finger-14")

@@ -72,7 +72,7 @@ def test_evaluate_refuses_missing_images_unless_told_what_to_do(perfect: Path, d
     assert "Traceback" not in result.stderr
     zero = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset), "--missing", "zero")
     assert "mean Dice 0.900000 of 10 images" in zero.stdout
-    assert "1 images that the CSV lacks: counted as empty" in zero.stdout
+    assert "1 image that the CSV lacks: counted as empty" in zero.stdout
     skip = handseg("evaluate", str(perfect), "--truth", str(drawn_dataset), "--missing", "skip")
     assert "mean Dice 1.000000 of 9 images" in skip.stdout
 
@@ -178,7 +178,7 @@ def test_joints_counts_hits_and_says_why_others_are_missed(perfect: Path, drawn_
     assert result.returncode == 0, result.stderr
     # The drawn ellipses are no hand.
     assert "0 / 1 joints hit" in result.stdout
-    assert "1 missed joints are near enough, but their images have implausible masks" in result.stdout
+    assert "1 missed joint near enough, but on images with implausible masks" in result.stdout
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 2
 
 
@@ -236,3 +236,95 @@ def test_a_size_without_pixels_is_refused(size: str, tmp_path: Path) -> None:
     result = handseg("vote", "a.csv", "b.csv", "--size", size, "--out", str(tmp_path / "out.csv"))
     assert result.returncode == 2
     assert f"--size: expected HxW in pixels, such as 2048x2048, got '{size}'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "evaluate {own} --truth {data} --out {folder}",
+        "joints {own} --points {points} --images {data} --out {points}",
+        "joints {own} --points {points} --images {data} --out {own}",
+        "plausibility {own} --images {data} --out {link}",
+        "report {own} --images {data} --out {own}",
+        "report {own} --images {data} --out {image}",
+        "vote {own} {other} --out {folder}/../{folder.name}/other.csv",
+        "audit {own} --images {data} --out {folder}",
+        "folds {data} --out {data}/meta_data.xlsx",
+        "folds {data} --out {label}",
+        "folds {data} --out {other}",
+        "publish {other} --out {other}",
+        "thresholds {data} --checkpoint {other} --out {other}",
+    ],
+    ids=lambda arguments: arguments.partition(" ")[0],
+)
+def test_no_result_replaces_what_its_command_reads(
+    arguments: str, perfect: Path, drawn_dataset: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(drawn_dataset, data)
+    (data / "meta_data.xlsx").write_bytes(b"a workbook")
+    named = {"evaluate": "evaluation.csv", "audit": "audit.csv"}.get(arguments.partition(" ")[0])
+    own = perfect.rename(perfect.with_name(named)) if named else perfect
+    shutil.copy(own, tmp_path / "other.csv")
+    (tmp_path / "points.csv").write_text("image,joint,x,y,distal_bone,proximal_bone\n")
+    (tmp_path / "link.csv").hardlink_to(own)
+    places = {
+        **{"own": own, "other": tmp_path / "other.csv", "points": tmp_path / "points.csv", "data": data},
+        **{"link": tmp_path / "link.csv", "folder": tmp_path, "image": next(data.rglob("*.png"))},
+        "label": next(data.rglob("*.json")),
+    }
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    result = handseg(*arguments.format(**places).split())
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("choose another one (--out)")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_folds_replaces_its_own_file(drawn_dataset: Path, tmp_path: Path) -> None:
+    for k in (5, 2):
+        result = handseg("folds", str(drawn_dataset), "--k", str(k), "--out", str(tmp_path / "folds.json"))
+        assert result.returncode == 0, result.stderr
+    assert {entry["fold"] for entry in json.loads((tmp_path / "folds.json").read_text())["training"]} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "evaluate {gone} --truth {data}",
+        "evaluate {own} --truth {data} --against {gone}",
+        "joints {own} --points {gone} --images {data}",
+        "plausibility {gone} --images {data}",
+        "vote {own} {gone} --out {out}",
+        "convert coco {gone} --images {data} --out {out}",
+        "convert submission {gone} --images {data} --out {out}",
+        "audit {gone} --images {data} --out {out}",
+        "folds {data} --exclude {gone} --out {out}",
+        "publish {gone} --out {out}",
+    ],
+)
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_folder_or_nothing_where_a_file_is_wanted_is_said_in_words(
+    arguments: str, folder: bool, perfect: Path, drawn_dataset: Path, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    if folder:
+        gone.mkdir()
+    result = handseg(
+        *arguments.format(gone=gone, own=perfect, data=drawn_dataset, out=tmp_path / "out").split(),
+    )
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert str(gone) in line
+    assert "Errno" not in line
+
+
+def test_one_thing_is_no_plural(perfect: Path, drawn_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(next(drawn_dataset.rglob("*.png")), tmp_path / "one" / "a.png")
+    lines = perfect.read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([lines[0], *(f"a.png,{line.split(',', 1)[1]}" for line in lines[1:30])]))
+    arguments = ["submission", tmp_path / "a.csv", "--images", tmp_path / "one", "--out", tmp_path / "out"]
+    assert "1 image of 1 subject\n" in handseg("convert", *arguments, "--small-bones").stdout
+    judged = handseg("plausibility", tmp_path / "a.csv", "--images", tmp_path / "one")
+    assert "0 of 1 image plausible\n" in judged.stdout

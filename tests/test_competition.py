@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data import LabelError, labelled_items, layouts, read_polygons
 from handseg_monai.data.datalists import DatasetError, training_datalist
+from handseg_monai.data.label_fit import outlines_of
 from handseg_monai.data.labels.competition import find_splits
 from tests.conftest import draw_radiograph, write_drawn_dataset, write_label
+from tests.hands import hand, phantom
 
 SHAPE = (40, 30)  # 30 wide, 40 high: x ends at 29, y at 39
 TRIANGLE = [[3, 4], [20, 6], [9, 30]]
@@ -171,8 +174,8 @@ class TestBadLabels:
             (polygon("Ulna", [*TRIANGLE, [1, float("inf")]]), "Ulna: some points are NaN or infinite"),
             (polygon("Ulna", [*TRIANGLE, [None, 1]]), "Ulna: "),
             (polygon("Ulna", [*TRIANGLE, [10**400, 1]]), "Ulna: "),
-            (["Ulna"], "expected an object, got list"),
-            (None, "expected an object, got NoneType"),
+            (["Ulna"], "expected an object, got a list"),
+            (None, "expected an object, got null"),
         ],
     )
     def test_a_fault_names_file_annotation_and_bone(self, tmp_path: Path, annotation: Any, fault: str) -> None:
@@ -265,6 +268,40 @@ class TestCheckBeforeTraining:
         first.write_bytes(content[: len(content) * 2 // 3])
         with pytest.raises(DatasetError, match=re.escape(f"{first}: ")):
             training_datalist(root, verify=True)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (
+                lambda x, y, side: (x / side, y / side),
+                "all coordinates lie within 0 to 1, as shares of the image.s size",
+            ),
+            (lambda x, y, side: (100 * x / side, 100 * y / side), "within 0 to 100 in .* as percent do; expected"),
+            (lambda x, y, side: (y, x), "the label lies on the bones only once it is rows and columns exchanged"),
+            (lambda x, y, side: (side - 1 - x, y), "only once it is mirrored, left for right; correct the label"),
+        ],
+    )
+    def test_outlines_in_other_coordinates_are_found_in_the_words_of_convert(
+        self, tmp_path: Path, change: Callable[[float, float, int], tuple[float, float]], words: str
+    ) -> None:
+        labels = []
+        for number in range(4):
+            image = tmp_path / "train" / "DCM" / f"ID{number:03d}" / f"{number}.png"
+            image.parent.mkdir(parents=True)
+            cv2.imwrite(str(image), phantom(number).image)
+            labels.append(tmp_path / "train" / "outputs_json" / image.parent.name / f"{number}.json")
+            outlines = {NAMES[k]: outlines_of(hand(number) & np.int32(1 << k))[0].tolist() for k in range(29)}
+            write_label(labels[-1], outlines)
+        training_datalist(tmp_path, num_folds=2, verify=True)
+        for label in labels:
+            content = json.loads(label.read_text())
+            for annotation in content["annotations"]:
+                annotation["points"] = [change(x, y, 512) for x, y in annotation["points"]]
+            label.write_text(json.dumps(content))
+        with pytest.raises(DatasetError, match=words) as raised:
+            training_datalist(tmp_path, num_folds=2, verify=True)
+        lines = str(raised.value).splitlines()[1:]
+        assert [line.split(": ")[0] for line in lines] == [str(label) for label in labels]
 
     def test_a_whole_dataset_passes(self, drawn_dataset: Path) -> None:
         lists = training_datalist(drawn_dataset, verify=True)

@@ -313,6 +313,15 @@ class TestFinding:
             "d.png",
         ]
 
+    def test_the_mark_decides_whatever_the_suffix(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        names = ["a.ima", "b.IMG", "c.dcm30", "d.gif", "e.v2"]
+        for name in names:
+            write_dicom(tmp_path / name, picture())
+            np.testing.assert_array_equal(read_radiograph(tmp_path / name), read_radiograph(tmp_path / "a.ima"))
+        (tmp_path / "f").write_bytes((tmp_path / "a.ima").read_bytes()[132:])
+        assert [item["name"] for item in inference_datalist(tmp_path)] == names
+        assert "not read; save them as PNG: f (DICOM without its mark, DICM)" in caplog.text
+
     def test_two_of_one_name_are_refused_unless_relative(self, tmp_path: Path) -> None:
         for person in ("x", "y"):
             write_dicom(tmp_path / person / "IM1", picture())

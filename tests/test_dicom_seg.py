@@ -12,7 +12,8 @@ import cv2
 import highdicom
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
+from pydicom.config import IGNORE
 from pydicom.sr._snomed_dict import mapping
 from pydicom.sr.codedict import codes
 from pydicom.uid import SegmentationStorage
@@ -254,6 +255,38 @@ def test_a_date_that_breaks_the_standard_is_named_not_quoted(planes, tmp_path: P
     with pytest.raises(ValueError, match=r"a\.dcm: PatientBirthDate, which the SEG copies") as raised:
         export(prediction, images, "dicom-seg", tmp_path / "seg", progress=False)
     assert "80-01" not in str(raised.value)
+
+
+@pytest.mark.parametrize("uid", ["1.2.3.abc", "1.2.03.4", "1..2", "1" * 65])
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+def test_a_uid_that_is_none_is_that_images_failure(keyword: str, uid: str, planes, tmp_path: Path) -> None:
+    prediction, images = write_all(tmp_path, {"a.dcm": planes["a.dcm"]})
+    dataset = dcmread(images / "a.dcm")
+    dataset[keyword] = DataElement(keyword, "UI", uid, validation_mode=IGNORE)
+    dataset.save_as(images / "a.dcm")
+    with pytest.raises(ValueError, match=rf"a\.dcm: {keyword}: not a UID by the DICOM standard") as raised:
+        export(prediction, images, "dicom-seg", tmp_path / "seg", progress=False)
+    assert uid not in str(raised.value)
+
+
+def test_texts_that_break_the_standard_are_left_out_and_said(
+    planes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prediction, images = write_all(tmp_path, {"a.dcm": planes["a.dcm"]}, PatientComments="kept")
+    dataset = dcmread(images / "a.dcm")
+    for keyword, kind, value in (
+        ("PatientAge", "AS", "45"),
+        ("AccessionNumber", "SH", "A" * 30),
+        ("PatientWeight", "DS", "70"),
+    ):
+        dataset[keyword] = DataElement(keyword, kind, value, validation_mode=IGNORE)
+    dataset.save_as(images / "a.dcm")
+    export(prediction, images, "dicom-seg", tmp_path / "seg", progress=False)
+    seg = dcmread(tmp_path / "seg" / "a.dcm")
+    assert (seg.AccessionNumber, "PatientAge" in seg, seg.PatientWeight) == ("", False, 70)
+    (record,) = [record for record in caplog.records if "break" in record.getMessage()]
+    said = record.getMessage()
+    assert said.endswith("AccessionNumber and PatientAge break the DICOM standard; the SEG leaves them out")
 
 
 def _change(dataset: Dataset, attributes: dict[str, Any]) -> None:

@@ -41,6 +41,7 @@ from tests.dicom_streams import (
     planar_rgb,
     raw_table,
     rle_overlaid,
+    rle_padded,
     save,
     signed,
     text_of,
@@ -187,19 +188,19 @@ READ: dict[str, tuple[Callable[[Path], Any], np.ndarray, float, str]] = {
         with_table(raw_table(0, data=bytes(8192)), **WINDOW),
         FINE,
         2,
-        "VOI LUT leaves no greys; passed over",
+        "VOI LUT leaves no greys; ignored",
     ),
     "a modality LUT of one grey": (
         lambda p: save(dataset(ModalityLUTSequence=raw_table(0, data=bytes(8192))), p),
         FINE,
         0,
-        "modality LUT leaves no greys; passed over",
+        "modality LUT leaves no greys; ignored",
     ),
     "slope 0": (
         lambda p: save(dataset(RescaleSlope=0, RescaleIntercept=7), p),
         FINE,
         0,
-        "slope 0 and intercept 7 can't",
+        "slope 0 and intercept 7 is invalid",
     ),
     "slope that is not a number": (
         lambda p: text_of("RescaleSlope", "NaN ", p, RescaleIntercept=0),
@@ -227,7 +228,7 @@ READ: dict[str, tuple[Callable[[Path], Any], np.ndarray, float, str]] = {
             lambda p, width=width: save(dataset(WindowCenter=2048, WindowWidth=width), p),
             FINE,
             0,
-            f"width {width} can't be; passed over",
+            f"width {width} is invalid; ignored",
         )
         for width in ("0", "-100", "0.5")
     },
@@ -244,25 +245,25 @@ READ: dict[str, tuple[Callable[[Path], Any], np.ndarray, float, str]] = {
         lambda p: text_of("WindowCenter", "2048,5", p, WindowWidth=4096),
         FINE,
         0,
-        "center that is not a number and width 4096 can't be",
+        "center that is not a number and width 4096 is invalid",
     ),
     "window that is not a number": (
         lambda p: text_of("WindowWidth", "NaN ", p, WindowCenter=2048),
         FINE,
         0,
-        "width that is not a number can't be",
+        "width that is not a number is invalid",
     ),
     "window beyond all pixels": (
         lambda p: save(dataset(WindowCenter=40000, WindowWidth=100), p),
         FINE,
         0,
-        "center 40000 and width 100 leaves no greys; passed over",
+        "center 40000 and width 100 leaves no greys; ignored",
     ),
     "two windows, the first of no width": (
         lambda p: save(dataset(WindowCenter=[100, 2048], WindowWidth=[0, 4096]), p),
         FINE,
         2,
-        "center 100 and width 0 can't be",
+        "center 100 and width 0 is invalid",
     ),
     "two centers, one width": (
         lambda p: save(dataset(WindowCenter=[2048, 100], WindowWidth=4096), p),
@@ -293,6 +294,21 @@ READ: dict[str, tuple[Callable[[Path], Any], np.ndarray, float, str]] = {
         0,
         "MONOCHROME1, which decides; its Presentation LUT Shape, IDENTITY, contradicts",
     ),
+    "RLE padded by 4 zeros": (rle_padded(4), FINE, 0, ""),
+    "RLE padded by 300 zeros": (rle_padded(300), FINE, 0, ""),
+    "pixels half as high as wide": (
+        lambda p: save(dataset(PixelAspectRatio=[1, 2]), p),
+        FINE,
+        0,
+        "its Pixel Aspect Ratio is 1 down, 2 across: not square pixels, read as stored, unstretched",
+    ),
+    "spacing that differs by 2 %": (
+        lambda p: save(dataset(PixelSpacing=None, ImagerPixelSpacing=[0.1, 0.102]), p),
+        FINE,
+        0,
+        "its Imager Pixel Spacing is 0.1 down, 0.102 across",
+    ),
+    "spacing that differs by 0.5 %": (lambda p: save(dataset(PixelSpacing=[0.2, 0.201]), p), FINE, 0, ""),
     "a few bytes after the pixels": (lambda p: save(dataset(), p, FINE.tobytes() + bytes(6)), FINE, 0, "6 bytes after"),
 }
 

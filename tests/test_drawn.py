@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES, INDEX, NAMES
 from handseg_monai.cli import main
 from handseg_monai.data import DatasetError, LabelError, training_datalist
 from handseg_monai.data.label_fit import LEVEL, misplaced, shift
 from handseg_monai.data.labels import convert
-from handseg_monai.data.labels.drawn import size_faults
+from handseg_monai.data.labels.drawn import hand_faults, size_faults
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.data.reading.orientation import orientation, stored_from_upright, upright_shape
@@ -25,8 +26,8 @@ from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.plausibility.ranges import load_ranges
 from handseg_monai.plausibility.submission import judge_submission
 from handseg_monai.rle import encode_planes, write_csv
-from tests.conftest import write_drawn_dataset
-from tests.hands import hand, mask, phantom, with_mask, without
+from tests.conftest import write_drawn_dataset, write_label
+from tests.hands import both_hands, hand, mask, pair, phantom, with_mask, without
 
 UPRIGHT = phantom(0).image[:, 60:], np.ascontiguousarray(hand(0)[:, 60:])
 """Radiograph and planes of a hand, not square."""
@@ -154,6 +155,47 @@ class TestSizes:
         assert mask(found, "Scaphoid").sum() == 9
 
 
+class TestTwoHands:
+    @pytest.mark.parametrize("form", ["coco", "labelme", "masks", "labelmap"])
+    def test_both_in_one_label_are_told(self, tmp_path: Path, form: str) -> None:
+        image, planes = both_hands(0, 1)
+        write_image(tmp_path / "im" / "a.png", image)
+        left, both = planes["left"], planes["left"] | planes["right"]
+        if form == "labelmap":
+            left, both = left & -left, both & -both
+        with pytest.raises(LabelError, match=r"shows two hands: 29 of 29 bones come twice.*; a label is of one hand"):
+            converted(tmp_path, form, both)
+        np.testing.assert_array_equal(converted(tmp_path, form, left), left)
+
+    @pytest.mark.parametrize("number", range(2))
+    def test_hands_close_together_and_wrists(self, number: int) -> None:
+        for name in ("standard", "children"):
+            of_two = pair(5, number, name, 800, inwards=number == 0)
+            wrist = np.int32(sum(1 << k for k in range(19, 29)))
+            for planes in (of_two.planes[0] | of_two.planes[1], (of_two.planes[0] | of_two.planes[1]) & wrist):
+                assert len(hand_faults(planes)) == 1
+            for planes in (*of_two.planes, of_two.planes[0] & wrist):
+                assert hand_faults(planes) == []
+
+    def test_two_views_of_both_hands(self) -> None:
+        _, planes = both_hands(0, 1)
+        both = planes["left"] | planes["right"]
+        for four in (np.vstack([both, both]), np.hstack([both, both])):
+            assert len(hand_faults(four)) == 1
+
+    def test_bones_in_two_pieces_are_those_of_one_hand(self) -> None:
+        """Each bone cut across, the middle third of it hidden as by an implant; and one bone drawn twice."""
+        planes = hand(0)
+        for k, (rows, columns) in boxes(planes):
+            third = (rows.stop - rows.start) // 3
+            planes[rows.start + third : rows.stop - third, columns] &= ~np.int32(1 << k)
+        assert hand_faults(planes) == []
+        twice = hand(0)
+        twice[:60, :60] |= 1 << INDEX["Ulna"]
+        assert hand_faults(twice) == []
+        assert hand_faults(twice & (1 << INDEX["Ulna"])) == []
+
+
 class TestTurnedImages:
     @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
     @pytest.mark.parametrize("stated", list(TO_STORED))
@@ -269,12 +311,55 @@ def from_0(planes: np.ndarray) -> list[str]:
     return [" ".join(str(int(n) - (i % 2 == 0)) for i, n in enumerate(text.split())) for text in encode_planes(planes)]
 
 
+IN_COLUMNS = "image 0.png: by the image's edges the run-lengths run down the columns; expected runs along"
+
+
 class TestRunLengths:
+    @pytest.mark.parametrize("made_of", [(256, 256), (512, 504), (505, 519)], ids=["half", "narrower", "wider"])
+    def test_masks_of_images_of_another_size_are_told(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        made_of: tuple[int, int],
+    ) -> None:
+        folder = tmp_path / "data" / "train"
+        image = folder / "DCM" / "ID001" / "image1.png"
+        write_image(image, phantom(0).image)
+        outlines = {}
+        for k, name in enumerate(NAMES):
+            pieces, _ = cv2.findContours((hand(0) >> k & 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            outlines[name] = max(pieces, key=len)[:, 0].tolist()
+        write_label(folder / "outputs_json" / "ID001" / "image1.json", outlines)
+        height, width = made_of
+        every = 512 // min(width, 512)
+        planes = np.zeros(made_of, np.int32)
+        part = hand(0)[::every, ::every][:height, :width]
+        planes[: part.shape[0], : part.shape[1]] = part
+        write_csv(tmp_path / "p.csv", [("image1.png", encode_planes(planes))])
+        images = ["--images", str(image.parent)]
+        words = f"image1.png: the run-lengths fit images {width} pixels wide; this one has 512: give the images that"
+        for command, *more in (
+            ["convert", "submission", *images, "--out", "c"],
+            ["plausibility", *images],
+            ["evaluate", "--truth", "data", "--missing", "skip", "--out", "e"],
+            ["report", *images, "--out", "r.html"],
+            ["export", *images, "--to", "labelme", "--out", "x"],
+        ):
+            place = 1 if command == "convert" else 0
+            monkeypatch.chdir(tmp_path)
+            monkeypatch.setattr(sys, "argv", ["handseg", command, *more[:place], "p.csv", *more[place:]])
+            with pytest.raises(SystemExit) as exit_:
+                main()
+            output = capsys.readouterr()
+            assert (exit_.value.code, words in " ".join(output.err.split())) == (2, True), (command, output.err)
+        assert {path.name for path in tmp_path.iterdir()} == {"data", "p.csv"}
+
     @pytest.mark.parametrize("cut", [0, 60], ids=["square", "not square"])
     @pytest.mark.parametrize(
         ("runs", "words"),
         [
-            (in_columns, "image 0.png: by the image's edges the run-lengths run down the columns; expected runs along"),
+            (in_columns, IN_COLUMNS),
             (from_0, "all masks lie one pixel to the left of the bones: the run-lengths count pixels from 0; expected"),
         ],
     )
@@ -288,6 +373,8 @@ class TestRunLengths:
         words: str,
     ) -> None:
         texts = {}
+        if cut and words == IN_COLUMNS:
+            words = "image 0.png: the run-lengths fit images 512 pixels wide, or run down the columns; this one has 452"
         for number in (0, 1):
             write_image(tmp_path / "im" / f"{number}.png", phantom(number).image[:, cut:])
             texts[f"{number}.png"] = np.ascontiguousarray(hand(number)[:, cut:])

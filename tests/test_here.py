@@ -60,6 +60,17 @@ def test_exit_codes_are_those_of_the_run(drawn_dataset: Path, checkpoint: Path, 
     assert "bad.png" in (tmp_path / "b" / "failures.csv").read_text()
 
 
+def test_hands_and_invert_are_options_of_infer_itself(tmp_path: Path) -> None:
+    arguments = ["infer", "nowhere", "--out", tmp_path / "a", "--hands", "both", "--invert", "no"]
+    result = handseg(*arguments, "--", "--amp", "false")
+    assert result.returncode == 2
+    assert result.stdout.splitlines()[0].endswith(" --amp false --hands both --invert no")
+    assert "no such folder: " in result.stderr
+    twice = handseg(*arguments, "--", "--hands", "one")
+    assert (twice.returncode, twice.stderr) == (2, "handseg: --hands is there before and after --; give it once\n")
+    assert handseg("infer", "nowhere", "--hands", "three").returncode == 2
+
+
 def test_train_lays_overlays_over_train_json_and_publish_halves_the_weights(
     drawn_dataset: Path, tmp_path: Path
 ) -> None:

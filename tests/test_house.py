@@ -18,8 +18,8 @@ from handseg_monai.rle import encode_planes, write_csv
 
 ROOT = Path(handseg_monai.__file__).parent
 NUMPY_FLOOR = [
-    {"__init__", "bones", "files"},
-    {"compiled", "options"},
+    {"__init__", "bones", "files", "words"},
+    {"compiled", "options", "outlines"},
     {"bitplanes", "rle"},
     {"drawing", "data"},
     {"phantom"},

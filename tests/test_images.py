@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -146,6 +147,15 @@ class TestKinds:
         Image.fromarray(rgb).save(tmp_path / "a.jpg", quality=95, subsampling=0)
         np.testing.assert_allclose(read_radiograph(tmp_path / "a.jpg"), luminance(rgb), atol=12)
         assert np.abs(read_radiograph(tmp_path / "a.jpg") - luminance(rgb)).mean() < 3
+
+    @pytest.mark.parametrize("factor", [5e33, -5e33])
+    def test_values_that_float32_can_not_calculate_with_are_scaled(self, tmp_path: Path, factor: float) -> None:
+        values = grey16().astype(np.float64) * factor
+        values[0, 0] = -values.max() if factor > 0 else -values.min()
+        cv2.imwrite(str(tmp_path / "a.tif"), values.astype(np.float32))
+        read = read_radiograph(tmp_path / "a.tif")
+        assert (read.dtype, read.min(), read.max()) == (np.float32, 0, 1)
+        np.testing.assert_allclose(read, (values - values.min()) / np.ptp(values), atol=1e-6)
 
     def test_tiff_of_float32_keeps_its_values(self, tmp_path: Path) -> None:
         values = grey16().astype(np.float32) / 7
@@ -343,6 +353,33 @@ class TestFindImages:
         (tmp_path / "a.dat").touch()
         assert find_images(tmp_path / "a.dat") == [tmp_path / "a.dat"]
         assert find_images(str(tmp_path / "a.dat")) == [tmp_path / "a.dat"]
+
+    def test_the_first_bytes_of_other_suffixes_tell(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        grey = np.arange(64 * 64).reshape(64, 64).astype(np.uint8)
+        forms = {"a.jfif": ".jpg", "b.jpe": ".jpg", "c.jpg2": ".jpg", "d": ".png", "e.x": ".tif", "f.7": ".bmp"}
+        others = {"g.webp": ".webp", "h.jp2": ".jp2", "i.txt": ".png", "j.bak": ".png"}
+        for name, form in (forms | others).items():
+            (tmp_path / name).write_bytes(cv2.imencode(form, grey)[1].tobytes())
+        Image.fromarray(grey).save(tmp_path / "k.gif")
+        Image.fromarray(grey).save(tmp_path / "l.pdf")
+        (tmp_path / "m.dat").write_bytes(b"BMI of the subjects, kg/m2")
+        (tmp_path / "n.heic").write_bytes(b"\0\0\0\x18ftypheic")
+        assert [path.name for path in find_images(tmp_path)] == list(forms)
+        for path in find_images(tmp_path):
+            assert read_radiograph(path).shape == grey.shape
+        (record,) = caplog.records
+        assert record.getMessage() == (
+            f"{tmp_path}: left out pictures of kinds that are not read; save them as PNG: g.webp (a WebP file), h.jp2 "
+            "(a JPEG 2000 file), k.gif (a GIF), l.pdf (a PDF), n.heic (a HEIF, AVIF or video file)"
+        )
+
+    def test_suffixes_decide_before_files_are_opened(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("a.png", "b.TXT", "c.json", "d.dcm", "e.unknown"):
+            (tmp_path / name).touch()
+        opened = []
+        monkeypatch.setattr(Path, "open", lambda path, *_: opened.append(path.name) or BytesIO())
+        assert [path.name for path in find_images(tmp_path)] == ["a.png", "d.dcm"]
+        assert opened == ["e.unknown"]
 
     def test_a_folder_without_images_gives_none(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").touch()

@@ -83,11 +83,18 @@ class TestHits:
             assert distance == pytest.approx(nearest)
 
     def test_12_pixels_are_a_hit_and_more_are_not(self, case: Path) -> None:
-        rows, columns = np.nonzero(mask(hand(0), "finger-17"))
-        left = int(columns.argmin())
+        bones = "finger-17", "finger-18"
+        x, y = np.round(between(hand(0), *bones))
+        points = np.stack(np.meshgrid(np.arange(x - 30, x + 30, 0.5), np.arange(y - 30, y + 30, 0.5)), axis=-1)
+        distal, proximal = (
+            np.hypot(*(points[:, :, None] - np.argwhere(mask(hand(0), name))[:, ::-1]).transpose(3, 0, 1, 2)).min(
+                axis=2
+            )
+            for name in bones
+        )
         for away, hit in ((12, True), (12.5, False)):
-            point = float(columns[left] - away), float(rows[left])
-            write_points(case / "points.csv", [("left.png", "X", *point, "finger-17", "finger-17")])
+            row, column = np.argwhere((distal == away) & (proximal < 12))[0]
+            write_points(case / "points.csv", [("left.png", "X", *points[row, column], *bones)])
             result = joints(case / "true.csv", case / "points.csv", case / "images")
             assert result.results[0].distances[0] == away
             assert result.hits == hit
@@ -132,6 +139,17 @@ class TestSizes:
         write_points(case / "sized.csv", rows, (*COLUMNS, "width", "height"))
         assert joints(case / "true.csv", case / "sized.csv").hits == 8
 
+    def test_columns_that_contradict_the_images_are_an_error(self, case: Path) -> None:
+        points, _ = read_points(case / "points.csv")
+        for height, width in ((512, 512), (256, 512), (512, 511)):
+            rows = [(p.image, p.joint, p.x, p.y, *JOINTS[p.joint], height, width) for p in points]
+            write_points(case / "sized.csv", rows, (*COLUMNS, "height", "width"))
+            if (height, width) == (512, 512):
+                assert joints(case / "true.csv", case / "sized.csv", case / "images").hits == 8
+                continue
+            with pytest.raises(ValueError, match=rf"image left\.png are {height} x {width}; .* is 512 x 512"):
+                joints(case / "true.csv", case / "sized.csv", case / "images")
+
     def test_without_either_the_error_says_what_to_give(self, case: Path) -> None:
         with pytest.raises(ValueError, match=r"no image size; give the folder of the images \(--images\)"):
             joints(case / "true.csv", case / "points.csv")
@@ -158,6 +176,7 @@ class TestWrongInput:
         [
             ("finger-9", "finger-99", "line 3: unknown distal_bone 'finger-99'; expected one of finger-1"),
             ("Radius", "radius", "line 5: unknown proximal_bone 'radius'"),
+            ("finger-9,", "finger-10,", "line 3: distal_bone and proximal_bone are both finger-10; expected two"),
             ("image,joint", "image,name", "the header lacks joint"),
             ("left.png,PIP3", "left.png,IP", "line 3: a second row of image 'left.png' and joint 'IP'"),
             ("finger-10", "finger-10,7", "line 3: expected 6 fields"),

@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from handseg_monai.data import LabelError, training_datalist, write_folds
 from handseg_monai.data.labels import convert
 from handseg_monai.data.labels.coco import decode_rle
 from handseg_monai.data.labels.converted import read_planes, write_planes
+from handseg_monai.data.labels.named_images import Images
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.rle import encode_planes, write_csv
 from tests.label_forms import (
@@ -237,6 +239,67 @@ class TestKnown:
             convert(form, tmp_path / source, tmp_path / "images", tmp_path / f"out {form}")
             require_same(tmp_path / f"out {form}", some)
 
+    @pytest.mark.parametrize("form", ["masks", "stacks", "submission", "labelmap"])
+    def test_an_image_that_shows_no_bone_teaches_nothing(self, tmp_path: Path, labels: Labels, form: str) -> None:
+        first, *rest = labels
+        source, classes = tmp_path / "source", tmp_path / "classes.json"
+        classes.write_text(json.dumps(CLASS_MAP if form == "labelmap" else {}))
+
+        def write(some: list[Path]) -> None:
+            shutil.rmtree(source, ignore_errors=True)
+            shown = {p: labels[p] if p in some else {} for p in labels}
+            if form == "submission":
+                write_submission(tmp_path / "source.csv", shown)
+                return
+            if form == "stacks":
+                write_stacks(source, labels)
+            else:
+                source.mkdir()
+            for image, polygons in shown.items():
+                if form == "labelmap":
+                    cv2.imwrite(str(source / f"{image.stem}.png"), flat_map(polygons))
+                elif form == "masks":
+                    write_masks(source, {image: labels[image]})
+                    for path in [] if polygons else (source / image.stem).iterdir():
+                        cv2.imwrite(str(path), np.zeros(SHAPE, np.uint8))
+                elif not polygons:
+                    np.save(source / f"{image.stem}.npy", np.zeros((29, *SHAPE), np.uint8))
+
+        name = "masks" if form == "stacks" else form
+        source = source.with_suffix(".csv") if form == "submission" else source
+        arguments = (name, source, tmp_path / "images", tmp_path / "out")
+        write([])
+        with pytest.raises(LabelError, match=r"no image shows a bone"):
+            convert(*arguments, classes=classes, skip_unlabelled=True)
+        write(rest)
+        if form != "submission":
+            with pytest.raises(LabelError, match=r"no bone is drawn in .*hand0\.png; label it, or --skip-unlabelled"):
+                convert(*arguments, classes=classes)
+        result = convert(*arguments, classes=classes, skip_unlabelled=form != "submission")
+        assert result.unlabelled == [first]
+        assert [Path(item["image"]).name for item in result.items] == [path.name for path in rest]
+
+    @pytest.mark.parametrize("form", ["masks", "stacks", "empty rows"])
+    def test_a_bone_of_empty_masks_alone_is_unknown(self, tmp_path: Path, labels: Labels, form: str) -> None:
+        two = {p: {n: q[n] for n in ("Radius", "Ulna")} for p, q in labels.items()}
+        source, classes = tmp_path / "source", None
+        if form == "empty rows":
+            write_submission(source, two)
+        elif form == "masks":
+            write_masks(source, two)
+            for image in labels:
+                cv2.imwrite(str(source / image.stem / "Lunate.png"), np.zeros(SHAPE, np.uint8))
+        else:
+            write_stacks(source, labels)
+            classes = tmp_path / "classes.json"
+            for path in source.iterdir():
+                stack = np.load(path)
+                stack[[k for k in range(29) if NAMES[k] not in ("Radius", "Ulna")]] = 0
+                np.save(path, stack)
+        name = "submission" if form == "empty rows" else "masks"
+        convert(name, source, tmp_path / "images", tmp_path / "out", classes=classes)
+        assert {known for _, known, _ in converted(tmp_path / "out").values()} == {bits("Radius", "Ulna")}
+
     @pytest.mark.parametrize("form", ["coco", "submission", "labelmap"])
     def test_a_bone_that_no_image_has_is_unknown_though_it_is_declared(
         self, tmp_path: Path, labels: Labels, form: str
@@ -407,6 +470,15 @@ COCO_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "two points": (_segmentation([[1, 1, 2, 2]]), "a polygon of 2 points; expected at least 3"),
     "odd count": (_segmentation([[1, 1, 2, 2, 3, 3, 4]]), "a polygon is not a list of x, y, x, y"),
     "empty": (_segmentation([]), "'segmentation' is empty"),
+    "one outline in shares": (
+        _segmentation([[0.2, 0.2, 0.6, 0.2, 0.6, 0.7, 0.2, 0.7]]),
+        r"hand0\.png: all coordinates of finger-1 lie within 0 to 1, as shares",
+    ),
+    "a stray click": (
+        _segmentation([[30.1, 30.1, 30.3, 30.1, 30.3, 30.3]]),
+        r"hand0\.png: finger-1: outlined, but covers no pixel; correct the outline or delete it",
+    ),
+    "an empty run-length": (_segmentation({"size": [96, 72], "counts": [6912]}), "finger-1: outlined, but covers no"),
     "run-length of another size": (
         _segmentation({"size": [72, 96], "counts": [6912]}),
         "a label of 96 x 72 pixels for an image of 72 x 96",
@@ -448,6 +520,45 @@ class TestFaults:
         (tmp_path / "classes.json").write_text('{"Metal Implant": null}')
         convert(*arguments, classes=tmp_path / "classes.json", ignore=["Ring"])
         require_same(tmp_path / "out", labels)
+
+    @pytest.mark.parametrize("name", ["finger 1.1", "finger-1-1", "Finger_1/1", "finger-11 (1)", "finger-1.0"])
+    def test_numbers_that_a_sign_parts_are_not_one_number(self, tmp_path: Path, labels: Labels, name: str) -> None:
+        write_coco(tmp_path / "source", labels)
+        _edit(lambda c: [x.update(name=name) for x in c["categories"] if x["name"] == "finger-11"])(tmp_path / "source")
+        with pytest.raises(ValueError, match=f"unknown classes {re.escape(name)}; give each a bone"):
+            convert("coco", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    def test_signs_and_case_of_a_name_do_not_matter(self, tmp_path: Path, labels: Labels) -> None:
+        write_coco(tmp_path / "source", labels)
+        other = {"finger-11": "Finger_11 ", "finger-1": "FINGER 1", "Ulna": "ulna."}
+        _edit(lambda c: [x.update(name=other.get(x["name"], x["name"])) for x in c["categories"]])(tmp_path / "source")
+        convert("coco", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        require_same(tmp_path / "out", labels)
+
+    def test_a_class_map_matches_as_names_do(
+        self, tmp_path: Path, labels: Labels, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def known(classes: object, *ignore: str) -> int:
+            caplog.clear()
+            (tmp_path / "classes.json").write_text(json.dumps(classes))
+            arguments = ("coco", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+            return convert(*arguments, classes=tmp_path / "classes.json", ignore=ignore).items[0]["known"]
+
+        write_coco(tmp_path / "source", labels)
+        for classes, ignore in (
+            ({"RADIUS": None}, []),
+            ({"Radius ": None}, []),
+            ({}, ["radius"]),
+            ({"Radius": "Ulna"}, ["radius"]),
+        ):
+            assert known(classes, *ignore) == ALL_KNOWN & ~bits("Radius")
+            assert not caplog.messages
+        assert known({"radius": "Ulna", "Radius": None}) == ALL_KNOWN & ~bits("Radius")  # to the letter
+        with pytest.raises(ValueError, match="class Radius may be radius or RADIUS of --classes; name it to"):
+            known({"radius": "Ulna", "RADIUS": None})
+        assert known({"Radiuss": None}, "Ring") == ALL_KNOWN
+        (line,) = caplog.messages
+        assert "no class 'Radiuss' (did you mean Radius?), 'Ring'; --classes or --ignore" in line
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -505,6 +616,63 @@ class TestFaults:
         with pytest.raises(LabelError, match=r"hand0\.json: named after .*hand0\.png, but its 'imagePath' is .*hand10"):
             convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
 
+    def test_image_path_decides_between_images_that_differ_in_their_suffix(
+        self, tmp_path: Path, labels: Labels
+    ) -> None:
+        write_labelme(tmp_path / "source", tmp_path / "images", labels)
+        file = tmp_path / "source" / "P0" / "hand0.json"
+        other = tmp_path / "images" / "P0" / "hand0.bmp"
+        cv2.imwrite(str(other), np.zeros(SHAPE, np.uint8))
+        for stated in ("hand0.png", "../images/P0/hand0.png", "..\\images\\hand0.png"):
+            _edit(lambda c, stated=stated: c.update(imagePath=stated))(file)
+            convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+            require_same(tmp_path / "out", labels)
+        _edit(lambda c: c.update(imagePath="hand0.bmp"))(file)
+        result = convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        assert str(other) in {item["image"] for item in result.items}
+        for stated in ("hand0.dcm", ""):
+            _edit(lambda c, stated=stated: c.update(imagePath=stated))(file)
+            with pytest.raises(LabelError, match=r"'P0/hand0' is the name of several images: "):
+                convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    def test_masks_that_lie_in_other_places_are_told_where_they_belong(self, tmp_path: Path, labels: Labels) -> None:
+        def refused(source: str, images: Path = tmp_path / "images") -> str:
+            with pytest.raises(LabelError) as raised:
+                convert("masks", tmp_path / source, images, tmp_path / "out")
+            return str(raised.value)
+
+        (tmp_path / "flat").mkdir()
+        for name in ("hand0.png", "hand10.nii.gz"):
+            (tmp_path / "flat" / name).write_bytes(b"")
+        assert refused("flat").count("not in a folder of an image or a class; masks lie in <image>/<class>.png or") == 2
+        write_masks(tmp_path / "split" / "train", labels, by_bone=True)
+        assert "no image 'train/Ulna' or 'Ulna/hand0' in" in refused("split")
+        shutil.rmtree(tmp_path / "split")
+        first = next(iter(labels)).parent
+        write_masks(tmp_path / "split" / "train", {p: q for p, q in labels.items() if p.parent == first}, by_bone=True)
+        text = refused("split", first)
+        assert text.count("\n") == 0
+        assert f"are classes, convert {tmp_path / 'split' / 'train'}" in text
+
+    def test_a_stack_with_the_channels_last_is_told_by_its_shape(self, tmp_path: Path, labels: Labels) -> None:
+        write_stacks(tmp_path / "source", labels)
+        for path in (tmp_path / "source").iterdir():
+            np.save(path, np.load(path).transpose(1, 2, 0))
+        with pytest.raises(LabelError) as raised:
+            convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+        words = "an array of shape (96, 72, 29); expected a stack (C, H, W), here (C, 96, 72)"
+        assert str(raised.value).count(words) == len(str(raised.value).splitlines()) == 6
+
+    def test_a_backslash_in_a_name_is_tried_before_folders_of_windows(self, tmp_path: Path, labels: Labels) -> None:
+        first, *others = labels
+        odd = first.with_name("a\\b.png")
+        moved = {(odd if path == first else path): polygons for path, polygons in labels.items()}
+        first.rename(odd)
+        write_submission(tmp_path / "source.csv", moved)
+        convert("submission", tmp_path / "source.csv", tmp_path / "images", tmp_path / "out")
+        require_same(tmp_path / "out", moved)
+        assert Images(tmp_path / "images").find(f"P0\\{others[0].name}") == others[0]
+
     def test_the_folder_that_one_is_in_is_not_replaced(
         self, tmp_path: Path, labels: Labels, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -542,8 +710,30 @@ class TestFaults:
         assert "hand10: Lunate.png: not an image" in lines[3]
         (folder / "notes.txt").write_text("x")
         cv2.imwrite(str(tmp_path / "source" / "alone.png"), np.zeros(SHAPE, np.uint8))
-        with pytest.raises(LabelError, match=r"alone\.png: no image(.|\n)*notes\.txt: not a mask; expected \.png"):
+        with pytest.raises(
+            LabelError, match=r"alone\.png: not in a folder(.|\n)*notes\.txt: not a mask; expected \.png"
+        ):
             convert("masks", tmp_path / "source", tmp_path / "images", tmp_path / "out")
+
+    @pytest.mark.parametrize("small", [False, True])
+    def test_an_outlined_bone_is_never_absent(self, tmp_path: Path, labels: Labels, small: bool) -> None:
+        write_labelme(tmp_path / "source", tmp_path / "images", labels)
+        file = tmp_path / "source" / "P0" / "hand0.json"
+        empty = {"shape_type": "mask", "points": [[30, 30], [32, 32]]}
+        empty["mask"] = in_base64(cv2.imencode(".png", np.zeros((3, 3), np.uint8))[1].tobytes())
+        whole = file.read_text()
+        for change, message in (
+            ({"points": [[0.2, 0.2], [0.6, 0.2], [0.6, 0.7]]}, "all coordinates of finger-3 lie within 0 to 1"),
+            (empty, "finger-3: outlined, but covers no pixel"),
+        ):
+            file.write_text(whole)
+            _edit(lambda c, change=change: c["shapes"][2].update(change))(file)
+            with pytest.raises(LabelError, match=rf"hand0\.json: {message}"):
+                convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out", small_bones=small)
+        file.write_text(whole)
+        _edit(lambda c: c["shapes"].append(c["shapes"][2] | empty))(file)  # beside the bone
+        convert("labelme", tmp_path / "source", tmp_path / "images", tmp_path / "out", small_bones=small)
+        require_same(tmp_path / "out", labels)
 
     def test_shapes_of_labelme_that_are_no_polygons(self, tmp_path: Path, labels: Labels) -> None:
         write_labelme(tmp_path / "source", tmp_path / "images", labels)
@@ -704,7 +894,7 @@ def test_the_command_says_what_is_known_and_stops_in_one_line(
     rows = {line.split("│")[1].strip(): line.split("│")[3:5] for line in said.splitlines() if "│" in line}
     assert [int(n) for n in rows["Ulna"]] == [5, 5]
     assert [int(n) for n in rows["finger-1"]] == [0, 0]
-    assert "1 images that the source does not name, left out:" in said
+    assert "1 image that the source does not name, left out:" in said
     assert "5 images of 3 subjects" in said
     (out / "notes.txt").write_text("mine")
     assert handseg(*arguments) == 2

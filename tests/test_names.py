@@ -67,6 +67,12 @@ def write_in_form(form: str, path: Path, names: list[str]) -> Path:
     return path
 
 
+def write_drawn(form: str, path: Path, labels: dict[Path, Polygons]) -> Path:
+    """Write the truth of labels as a submission."""
+    write_csv(path, [(normalize(form, image.name), encode_planes(planes_of(of))) for image, of in labels.items()])
+    return path
+
+
 class TestUnicodeForms:
     @pytest.mark.parametrize("form", ["coco", "labelme", "masks", "submission"])
     def test_labels_find_their_images(self, tmp_path: Path, labels: dict[Path, Polygons], form: str) -> None:
@@ -77,7 +83,7 @@ class TestUnicodeForms:
         elif form == "masks":
             write_masks(tmp_path / "source", labels)
         else:
-            write_in_form("NFC", tmp_path / "source", [path.name for path in labels])
+            write_drawn("NFC", tmp_path / "source", labels)
         converted = convert(form, tmp_path / "source", tmp_path / "images", tmp_path / "out")  # type: ignore[arg-type]
         assert {item["name"] for item in converted.items} == {nfd(path.name) for path in labels}
         assert {item["subject"] for item in converted.items} == {f"{KOREAN}P0", f"{KOREAN}P1"}
@@ -96,7 +102,7 @@ class TestUnicodeForms:
 
     def test_confidences_and_subjects(self, tmp_path: Path, labels: dict[Path, Polygons]) -> None:
         names = [path.name for path in labels]
-        source = write_in_form("NFC", tmp_path / "s.csv", names)
+        source = write_drawn("NFC", tmp_path / "s.csv", labels)
         with atomic_open(tmp_path / "confidence.csv") as file:
             rows = [CONFIDENCE, *(row for name in names for row in confidence_rows(nfd(name), [1.0] * 29))]
             file.writelines(f"{','.join(row)}\n" for row in rows)

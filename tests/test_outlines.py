@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,28 @@ def test_both_loops_of_a_figure_of_eight_are_filled(fill: Fill) -> None:
     np.testing.assert_array_equal(filled(fill, eight[::-1]), mask)
 
 
+@pytest.mark.parametrize("count", [3, 8, 40])
+def test_an_outline_within_one_pixel_is_that_pixel(count: int) -> None:
+    angles = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    dot = np.stack([50.5 + 0.3 * np.cos(angles), 20.5 + 0.3 * np.sin(angles)], axis=1)
+    for fill, points in ((fill_coco, dot), (fill_labelme, dot), (fill_centres, dot - 0.5)):
+        assert np.argwhere(filled(fill, points)).tolist() == [[20, 50]]
+
+
+@pytest.mark.parametrize("fill", [fill_coco, fill_labelme, fill_centres])
+def test_an_outline_that_runs_to_and_fro_is_told_before_it_is_filled(fill: Fill) -> None:
+    """Filling this one in COCO's way would take gigabytes."""
+    zigzag = np.stack([np.tile([10.0, 500.0], 10_000), np.linspace(10, 500, 20_000)], axis=1)
+    tracemalloc.start()
+    with pytest.raises(
+        ValueError, match=r"outline of 20000 points that runs through 9800\d\d\d pixels in a box of 490"
+    ):
+        fill(zigzag, (512, 512))
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    assert np.sum(filled(fill, np.concatenate([ROUND] * 40)) != filled(fill, ROUND)) < 30  # Pillow draws beside lines
+
+
 @pytest.mark.parametrize("fill", [fill_coco, fill_labelme])
 def test_points_a_little_outside_are_tolerated_and_others_told(fill: Fill) -> None:
     square = np.array([[-1.5, 20], [121.9, 20], [121.9, 91], [-1.5, 91]])
@@ -168,14 +191,20 @@ def test_points_a_little_outside_are_tolerated_and_others_told(fill: Fill) -> No
 
 @pytest.mark.parametrize(
     ("points", "shape", "unit"),
-    [(ROUND / [120, 90], SHAPE, "shares of its size"), (ROUND / [1.2, 0.9], (300, 400), "percent")],
+    [(ROUND / [120, 90], SHAPE, "shares of the image's size"), (ROUND / [1.2, 0.9], (300, 400), "percent")],
 )
 def test_shares_and_percent_are_no_pixels(points: np.ndarray, shape: tuple[int, int], unit: str) -> None:
     with pytest.raises(ValueError, match=f"all coordinates lie within 0 to 1.* as {unit} do; expected pixels"):
-        require_pixels([points, points[:10]], shape)
-    require_pixels([points, np.array([[150.0, 3]])], shape)
-    require_pixels([points, np.array([[-1.0, 3]])], shape)
-    require_pixels([ROUND], (150, 400))  # of so small an image it is a good part
+        require_pixels([("Ulna", points), ("Ulna", points[:10])], shape)
+    require_pixels([("Ulna", points), ("Ulna", np.array([[150.0, 3]]))], shape)
+    require_pixels([("Ulna", points), ("Ulna", np.array([[-1.0, 3]]))], shape)
+    others = [("Radius", np.array([[150.0, 3]])), ("Lunate", np.array([[0.0, 3]]))]
+    if "shares" in unit:
+        with pytest.raises(ValueError, match=r"all coordinates of Ulna lie within 0 to 1, as shares"):
+            require_pixels([*others, ("Ulna", points)], shape)
+    else:
+        require_pixels([*others, ("Ulna", points)], shape)  # may lie in the corner
+    require_pixels([("Ulna", ROUND)], (150, 400))  # of so small an image it is a good part
 
 
 def png(mask: np.ndarray) -> str:

@@ -72,7 +72,7 @@ def test_what_is_told_counts_and_parting_a_patient_is_said(tmp_path: Path, caplo
     assert folded.returncode == 0
 
 
-@pytest.mark.parametrize("nobody", [None, "", "  ", "ANONYMOUS", "anonymized", "Anon", "UNKNOWN", "N/A", "0000", "XXX"])
+@pytest.mark.parametrize("nobody", [None, "", "  ", "ANONYMOUS", "anonymized", "Anon", "UNKNOWN", "N/A", "0000", "xxx"])
 def test_a_placeholder_is_nobody(tmp_path: Path, nobody: str | None, caplog: pytest.LogCaptureFixture) -> None:
     drawn = write(tmp_path / "images", {"f/a.dcm": nobody, "g/b.dcm": nobody, "g/c.dcm": nobody})
     assert subjects(tmp_path, drawn) == {"a.dcm": "f", "b.dcm": "g", "c.dcm": "g"}
@@ -89,6 +89,41 @@ def test_one_number_of_two_hospitals_is_two_patients(tmp_path: Path) -> None:
     seoul = write(tmp_path, {"a.dcm": ANNA}, IssuerOfPatientID="Seoul")
     busan = write(tmp_path, {"b.dcm": ANNA}, IssuerOfPatientID="Busan")
     assert list(patients_of([*seoul, *busan]).values()) == [0, 1]
+
+
+def test_an_image_without_issuer_is_of_the_patient_of_its_number(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    named = write(tmp_path, {"a.dcm": ANNA, "c.dcm": BORA}, IssuerOfPatientID="Seoul")
+    bare = write(tmp_path, {"b.dcm": ANNA})
+    assert list(patients_of([*named, *bare]).values()) == [0, 1, 0]
+    assert not caplog.text
+    other = write(tmp_path, {"d.dcm": ANNA}, IssuerOfPatientID="Busan")
+    assert list(patients_of([*named, *bare, *other]).values()) == [0, 1, 0, 0]
+    assert "one PatientID of several issuers and of none: taken for one patient" in caplog.text
+
+
+def test_numbers_that_differ_in_case_alone_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paths = list(write(tmp_path, {"a.dcm": "HX17", "b.dcm": "hx17", "c.dcm": "HX17 "}))
+    assert list(patients_of(paths).values()) == [0, 1, 0]
+    assert f"{paths[0]} and {paths[1]}: PatientIDs that differ in case alone" in caplog.text
+    assert "hx17" not in caplog.text.lower()
+
+
+@pytest.mark.parametrize("other", ["Kim\u00a0A", "\u200bKim A", " Kim  A", "Kim A\ufeff", "Kim\u3000A\t"])
+def test_spaces_and_invisible_signs_part_nobody(tmp_path: Path, other: str) -> None:
+    drawn = write(tmp_path / "images", {"a.dcm": ANNA, "b.dcm": ANNA, "c.dcm": BORA})
+    table = f'image,subject\na.dcm,Kim A\nb.dcm,"{other}"\nc.dcm,Lee\n'
+    (tmp_path / "people.csv").write_text(table, encoding="utf-8")
+    told = subjects(tmp_path, drawn, subjects=str(tmp_path / "people.csv"))
+    assert told == {"a.dcm": "Kim A", "b.dcm": "Kim A", "c.dcm": "Lee"}
+
+
+def test_subjects_that_differ_in_case_alone_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    drawn = write(tmp_path / "images", {"a.dcm": "1", "b.dcm": "2"})
+    (tmp_path / "people.csv").write_text("image,subject\na.dcm,Kim\nb.dcm,KIM\n")
+    assert len(set(subjects(tmp_path, drawn, subjects=str(tmp_path / "people.csv")).values())) == 2
+    assert "subjects that differ in case alone, taken for several: KIM and Kim" in caplog.text
 
 
 def test_anonymised_numbers_that_differ_are_patients(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +22,8 @@ from hypothesis.extra import numpy as hnp
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NAMES
 from handseg_monai.rle import decode, decode_planes, encode, encode_planes, parse, read_csv, write_csv
+from handseg_monai.rle.width import other_width
+from tests.hands import hand
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 13))
 MASKS = hnp.arrays(np.bool_, SHAPES)
@@ -345,3 +348,55 @@ write_csv(sys.argv[1], texts())
         # The part file that a kill may leave stands in nobody's way.
         write_csv(tmp_path / "s.csv", [("new.png", [""] * 29)])
         assert list(read_csv(tmp_path / "s.csv")) == ["new.png"]
+
+
+class TestWidth:
+    @staticmethod
+    def runs(planes: np.ndarray) -> list[np.ndarray]:
+        return [parse(text) for text in encode_planes(np.ascontiguousarray(planes))]
+
+    @staticmethod
+    def turned(planes: np.ndarray, angle: float) -> np.ndarray:
+        matrix = cv2.getRotationMatrix2D((256, 256), angle, 1)
+        low, high = (
+            cv2.warpAffine(half.astype(np.uint16), matrix, (512, 512), flags=cv2.INTER_NEAREST).astype(np.int32)
+            for half in (planes & 0xFFFF, planes >> 16)
+        )
+        return low | high << np.int32(16)
+
+    @pytest.mark.parametrize("angle", [0, 30, 80, 90, 180])
+    @pytest.mark.parametrize("number", [0, 1, 5])
+    def test_another_one_is_told_and_the_true_one_never_doubted(self, number: int, angle: int) -> None:
+        planes = self.turned(hand(number), angle)
+        runs = self.runs(planes)
+        assert other_width(runs, 512) is None
+        told = [other_width(runs, wrong) for wrong in (256, 400, 500, 504, 510, 520, 600, 768, 1024)]
+        assert told == [512] * 9
+        near = [other_width(runs, wrong) for wrong in (509, 511, 513, 515)]
+        assert set(near) <= {512, None}
+        assert near.count(512) >= 2
+
+    def test_masks_that_are_no_hand_are_not_doubted(self) -> None:
+        rng = np.random.default_rng(0)
+        for number in range(12):
+            noise = np.zeros((256, 300), np.int32)
+            for bone in range(29):
+                field = cv2.GaussianBlur(rng.normal(size=noise.shape), (0, 0), (0.5, 2, 8, 30)[number % 4])
+                noise |= (field > np.quantile(field, rng.uniform(0.05, 0.99))).astype(np.int32) << bone
+            assert other_width(self.runs(noise), 300) is None
+        band, edges, stripes = (hand(0).copy() for _ in range(3))
+        band[100:160] |= 8
+        edges[300:360, :30] |= 7
+        edges[300:360, -30:] |= 7
+        stripes[:] = np.where(np.arange(512) % 8 < 4, 2**29 - 1, 0)
+        dots = np.where(rng.random((512, 512)) < 0.0023, 1, 0).astype(np.int32)
+        twins = [np.hstack([hand(0), other]) for other in (hand(1), hand(0)[:, ::-1], np.roll(hand(0), 5, axis=0))]
+        for planes in (band, edges, stripes, dots, *twins):
+            assert other_width(self.runs(planes), planes.shape[1]) is None
+        assert other_width([np.empty((0, 2), np.int64)] * 29, 512) is None
+
+    def test_run_lengths_that_count_from_0_are_of_their_width(self) -> None:
+        planes = self.turned(hand(0), 90)
+        planes[:, :460] = planes[:, 52:].copy()  # bones at the left edge
+        for one in (planes, planes[:, ::-1]):
+            assert other_width(self.runs(np.roll(one.ravel(), -1).reshape(one.shape)), 512) is None

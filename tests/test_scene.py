@@ -127,8 +127,7 @@ class TestDarkBones:
 
 
 class TestTwoHands:
-    @pytest.mark.parametrize("inwards", [True, False])
-    @pytest.mark.parametrize("turns", [0, 1])
+    @pytest.mark.parametrize(("inwards", "turns"), [(True, 1), (False, 0)])
     def test_both_are_segmented_as_if_each_were_alone(self, inwards: bool, turns: int) -> None:
         both = pair(31, 2, "standard", 1000, inwards)
         found, said = infer(np.rot90(both.image, turns).copy(), hands="both")

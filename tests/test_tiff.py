@@ -150,13 +150,19 @@ class TestTiff:
             ({"t258": 24, "t339": 3}, "floating-point numbers of 24 bits"),
             ({"t258": 64, "t339": 6}, "complex numbers of 64 bits"),
             ({"t32997": 3}, "holds 3 pictures"),
-            ({"t317": 9}, "predictor 9"),
+            ({"t317": 9, "t259": 5}, "predictor 9"),
             ({"t278": 1}, "places of 1 segments; expected 43"),
         ],
     )
     def test_what_is_not_read_is_named(self, tags: dict[str, int | list[int]], said: str) -> None:
         with pytest.raises(ValueError, match=said):
             read(tiff(draw("u1").tobytes() * 8, SHAPE, **tags))
+
+    @pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"])
+    def test_a_predictor_of_a_compression_that_has_none_is_passed_over(self, compression: str) -> None:
+        out = BytesIO()
+        Image.fromarray(draw("u1")).save(out, "tiff", compression=compression, tiffinfo={317: 2})
+        np.testing.assert_array_equal(read(out.getvalue()).values, draw("u1"))
 
     def test_a_place_that_is_no_whole_number(self) -> None:
         content = tiff(draw("u1").tobytes(), SHAPE)

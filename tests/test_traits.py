@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 
 from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import INDEX
@@ -160,6 +161,38 @@ class TestMetadata:
         with pytest.raises(ValueError, match="no column 'ID' in the first row, which holds name, sex"):
             read_metadata(write_workbook(tmp_path / "m.xlsx", [["name", "sex"]]))
 
+    @pytest.mark.parametrize("place", [(60_000, 16_384), (1, 16_384), (99_999, 1)])
+    def test_a_stray_cell_far_out_costs_nothing(self, tmp_path: Path, place: tuple[int, int]) -> None:
+        path = write_workbook(tmp_path / "m.xlsx", [["ID", "sex"], ["ID001", "F"]])
+        book = load_workbook(path)
+        book.worksheets[0].cell(*place).value = " "
+        book.save(path)
+        tracemalloc.start()
+        assert read_metadata(path) == {"ID001": Person("female", None)}
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+        tracemalloc.stop()
+
+    def test_a_sheet_or_workbook_that_is_too_large_is_refused(self, tmp_path: Path) -> None:
+        path = write_workbook(tmp_path / "m.xlsx", [["ID", "sex"], ["ID001", "F"]])
+        book = load_workbook(path)
+        book.worksheets[0].cell(1_048_576, 1).value = " "
+        book.save(tmp_path / "rows.xlsx")
+        with pytest.raises(ValueError, match=r"rows\.xlsx: .*beyond row 100000; delete what lies below"):
+            read_metadata(tmp_path / "rows.xlsx")
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as parts, parts.open("x.xml", "w") as part:
+            for _ in range(2**28 // 2**24 + 1):
+                part.write(bytes(2**24))
+        with pytest.raises(ValueError, match="unpacks to 272 MiB; expected at most 256"):
+            read_metadata(path)
+
+    def test_rows_beyond_the_stated_dimensions_are_read(self, tmp_path: Path) -> None:
+        path, copy = write_workbook(tmp_path / "m.xlsx", [["ID", "sex"], ["A", "F"], ["B", "M"]]), tmp_path / "c.xlsx"
+        with zipfile.ZipFile(path) as whole, zipfile.ZipFile(copy, "w") as parts:
+            for name in whole.namelist():
+                parts.writestr(name, whole.read(name).replace(b'"A1:B3"', b'"A1:A2"'))
+        assert read_metadata(copy) == read_metadata(path)
+        assert len(read_metadata(copy)) == 2
+
     @pytest.mark.parametrize(
         ("old", "new"), [(b"<", b"&"), (b"</sheetData>", b""), (b't="', b't="9'), (b'r="', b'r="?'), (b"1", b"x")]
     )
@@ -205,3 +238,22 @@ class TestMetadata:
             "height of 4 of 5 subjects is not known",
         ]
         assert len(write_folds(tmp_path / "folds.json", root, 5)) == 5
+
+    def test_ids_that_excel_made_numbers_match_and_ids_of_nobody_are_said(
+        self, drawn_dataset: Path, tmp_path: Path
+    ) -> None:
+        root = tmp_path / "data"
+        for part in ("DCM", "outputs_json"):
+            for folder in (drawn_dataset / "train" / part).iterdir():
+                shutil.copytree(folder, root / "train" / part / folder.name.removeprefix("ID"))
+        write_workbook(root / "meta_data.xlsx", [["ID", "sex", "height"], *([n, "F", 150 + n] for n in range(1, 6))])
+        traits = dataset_traits(root, progress=False)
+        assert traits.notes == ()
+        assert {subject: of.person.height for subject, of in traits.of.items()} == {
+            f"{number:03d}": 150 + number for number in range(1, 6)
+        }
+        write_workbook(root / "meta_data.xlsx", [["ID", "sex"], [1, "F"], ["01", "M"], [2, "F"]])
+        assert [s for s, of in dataset_traits(root, progress=False).of.items() if of.person.sex] == ["002"]
+        write_workbook(root / "meta_data.xlsx", [["ID", "sex"], ["P1", "F"]])
+        (note,) = dataset_traits(root, progress=False).notes
+        assert "no ID is that of a subject (IDs such as P1, subjects such as 001)" in note

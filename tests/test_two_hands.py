@@ -20,7 +20,7 @@ from handseg_monai.data.labels import convert
 from handseg_monai.data.layouts import items_of_split, read_truth
 from handseg_monai.data.reading.submission_images import image_paths, images_without_rows, submission_images
 from handseg_monai.export.export import export
-from handseg_monai.export.vote import vote_submissions
+from handseg_monai.export.vote import print_vote, vote_submissions
 from handseg_monai.plausibility.bone_sizes import measure_submission
 from handseg_monai.plausibility.joints import joints
 from handseg_monai.plausibility.judge import plausibility
@@ -285,7 +285,9 @@ class TestVote:
         done = handseg("vote", truth, truth, "--out", case.root / "v.csv")
         assert "5 hands of 3 images, a pixel needs" in done.stdout
 
-    def test_one_hand_here_and_both_there_is_an_error_in_words(self, case: Case) -> None:
+    def test_one_hand_here_and_both_there_is_an_error_in_words(
+        self, case: Case, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         one = case.write(
             "one.csv", {hand_of(n).image: of for n, of in case.truth.items() if hand_of(n).side != "right"}
         )
@@ -294,6 +296,8 @@ class TestVote:
                 vote_submissions(order, case.root / "w.csv", progress=False)
         common = vote_submissions([case.submission, one], case.root / "w.csv", common=True, progress=False)
         assert common.images == ("one.png",)
+        print_vote(common)
+        assert "2 images left out that not all submissions have" in capsys.readouterr().out
 
 
 class TestLabels:

@@ -137,6 +137,7 @@ def test_handseg_and_torchrun_read_what_was_typed(checkpoint: Path, tmp_path: Pa
     assert "an argument is empty" in empty.stderr
 
 
+@pytest.mark.slow
 def test_training_cross_validation_and_evaluation_take_names_with_hashes(tmp_path: Path) -> None:
     write_drawn_dataset(tmp_path / "data", 2)
     (tmp_path / "data").rename(tmp_path / "data #1")

@@ -73,6 +73,8 @@ def _across(
     bones = cv2.remap((planes != 0).astype(np.uint8), *maps, cv2.INTER_NEAREST)
     own = cv2.remap(((planes >> bone) & 1).astype(np.uint8), *maps, cv2.INTER_NEAREST) > 0
     flesh = cv2.dilate(bones, np.ones((3, 5), np.uint8)) == 0
+    if not own.any():  # its middle lies beside what is bent, or off the image
+        return None
     shaft = float(np.median(patch[own]))
     sides = []
     for sign in (-1, 1):

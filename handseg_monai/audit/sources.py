@@ -25,7 +25,7 @@ from handseg_monai.data.reading.images import (
 )
 from handseg_monai.data.reading.submission_images import submission_images
 from handseg_monai.files import find_files, nfc
-from handseg_monai.rle import decode_planes, read_csv, row_name
+from handseg_monai.rle import decode_fitting, read_csv, row_name
 
 _ANY = 1 << 20, 1 << 20
 """A size that every label fits, so that points outside their image can be read."""
@@ -71,7 +71,7 @@ def read_label(radiograph: Radiograph, shape: tuple[int, int]) -> Label | None:
     """
     if radiograph.runs is not None:
         try:
-            return Label(decode_planes(radiograph.runs, shape), None)
+            return Label(decode_fitting(radiograph.runs, shape), None)
         except ValueError as error:
             raise LabelError(str(error)) from error
     if radiograph.label is None:

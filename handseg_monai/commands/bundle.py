@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,11 +19,24 @@ def infer(
     overlay: Annotated[
         list[str] | None, typer.Option(help="Configuration to lay over inference.json, such as ensemble; repeatable.")
     ] = None,
+    hands: Annotated[
+        Literal["one", "both"] | None,
+        typer.Option(help="Where an image shows both hands: segment one or both. Default: one."),
+    ] = None,
+    invert: Annotated[
+        Literal["auto", "yes", "no"] | None,
+        typer.Option(help="Invert images: those with dark bones, all, or none. Default: auto."),
+    ] = None,
 ) -> None:
     """Segment radiographs: print the monai.bundle command for inference, then run it."""
     from handseg_monai.run.here import run_here
 
-    run_here("run", "inference", overlay or (), images, out, options or ())
+    given = list(options or ())
+    for name, value in (("--hands", hands), ("--invert", invert)):
+        if value is not None and name in given[::2]:
+            raise ValueError(f"{name} is there before and after --; give it once")
+        given += [name, value] if value is not None else []
+    run_here("run", "inference", overlay or (), images, out, given)
 
 
 def train(
@@ -68,7 +81,8 @@ def publish(
 ) -> None:
     """Write the weights of a checkpoint to pass on: in half precision, without the names of the training images."""
     from handseg_monai.checkpoints import publish_weights
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
 
     require_out(out)
+    require_other([out], [checkpoint])
     print(f"{publish_weights(checkpoint, out)}: {out.stat().st_size / 1e6:.1f} MB")

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from handseg_monai.words import counted
+
 Preset = Literal["easy", "standard", "hard", "children"]
 LabelForm = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 MissingBone = Literal["absent", "unknown"]
@@ -76,7 +78,7 @@ def convert(
         bool, typer.Option("--relative-names", help="Name images by their path inside --images, not by file name.")
     ] = False,
     skip_unlabelled: Annotated[
-        bool, typer.Option("--skip-unlabelled", help="Leave out images for which the source holds no label.")
+        bool, typer.Option("--skip-unlabelled", help="Leave out images without a label, or without a bone.")
     ] = False,
     rows_first: Annotated[
         bool, typer.Option("--rows-first", help="Read the first axis of NIfTI as rows, not columns.")
@@ -146,7 +148,8 @@ def convert(
         max_pixels=max_pixels,
     )
     print_conversion(result)
-    print(f"{out}: {len(result.items)} images of {len({item['subject'] for item in result.items})} subjects")
+    subjects_made = len({item["subject"] for item in result.items})
+    print(f"{out}: {counted(len(result.items), 'image')} of {counted(subjects_made, 'subject')}")
 
 
 def folds(
@@ -163,16 +166,24 @@ def folds(
     """Divide the subjects of a dataset into folds that are alike in sex, height and wrist deviation."""
     from collections import Counter
 
-    from handseg_monai.data.folds import dataset_traits, write_folds
+    from handseg_monai.data.folds import dataset_traits, read_folds, write_folds
     from handseg_monai.data.folds.traits import print_balance
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
 
     require_out(out)
+    require_other([out], [data, exclude])
+    if out.is_file() and out.stat().st_size:
+        try:
+            read_folds(out)
+        except ValueError as error:
+            raise ValueError(
+                f"{out} is there, and handseg folds did not write it; choose another one (--out)"
+            ) from error
     traits = dataset_traits(data, exclude)
     fold_of = write_folds(out, data, k, seed, exclude, traits)
     print_balance(fold_of, traits)
     counts = Counter(fold_of.values())
-    print(f"{out}: {len(fold_of)} subjects, by fold {[counts[i] for i in range(k)]}")
+    print(f"{out}: {counted(len(fold_of), 'subject')}, by fold {[counts[i] for i in range(k)]}")
 
 
 def audit(
@@ -185,7 +196,7 @@ def audit(
     """Find faults in labels and images, and list the images that training should leave out."""
     from handseg_monai.audit import audit as audit_data
     from handseg_monai.audit import print_audit, write_audit
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
 
     folder = images if images is not None else source
     if any(part == "DCM" for part in out.parts) or (
@@ -195,6 +206,7 @@ def audit(
             f"--out {out} lies among the radiographs, where worst.png would count as one; choose another folder"
         )
     require_out(out, folder=True)
+    require_other([out / "audit.csv"], [source])
     result = audit_data(source, images)
     print_audit(result)
     print(", ".join(str(path) for path in write_audit(result, out)))

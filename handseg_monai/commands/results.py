@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from handseg_monai.words import counted
+
 MissingRows = Annotated[
     Literal["error", "zero", "skip"],
     typer.Option(help="If the CSV lacks images or rows: stop, count them as empty, or leave them out."),
@@ -37,7 +39,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Print the Dice of a submission by bone, at each image's own size, or compare two submissions."""
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
     from handseg_monai.score.evaluation import evaluate as evaluate_csv
     from handseg_monai.score.tables import compare, print_comparison, print_evaluation, write_evaluation
 
@@ -45,6 +47,7 @@ def evaluate(
         raise ValueError("--spacing needs --detail; add it")
     if out is not None:
         require_out(out, folder=True)
+        require_other([out / "evaluation.csv", out / "evaluation.json"], [prediction, truth, against])
     result = evaluate_csv(prediction, truth, missing, detail=detail, spacing=spacing, images=images)
     other = evaluate_csv(against, truth, missing, images=images) if against is not None else None
     print_evaluation(result)
@@ -73,12 +76,13 @@ def joints(
     out: Annotated[Path | None, typer.Option(help="CSV file to write, with a row for each joint.")] = None,
 ) -> None:
     """Count the marked joints that a submission hits, on radiographs without masks."""
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
     from handseg_monai.plausibility.joints import joints as hit_joints
     from handseg_monai.plausibility.joints import print_joints
 
     if out is not None:
         require_out(out)
+        require_other([out], [prediction, points, images])
     result = hit_joints(prediction, points, images, within)
     print_joints(result)
     if out is not None:
@@ -93,15 +97,16 @@ def plausibility(
 ) -> None:
     """Judge whether the masks of each hand look like one, the worst first; needs no labels."""
     from handseg_monai.data.reading.submission_images import images_without_rows
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
     from handseg_monai.plausibility.submission import judge_submission, print_judgements, write_judgements
 
     if out is not None:
         require_out(out)
+        require_other([out], [prediction, images])
     judgements = judge_submission(prediction, images)
     print_judgements(judgements)
     if lacks := sorted(images_without_rows(judgements, images)):
-        print(f"{len(lacks)} images of {images} are not in {prediction}: {', '.join(lacks[:5])}")
+        print(f"{counted(len(lacks), 'image')} of {images} not in {prediction}: {', '.join(lacks[:5])}")
     if out is not None:
         write_judgements(judgements, out)
         print(out)
@@ -121,18 +126,19 @@ def report(
     size: Annotated[int, typer.Option(help="Longest side of the pictures, in pixels.")] = 1024,
 ) -> None:
     """Write an HTML page that shows each image with the outlines of its bones, the worst first; it works offline."""
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
     from handseg_monai.report import write_report
 
     require_out(out)
+    require_other([out], [prediction, images, truth])
     result = write_report(prediction, images, out, truth, missing, long_side=size)
     done = "counted as empty" if missing == "zero" else "left out"
-    for lacking, what in ((result.missing_images, "images"), (result.missing_rows, "rows")):
+    for lacking, what in ((result.missing_images, "image"), (result.missing_rows, "row")):
         if lacking:
-            print(f"{len(lacking)} {what} that {prediction} lacks: {done}")
+            print(f"{counted(len(lacking), what)} that {prediction} lacks: {done}")
     if result.evaluation is not None:
-        print(f"mean Dice {result.evaluation.mean_dice:.6f} of {len(result.names)} images")
-    print(f"{out}: {len(result.names)} images, {result.size / 1e6:.1f} MB")
+        print(f"mean Dice {result.evaluation.mean_dice:.6f} of {counted(len(result.names), 'image')}")
+    print(f"{out}: {counted(len(result.names), 'image')}, {result.size / 1e6:.1f} MB")
 
 
 def track(

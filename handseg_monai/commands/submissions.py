@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from handseg_monai.words import counted
+
 ExportForm = Literal["png", "labelme", "coco", "nifti", "dicom-seg"]
 
 
@@ -54,9 +56,10 @@ def vote(
 ) -> None:
     """Combine submissions of the same images by a vote on every pixel."""
     from handseg_monai.export.vote import print_vote, vote_submissions
-    from handseg_monai.files import require_out
+    from handseg_monai.files import require_other, require_out
 
     require_out(out)
+    require_other([out], [*submissions, images])
     shape = None
     if size is not None:
         match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", size)
@@ -94,6 +97,6 @@ def export(
     except IncompleteExportError as error:
         raise ChildProcessError(f"{error}\nthe others are in {out}") from error
     if missing:
-        done = "have no file" if to == "png" else "are written as absent"
-        print(f"{sum(missing.values())} rows that {prediction} lacks, of {count_images(missing)}, {done}")
+        done = "no file written" if to == "png" else "written as absent"
+        print(f"{counted(sum(missing.values()), 'row')} that {prediction} lacks, of {count_images(missing)}: {done}")
     print(out)

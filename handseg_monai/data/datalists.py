@@ -14,9 +14,10 @@ from handseg_monai.data.exclude import ExcludeError, excluding
 from handseg_monai.data.flat_sources import mark_flat
 from handseg_monai.data.folds import split_items
 from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.label_fit import TELLING
 from handseg_monai.data.labels.converted import DATALIST
 from handseg_monai.data.labels.flat import FLAT_SOURCE
-from handseg_monai.data.layouts import check_label, is_converted, items_of_split, training_split
+from handseg_monai.data.layouts import check_label, elsewhere_on, is_converted, items_of_split, training_split
 from handseg_monai.data.pseudo_labels import with_pseudo_labels
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import (
@@ -28,6 +29,7 @@ from handseg_monai.data.reading.images import (
 )
 from handseg_monai.data.reading.orientation import UPRIGHT, orientation
 from handseg_monai.files import find_files, nfc
+from handseg_monai.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ def training_datalist(
     items = labelled(dataset_dir, exclude)
     pseudo = labelled(pseudo_labels) if pseudo_labels else []
     if faults:
-        summary = [f"{dataset_dir}: {len(faults)} faults, training does not begin:"] if verify else []
+        summary = [f"{dataset_dir}: {counted(len(faults), 'fault')}, training does not begin:"] if verify else []
         raise DatasetError("\n".join(summary + faults))
     try:
         training, validation = split_items(items, fold, num_folds, seed, folds_file)
@@ -120,12 +122,14 @@ def training_datalist(
     if exclude:
         split = Path(str(training_split(dataset_dir)))
         listed = [p for p in excluding(exclude, dataset_dir) if is_converted(split) or p.is_relative_to(split / "DCM")]
-        message = "%s: %d images left out, %d of training and validation remain"
-        logger.info(message, exclude, len(listed), len(items))
+        message = "%s: %s left out, %d of training and validation remain"
+        logger.info(message, exclude, counted(len(listed), "image"), len(items))
     lists = {"training": training, "validation": validation}
     for name, data in lists.items():
         if len(data) < world_size:
-            raise DatasetError(f"{dataset_dir}: {len(data)} {name} images for {world_size} ranks; expected one each")
+            raise DatasetError(
+                f"{dataset_dir}: {counted(len(data), f'{name} image')} for {world_size} ranks; expected one each"
+            )
     return lists
 
 
@@ -150,7 +154,7 @@ def phantom_datalist(dataset_dir: str | Path, held_out: float = 0.03) -> dict[st
         subjects = sorted(set(subject.values()))
         if len(subjects) < 2:
             raise DatasetError(
-                f"{folder} holds phantoms of {len(subjects)} subjects, expected two or more; "
+                f"{folder} holds phantoms of {counted(len(subjects), 'subject')}, expected two or more; "
                 f"make them with: handseg phantom {folder} --subjects 1000 --components"
             )
         last = set(subjects[-max(1, round(held_out * len(subjects))) :])
@@ -189,13 +193,21 @@ def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tup
 
 
 def check_items(items: Sequence[Item], max_pixels: int = MAX_PIXELS) -> list[str]:
-    """Check images, of at most ``max_pixels`` pixels, and labels of a datalist; a sentence for each file at fault."""
+    """Check images, of at most ``max_pixels`` pixels, and labels of a datalist; a sentence for each file at fault.
+
+    Where outlines lie on their images is looked at in :data:`~handseg_monai.data.label_fit.TELLING` of them or somewhat
+    more, evenly spread: that takes the pixels of the image, and outlines are mostly written alike in all of a data set.
+    """
     faults = []
     labelled = []
-    for item in tqdm(items, desc="checking labels", unit="image", leave=False, disable=None):
+    step = max(1, len(items) // TELLING)
+    for number, item in enumerate(tqdm(items, desc="checking labels", unit="image", leave=False, disable=None)):
         try:
-            labelled.append(check_label(item["label"], checked_size(item["image"], max_pixels)))
+            shape = checked_size(item["image"], max_pixels)
+            labelled.append(check_label(item["label"], shape))
             faults += _turned(item)
+            if number % step == 0 and (text := elsewhere_on(item["image"], item["label"], shape, max_pixels)):
+                faults.append(text)
         except (UnreadableImageError, LabelError) as error:
             faults.append(str(error))
     if items and not faults and not any(labelled):

@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from handseg_monai.bitplanes import rasterise, reduce
-from handseg_monai.data.items import Item
+from handseg_monai.bones import NAMES
+from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.label_fit import misplaced
 from handseg_monai.data.labels.competition import find_splits, labelled_items, read_polygons
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
+from handseg_monai.data.labels.polygons import require_pixels
+from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.patients import say_parted, united
 
 
@@ -58,6 +62,17 @@ def check_label(label: str | Path, shape: tuple[int, int]) -> bool:
     return bool(read_planes(label, shape).any())
 
 
+def elsewhere_on(image: str | Path, label: str | Path, shape: tuple[int, int], max_pixels: int = MAX_PIXELS) -> str:
+    """Say that outlines lie on the bones of their image, of ``shape``, only once they are turned or scaled.
+
+    As :func:`~handseg_monai.data.label_fit.misplaced`; bit planes were looked at when they were converted.
+    """
+    if Path(label).suffix == ".npz":
+        return ""
+    text = misplaced(Path(image), read_truth(label, shape), max_pixels=max_pixels)
+    return f"{label}: {text}" if text else ""
+
+
 def read_truth(label: str | Path, shape: tuple[int, int], size: tuple[int, int] | None = None) -> np.ndarray:
     """Read a label of either layout into bit planes, int32 (H, W).
 
@@ -87,4 +102,9 @@ def _polygons(label: str | Path, shape: tuple[int, int]) -> Sequence[tuple[int, 
 
 @lru_cache(maxsize=4096)
 def _parsed(path: Path, changed: int, shape: tuple[int, int]) -> Sequence[tuple[int, np.ndarray]]:
-    return tuple(read_polygons(path, shape))
+    polygons = read_polygons(path, shape)
+    try:
+        require_pixels([(NAMES[bone], points) for bone, points in polygons], shape)
+    except ValueError as error:
+        raise LabelError(f"{path}: {error}") from error
+    return tuple(polygons)

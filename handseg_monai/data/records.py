@@ -14,6 +14,7 @@ import ignite.distributed as idist
 
 from handseg_monai.data.items import Item
 from handseg_monai.files import atomic_open, hold
+from handseg_monai.words import counted
 
 
 class Hand(TypedDict):
@@ -99,7 +100,7 @@ class Records:
         if self.job is None:
             others.append(self._own)
         if count := sum(1 for folder in others for _ in folder.glob("*.json")):
-            print(f"{self.folder}: discards {count} finished images of a run with other options or weights")
+            print(f"{self.folder}: discards {counted(count, 'finished image')} of a run with other options or weights")
         for folder in others:
             shutil.rmtree(folder, ignore_errors=True)
         self._own.mkdir(exist_ok=True)

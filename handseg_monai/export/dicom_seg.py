@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
     from pydicom import DataElement, Dataset
 
+logger = logging.getLogger(__name__)
+
 _NAME = "handseg-monai"
 _SERIES_NUMBER = 29
 _REFERENCE = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -30,6 +32,7 @@ _MAY_BE_EMPTY = (
     *("AccessionNumber", "ReferringPhysicianName", "StudyDate", "StudyID", "StudyTime"),
 )
 """What a SEG must hold of its source, empty where the source, as one without names, has not got it."""
+_TEXTS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "SH", "ST", "TM", "UI")
 _SEXES = ("M", "F", "O")
 _SIDES = {"R": "Right", "L": "Left"}
 
@@ -77,6 +80,14 @@ class DicomSeg(Form):
                 f"{' and '.join(strange)}, which the SEG copies, can't be decoded by the file's Specific Character "
                 "Set; state the right one in the file"
             )
+        if left_out := _drop_invalid(segmentation):
+            logger.warning(
+                "%s: %s break%s the DICOM standard; the SEG leaves %s out",
+                masks.path,
+                " and ".join(left_out),
+                "s" if len(left_out) == 1 else "",
+                "it" if len(left_out) == 1 else "them",
+            )
         path = self._path(masks, ".dcm")
         try:
             segmentation.save_as(path)
@@ -99,6 +110,11 @@ def _source(path: Path) -> Dataset:
     source.SpecificCharacterSet = "ISO_IR 192"
     if lacks := [keyword for keyword in _REFERENCE if not source.get(keyword)]:
         raise MasksNotWrittenError(f"no {' and '.join(lacks)}; a SEG needs this to refer to the image")
+    if wrong := [keyword for keyword in _REFERENCE if not source[keyword].value.is_valid]:
+        raise MasksNotWrittenError(
+            f"{' and '.join(wrong)}: not a UID by the DICOM standard (numbers without leading zeros, parted by dots); "
+            "a SEG can't refer to the image"
+        )
     for keyword in _MAY_BE_EMPTY:
         if keyword not in source:
             setattr(source, keyword, None)
@@ -119,6 +135,28 @@ def _is_valid(element: DataElement) -> bool:
         return reader is None or not element.value or reader(element.value) is not None
     except ValueError:
         return False
+
+
+def _drop_invalid(segmentation: Dataset) -> list[str]:
+    """Take texts out that the SEG may lack and that break the standard, and return their keywords."""
+    from pydicom.config import RAISE
+    from pydicom.multival import MultiValue
+    from pydicom.valuerep import validate_value
+
+    dropped = []
+    for element in list(segmentation):
+        if element.VR not in _TEXTS or not element.value:
+            continue
+        try:
+            for value in element.value if isinstance(element.value, MultiValue) else [element.value]:
+                validate_value(element.VR, str(value), RAISE)
+        except ValueError:
+            dropped.append(element.keyword)
+            if element.keyword in _MAY_BE_EMPTY:
+                element.value = None
+            else:
+                del segmentation[element.tag]
+    return dropped
 
 
 def _segmentation(source: Dataset, masks: Masks) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from handseg_monai.bones import NAMES, Side
 from handseg_monai.data.reading.images import without_suffix
 from handseg_monai.files import with_ending
+from handseg_monai.words import counted
 
 
 class MasksNotWrittenError(Exception):
@@ -24,7 +25,7 @@ class IncompleteExportError(Exception):
     def __init__(self, failures: dict[str, str], total: int) -> None:
         self.failures = failures
         listed = "".join(f"\n  {name}: {why}" for name, why in failures.items())
-        super().__init__(f"{len(failures)} of {total} images not exported:{listed}")
+        super().__init__(f"{len(failures)} of {counted(total, 'image')} not exported:{listed}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ import numpy as np
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES, NAMES, NUM_BONES, SIDES, Side
 from handseg_monai.export.dicom_seg import DicomSeg
-from handseg_monai.export.form import Form, Masks, class_name, mask_of
+from handseg_monai.export.form import Form, Masks, MasksNotWrittenError, class_name, mask_of
+
+_NIFTI_SIDE = (1 << 15) - 1
 
 
 class Png(Form):
@@ -120,6 +122,11 @@ class Nifti(Form):
         """Write the masks of an image."""
         import nibabel
 
+        if max(masks.shape) > _NIFTI_SIDE:
+            height, width = masks.shape
+            raise MasksNotWrittenError(
+                f"{width} x {height} pixels; a side of NIfTI has {_NIFTI_SIDE} at most: choose another form"
+            )
         channels = [mask_of(hand.planes, bone).T for hand in masks.hands for bone in range(NUM_BONES)]
         self._two_hands |= len(masks.hands) > 1
         stack = np.stack(channels, axis=-1)[:, :, None]

@@ -24,6 +24,7 @@ from handseg_monai.rle import (
     vote,
     write_csv,
 )
+from handseg_monai.words import counted
 
 _AT_ONCE = 4
 """Images whose runs fit into a processor's cache together."""
@@ -41,7 +42,7 @@ class Vote:
     least: str
     """Votes that a pixel needed, in words."""
     left_out: tuple[str, ...]
-    """Images that not all of the submissions have."""
+    """Names of the rows that not all of the submissions have."""
     empty: dict[str, int]
     """For each submission how many of its rows were missing, and counted as empty."""
     checked: bool
@@ -197,10 +198,15 @@ def _runs(path: str, texts: Texts, names: Sequence[str], pixels: Mapping[str, in
 def print_vote(result: Vote) -> None:
     """Print what was voted on, and what was missing."""
     for path, count in result.empty.items():
-        print(f"{path}: {count} rows are missing; counted as empty masks")
-    if result.left_out:
-        shown = ", ".join(result.left_out[:3]) + (", …" if len(result.left_out) > 3 else "")
-        print(f"{len(result.left_out)} images left out that not all submissions have ({shown})")
+        print(f"{path}: {counted(count, 'row')} missing; counted as empty masks")
+    voted = {hand_of(name).image for name in result.images}
+    for what, rows in (
+        ("image", {hand_of(name).image for name in result.left_out} - voted),
+        ("hand", {name for name in result.left_out if hand_of(name).image in voted}),
+    ):
+        if rows:
+            shown = ", ".join(sorted(rows)[:3]) + (", …" if len(rows) > 3 else "")
+            print(f"{counted(len(rows), what)} left out that not all submissions have ({shown})")
     if not result.checked:
         print("image sizes not checked: give --images DIR or --size HxW")
     print(f"{count_images(result.images)}, a pixel needs {result.least}")

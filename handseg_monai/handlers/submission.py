@@ -26,6 +26,7 @@ from handseg_monai.files import atomic_open
 from handseg_monai.handlers.probabilities import Asking, Probabilities
 from handseg_monai.inferers.coarse import confidences
 from handseg_monai.rle import encode_planes, row_name, write_csv
+from handseg_monai.words import counted
 
 logger = logging.getLogger(__name__)
 _NAMED = 10
@@ -145,14 +146,14 @@ class SubmissionWriter:
 
     def _report(self) -> None:
         count = len(self.records.data)
-        print(f"{self.path}: {count - len(self.failures) - len(self.empty)} of {count} images")
+        print(f"{self.path}: {count - len(self.failures) - len(self.empty)} of {counted(count, 'image')}")
         for note, names in self.notes.items():
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            print(f"{len(names)} of {count} images: {note}: {', '.join(names[:_NAMED])}{more}")
+            print(f"{len(names)} of {counted(count, 'image')}: {note}: {', '.join(names[:_NAMED])}{more}")
         paths = {item["name"]: item["image"] for item in self.records.data}
         for what, listed in (("failed", self.failures), ("without a bone, their rows are empty", self.empty)):
             if listed:
-                print(f"{len(listed)} of {count} images {what}:", file=sys.stderr)
+                print(f"{len(listed)} of {counted(count, 'image')} {what}:", file=sys.stderr)
             for name, reason in listed.items():
                 print(f"  {reason if paths[name] in reason else f'{paths[name]}: {reason}'}", file=sys.stderr)
 

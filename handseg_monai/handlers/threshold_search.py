@@ -16,6 +16,7 @@ from handseg_monai.data.labels.flat import visible
 from handseg_monai.files import write_json
 from handseg_monai.score.dice import dice, known_bones
 from handseg_monai.score.thresholds import USUAL, best_thresholds
+from handseg_monai.words import counted
 
 
 class ThresholdSearch:
@@ -65,7 +66,7 @@ class ThresholdSearch:
             table.add_row(bone.english, f"{self.sweep[chosen]:g}", f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}")
         Console().print(table)
         print(
-            f"{len(values)} images; mean over bones {np.mean(before):.4f} at {self.sweep[usual]:g} and "
+            f"{counted(len(values), 'image')}; mean over bones {np.mean(before):.4f} at {self.sweep[usual]:g} and "
             f"{np.mean(after):.4f} at the chosen thresholds; expect less gain on other images"
         )
         print(f"{self.path}: infer with --threshold {self.path}")

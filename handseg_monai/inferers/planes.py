@@ -28,9 +28,9 @@ class PlanesInferer(Inferer):
     Logits never exist at the image's size, but for one bone at a time and inside of its own box.
 
     What the network saw says how bright bones are against what lies around them. Where that leaves any doubt the
-    network looks at the negative too, and the picture whose bones are brighter counts. Where bones, or else bright
-    pixels, lie on both sides of a line that touches hardly any, the network looks at either side alone. If both show
-    most of the same bones, these are two hands.
+    network looks at the negative too, and counts it if its bones are brighter and more certain. Where bones, or else
+    bright pixels, lie on both sides of a line that touches hardly any, the network looks at either side alone. If both
+    show most of the same bones, these are two hands.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class PlanesInferer(Inferer):
         something = bool(image.amin() < image.amax())
         if self.invert == "auto" and something and not scene.surely_bright:
             negative = look(1 - image)
-            if negative.brightness > max(scene.brightness, 0.0):
+            if negative.brightness > max(scene.brightness, 0.0) and negative.evidence > scene.evidence:
                 image, scene = 1 - image, negative
                 said.append("bones are dark, inferred in the negative")
         found, more = self._parted(image, scene, look)

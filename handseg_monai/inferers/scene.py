@@ -22,6 +22,8 @@ _AROUND = 13
 """Side of the square whose middle counts as around a bone where the square touches it, pixels of the grid."""
 _BRIGHT = 0.15
 """Bones that stand out so brightly are not dark: of 140 hard phantoms those of no negative come to it."""
+_STANDS_OUT = 10.0
+"""Bones that count as much as one grey value, black to white, by which they stand out."""
 _LEAST_AREA = 4
 """Of a bone that counts, pixels of the grid."""
 _ACROSS = {
@@ -69,6 +71,11 @@ class Scene:
     def certainty(self) -> float:
         """Sum of the certainties, 0 to 29."""
         return float(self.certainties.sum())
+
+    @property
+    def evidence(self) -> float:
+        """Certainty and brightness together, by which a picture and its negative compare."""
+        return self.certainty + _STANDS_OUT * self.brightness
 
     @property
     def area(self) -> int:

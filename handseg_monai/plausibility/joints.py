@@ -18,9 +18,10 @@ from tqdm import tqdm
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data.reading.images import image_size
 from handseg_monai.data.reading.submission_images import image_paths
-from handseg_monai.files import atomic_open, nfc
+from handseg_monai.files import atomic_open, nfc, require_file
 from handseg_monai.plausibility.judge import Plausibility, plausibility
 from handseg_monai.rle import by_image, decode_image, read_csv
+from handseg_monai.words import counted
 
 WITHIN = 12.0
 """Pixels within which both bones must come to the joint's point."""
@@ -109,10 +110,11 @@ def read_points(path: str | Path) -> tuple[list[JointPoint], dict[str, tuple[int
     Raises
     ------
     ValueError
-        A column is missing, a bone is unknown, a value is not a number, a joint comes twice, or there is no row. The
-        message names the file and the line.
+        A column is missing, a bone is unknown or both distal and proximal, a value is not a number, a joint comes
+        twice, or there is no row. The message names the file and the line.
     """
     path = Path(path)
+    require_file(path, "a CSV of marked joints")
     try:
         content = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -150,6 +152,8 @@ def _point(row: Mapping[str, str], where: str) -> JointPoint:
         if row[column] not in INDEX:
             raise ValueError(f"{where}: unknown {column} {row[column]!r}; expected one of {', '.join(NAMES)}")
     bones = INDEX[row["distal_bone"]], INDEX[row["proximal_bone"]]
+    if bones[0] == bones[1]:
+        raise ValueError(f"{where}: distal_bone and proximal_bone are both {row['distal_bone']}; expected two bones")
     return JointPoint(nfc(row["image"]), row["joint"], _number(row, "x", where), _number(row, "y", where), bones)
 
 
@@ -193,8 +197,8 @@ def joints(
     Raises
     ------
     ValueError
-        A file breaks its contract, the submission or the folder lacks an image of the points, no size is given, or a
-        point lies outside its image.
+        A file breaks its contract, the submission or the folder lacks an image of the points, no size is given, or
+        one that is not the image's, or a point lies outside its image.
     OSError
         A file can't be read.
     """
@@ -214,7 +218,13 @@ def joints(
         shown = ", ".join(lacks[:3]) + (", …" if len(lacks) > 3 else "")
         raise ValueError(f"{prediction}: lacks {len(lacks)} of the images of {points_file} ({shown})")
     if images is not None:
-        sizes = {name: image_size(path) for name, path in image_paths(names, images).items()}
+        stated, sizes = sizes, {name: image_size(path) for name, path in image_paths(names, images).items()}
+        for name, size in stated.items():
+            if size != sizes[name]:
+                raise ValueError(
+                    f"{points_file}: height and width of image {name} are {size[0]} x {size[1]}; the image in "
+                    f"{images} is {sizes[name][0]} x {sizes[name][1]}"
+                )
     elif not sizes:
         raise ValueError(
             f"{points_file}: a submission holds no image size; give the folder of the images (--images), or the "
@@ -287,5 +297,5 @@ def print_joints(result: Joints) -> None:
             table.add_row(escape(r.point.image), escape(r.point.joint), "; ".join(reasons))
         console.print(table)
     if near := sum(r.near and not r.hit for r in result.results):
-        print(f"{near} missed joints are near enough, but their images have implausible masks")
+        print(f"{counted(near, 'missed joint')} near enough, but on images with implausible masks")
     print(f"{result.hits} / {len(result.results)} joints hit")

@@ -17,6 +17,7 @@ from handseg_monai.data.reading.submission_images import image_paths
 from handseg_monai.files import atomic_open
 from handseg_monai.plausibility.judge import Plausibility, Severity, plausibility
 from handseg_monai.rle import decode_image, hand_of, read_csv
+from handseg_monai.words import counted
 
 _SHOWN = 5
 
@@ -82,11 +83,11 @@ def print_judgements(judgements: Mapping[str, Plausibility]) -> None:
             escape("\n".join(texts[:_SHOWN] + more)),
         )
     Console().print(table)
-    what = "hands" if any(hand_of(name).side for name in judgements) else "images"
-    print(f"{sum(j.plausible for j in judgements.values())} of {len(judgements)} {what} plausible")
+    what = "hand" if any(hand_of(name).side for name in judgements) else "image"
+    print(f"{sum(j.plausible for j in judgements.values())} of {counted(len(judgements), what)} plausible")
     unusual, figures = (sum(getattr(j, name) for j in judgements.values()) for name in ("unusual", "figures"))
     if figures:
-        print(f"{unusual} of {figures} proportions are unusual: {unusual / figures:.1%}")
+        print(f"{unusual} of {counted(figures, 'proportion')} unusual: {unusual / figures:.1%}")
 
 
 def write_judgements(judgements: Mapping[str, Plausibility], path: str | Path) -> None:

@@ -181,8 +181,8 @@ def _draw_hand(
     job: _Job, row: str, side: Side | None, label: str | None, dice: Mapping[str, np.ndarray], shape: tuple[int, int]
 ) -> _Drawn:
     texts = job.texts.get(row, [None] * NUM_BONES)
+    truth, known = _truth(job, label, shape)  # first: a label that fits tells best whose size is wrong
     planes = decode_image(job.prediction, row, texts, shape)
-    truth, known = _truth(job, label, shape)
     given = np.array([text is not None for text in texts]) | (job.missing == "zero")
     of_bones = dice.get(label) if label is not None else None
     judgement = plausibility(planes)

@@ -17,6 +17,7 @@ import numpy as np
 
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.rle.loops import elect_runs, read_runs, write_runs
+from handseg_monai.rle.width import other_width
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _NUMBERS = re.compile(r"(?:[0-9]{1,18}(?: |$))*")
@@ -210,20 +211,38 @@ def decode(text: str | float | None, shape: tuple[int, int]) -> np.ndarray:
 
 def decode_planes(texts: Iterable[str | float | None], shape: tuple[int, int]) -> np.ndarray:
     """Decode 29 run-length texts, in the order of the bones, into bit planes, int32 ``shape``."""
+    return _planes([parse(text, shape) for text in texts], shape)
+
+
+def decode_fitting(texts: Iterable[str | float | None], shape: tuple[int, int]) -> np.ndarray:
+    """Decode texts that others wrote, as :func:`decode_planes` does.
+
+    Raises ``ValueError`` also for run-lengths that fit images of another width, or run down the columns.
+    """
+    runs = [parse(text, shape) for text in texts]
+    if (other := other_width(runs, shape[1])) is not None:
+        columns = ", or run down the columns" if other == shape[0] else ""
+        raise ValueError(
+            f"the run-lengths fit images {other} pixels wide{columns}; this one has {shape[1]}: give the images that "
+            "the masks were made of"
+        )
+    return _planes(runs, shape)
+
+
+def _planes(runs: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     flips = np.zeros(shape[0] * shape[1] + 1, np.int32)
-    for bone, text in zip(range(NUM_BONES), texts, strict=True):
-        runs = parse(text, shape)
+    for bone, of_bone in zip(range(NUM_BONES), runs, strict=True):
         # Starts are unique among themselves and so are ends; where runs touch, the pixel must flip twice.
-        flips[runs[:, 0]] ^= np.int32(1 << bone)
-        flips[runs.sum(axis=1)] ^= np.int32(1 << bone)
+        flips[of_bone[:, 0]] ^= np.int32(1 << bone)
+        flips[of_bone.sum(axis=1)] ^= np.int32(1 << bone)
     return np.bitwise_xor.accumulate(flips)[:-1].reshape(shape)
 
 
 def decode_image(
     path: str | Path, name: str, texts: Iterable[str | float | None], shape: tuple[int, int]
 ) -> np.ndarray:
-    """Decode one image of a submission by :func:`decode_planes`; an error names file and image."""
+    """Decode one image of a submission by :func:`decode_fitting`; an error names file and image."""
     try:
-        return decode_planes(texts, shape)
+        return decode_fitting(texts, shape)
     except ValueError as error:
         raise ValueError(f"{path}: image {name}: {error}") from error

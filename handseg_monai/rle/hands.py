@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from handseg_monai.bones import SIDES, Side
+from handseg_monai.words import counted
 
 
 class Hand(NamedTuple):
@@ -63,5 +64,5 @@ def by_image(names: Iterable[str], images: Collection[str] = ()) -> dict[str, di
 def count_images(names: Collection[str], images: Collection[str] = ()) -> str:
     """Count images in words, and hands too where some image has two: ``4 hands of 3 images``."""
     count = len({hand_of(name, images).image for name in names})
-    words = f"{count} image{'' if count == 1 else 's'}"
-    return words if count == len(names) else f"{len(names)} hands of {words}"
+    words = counted(count, "image")
+    return words if count == len(names) else f"{counted(len(names), 'hand')} of {words}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from handseg_monai.bones import INDEX, NAMES, NUM_BONES
-from handseg_monai.files import atomic_open, nfc
+from handseg_monai.files import atomic_open, nfc, require_file
 
 HEADER = ("image_name", "class", "rle")
 _SPECIAL = frozenset(',"\r\n')
@@ -36,8 +36,11 @@ def read_csv(path: str | Path, empty: bool = True) -> dict[str, list[str | None]
     ValueError
         Wrong header, a row of other than three fields, an unknown bone, two rows of one image and bone, or no image.
         The message names the file and the line.
+    OSError
+        No such file, or it can't be read.
     """
     path = Path(path)
+    require_file(path, "the CSV of a submission")
     content = path.read_bytes()
     try:
         content.isascii() or content.decode("utf-8-sig")

@@ -10,7 +10,7 @@ import monai.bundle
 
 from handseg_monai import bundle_root
 from handseg_monai.checkpoints import first_checkpoint
-from handseg_monai.files import require_out
+from handseg_monai.files import require_other, require_out
 from handseg_monai.run.process import plain_path
 
 
@@ -40,11 +40,13 @@ def find_thresholds(
     OSError
         ``out`` can't be a file.
     ValueError
-        No checkpoint. What else can't be right ends the process with code 2, as in any run of the bundle.
+        No checkpoint, or ``out`` is what the command reads. What else can't be right ends the process with code 2, as
+        in any run of the bundle.
     """
     require_out(out)
     root = bundle_root()
     weights = checkpoint or first_checkpoint("runs/train/model.pt", root / "models" / "model.pt")
+    require_other([out], [data, weights, folds_file])
     options: dict[str, Any] = {"dataset_dir": plain_path(data), "fold": fold}
     options |= {"thresholds_file": plain_path(out), "checkpoint": plain_path(weights)}
     options |= {"folds_file": plain_path(folds_file)} if folds_file else {}

@@ -17,6 +17,7 @@ from handseg_monai.files import atomic_open
 from handseg_monai.rle import count_images
 from handseg_monai.score.bootstrap import Difference, difference, interval
 from handseg_monai.score.evaluation import Evaluation
+from handseg_monai.words import counted
 
 _WIDTH = 120
 """Characters of a line where the output is no terminal."""
@@ -57,6 +58,7 @@ def _summary(result: Evaluation) -> dict[str, object]:
         "images_without_truth": result.without_truth,
         "hands_compared": result.chosen,
         "unknown": int((~result.known).sum()),
+        "images_without_overlaps": result.flat,
         "groups": {
             name: {"images": int(images.sum()), "dice": _mean(result.dice[images])}
             for name, images in groups(result).items()
@@ -194,17 +196,17 @@ def _print_missing(result: Evaluation) -> None:
             f"{count_images(rows)} with rows of both hands, a label of one: only the hand at the label counts ({shown})"
         )
     what_was_done = {"zero": "counted as empty", "skip": "left out"}.get(result.missing, "")
-    for number, what in (
-        (len(result.missing_images), "images that the CSV lacks"),
-        (len(result.missing_rows), "rows that the CSV lacks"),
-        (len(result.without_truth), "images of the CSV without a label"),
+    for number, noun, what in (
+        (len(result.missing_images), "image", "that the CSV lacks"),
+        (len(result.missing_rows), "row", "that the CSV lacks"),
+        (len(result.without_truth), "image", "of the CSV without a label"),
     ):
         if number:
-            print(f"{number} {what}: {what_was_done}")
+            print(f"{counted(number, noun)} {what}: {what_was_done}")
     if not result.known.all():
         print(f"{(~result.known).sum()} of {result.known.size} pairs of image and bone are not labelled: left out")
     if result.flat:
-        print(f"{result.flat} images have labels without overlaps: left out where one bone may hide another")
+        print(f"{counted(result.flat, 'image')} with labels without overlaps: left out where one bone may hide another")
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, Difference]:

@@ -16,6 +16,7 @@ from handseg_monai.data.items import Item
 from handseg_monai.data.layouts import dataset_splits, items_of_split, training_split
 from handseg_monai.data.reading.images import find_images
 from handseg_monai.files import nfc, write_json
+from handseg_monai.words import counted
 
 
 def assign_folds(
@@ -44,7 +45,9 @@ def assign_folds(
     if num_folds < 2:
         raise ValueError(f"expected at least 2 folds, got {num_folds}")
     if len(names) < num_folds:
-        raise ValueError(f"{len(names)} subjects can't fill {num_folds} folds; expected at least {num_folds}")
+        raise ValueError(
+            f"{counted(len(names), 'subject')} can't fill {num_folds} folds; expected at least {num_folds}"
+        )
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-counts[order], kind="stable")]
     images_in = np.zeros(num_folds, np.int64)

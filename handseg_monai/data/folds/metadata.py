@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from zipfile import ZipFile
 
 from handseg_monai.files import nfc
 
@@ -22,6 +23,9 @@ for _sex, _words in (("female", "여 여자 여성 f w female woman"), ("male", 
     _SEXES.update(dict.fromkeys(_words.split(), _sex))  # type: ignore[arg-type]
 _CENTIMETRES = 90.0, 230.0
 """Heights that an adult or a child of school age has."""
+_MOST_ROWS, _MOST_COLUMNS = 100_000, 1_000
+_LARGEST = 2**28
+"""Bytes of a workbook at most, unpacked."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +42,35 @@ def read_metadata(path: str | Path) -> dict[str, Person]:
     """Read the table of the subjects from the first sheet of ``meta_data.xlsx``, by their ID.
 
     Columns go by their headings, Korean or English, in any order; others are passed over. Excel's escapes of control
-    characters (``_x0008_``), control characters and spaces are removed. Of two rows of one ID the first counts.
+    characters (``_x0008_``), control characters and spaces are removed. Of two rows of one ID the first counts. Of the
+    sheet the first 1,000 columns count.
 
     Raises
     ------
     ImportError
         ``openpyxl`` is missing.
     ValueError
-        The file is missing or no workbook, or has no column ``ID``. The message names the file.
+        The file is missing or no workbook, has no column ``ID``, or is larger than a table of subjects can be. The
+        message names the file.
     """
     try:
         from openpyxl import load_workbook
     except ImportError as error:
         raise ImportError(f"{path}: reading it needs openpyxl: pip install openpyxl") from error
     try:
+        with ZipFile(path) as parts:
+            size = sum(part.file_size for part in parts.infolist())
+        if size > _LARGEST:
+            raise ValueError(f"it unpacks to {size >> 20} MiB; expected at most {_LARGEST >> 20}")
         book = load_workbook(path, read_only=True, data_only=True)
-        rows = [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]
+        sheet = book.worksheets[0]
+        sheet.reset_dimensions()  # they may be wrong, or those of a single stray cell
+        rows = []
+        for number, row in enumerate(sheet.iter_rows(values_only=True, max_col=_MOST_COLUMNS), 1):
+            if number > _MOST_ROWS:
+                raise ValueError(f"its first sheet goes beyond row {_MOST_ROWS}; delete what lies below the table")
+            if number == 1 or any(cell is not None for cell in row):
+                rows.append(row)
         book.close()
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
@@ -63,7 +80,8 @@ def read_metadata(path: str | Path) -> dict[str, Person]:
         ) from error
     place = _places(rows[0] if rows else [])
     if "ID" not in place:
-        shown = ", ".join(_clean(cell) for cell in rows[0]) if rows else "nothing"
+        headings = [heading for cell in rows[0] if (heading := _clean(cell))] if rows else []
+        shown = ", ".join(headings[:20]) + (", …" if len(headings) > 20 else "") or "nothing"
         raise ValueError(f"{path}: no column 'ID' in the first row, which holds {shown}")
     people: dict[str, Person] = {}
     for row in rows[1:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.layouts import read_truth
 from handseg_monai.data.reading.images import UnreadableImageError, image_size
 from handseg_monai.data.wrist import BENT, wrist_deviation
+from handseg_monai.words import counted
 
 _SIZE = 512
 """Long side of the label that the wrist's deviation is measured on, pixels."""
@@ -53,28 +55,50 @@ def read_traits(items: Sequence[Item], metadata: str | Path, progress: bool = Tr
     notes = []
     if Path(metadata).is_file():
         try:
-            people = read_metadata(metadata)
+            table = read_metadata(metadata)
         except (ValueError, ImportError) as error:
             notes.append(f"{error}; not balanced by sex and height")
         else:
+            people = _of_subjects(table, subjects)
+            if table and not people:
+                notes.append(
+                    f"{metadata}: no ID is that of a subject (IDs such as {next(iter(table))}, subjects such as "
+                    f"{subjects[0]}); not balanced by sex and height"
+                )
             known = [people.get(subject, Person()) for subject in subjects]
             for what, unknown in (
                 ("sex", sum(person.sex is None for person in known)),
                 ("height", sum(person.height is None for person in known)),
             ):
-                if unknown:
-                    notes.append(f"{metadata}: {what} of {unknown} of {len(subjects)} subjects is not known")
+                if unknown and people:
+                    notes.append(f"{metadata}: {what} of {unknown} of {counted(len(subjects), 'subject')} is not known")
     else:
         notes.append(f"no {metadata}: not balanced by sex and height")
     deviations: dict[str, list[float]] = {subject: [] for subject in subjects}
     for item in tqdm(items, desc="wrist deviation", unit="image", leave=False, disable=None if progress else True):
         deviations[item["subject"]].append(_deviation(item))
     if unmeasured := int(sum(np.isnan(values).sum() for values in deviations.values())):
-        notes.append(f"wrist deviation can't be measured on {unmeasured} of {len(items)} images")
+        notes.append(f"wrist deviation can't be measured on {unmeasured} of {counted(len(items), 'image')}")
     return SubjectTraits(
         {subject: Traits(people.get(subject, Person()), tuple(deviations[subject])) for subject in subjects},
         tuple(notes),
     )
+
+
+def _of_subjects(table: Mapping[str, Person], subjects: Sequence[str]) -> dict[str, Person]:
+    """People by subject; Excel drops the leading zeros of a number, so 1 is 001 where it can be no other."""
+    short = Counter(map(_short, subjects))
+    rows = Counter(map(_short, table))
+    by_number = {_short(name): person for name, person in table.items() if rows[_short(name)] == 1}
+    found = {
+        subject: table.get(subject) or (by_number.get(_short(subject)) if short[_short(subject)] == 1 else None)
+        for subject in subjects
+    }
+    return {subject: person for subject, person in found.items() if person is not None}
+
+
+def _short(name: str) -> str:
+    return name.lstrip("0") if name.isdecimal() else name
 
 
 def _deviation(item: Item) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,12 +15,21 @@ from pathlib import Path
 from handseg_monai.bones import BONES, INDEX, NAMES
 from handseg_monai.files import nfc
 
+logger = logging.getLogger(__name__)
+
+_SHOWN = 5
+
 Meaning = str | list[str] | None
 """A bone; bones that a mask covers jointly or in part, which makes them unknown; or None for no bone at all."""
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).lower()
+    """Letters and digits of a name in lower case; a space where signs part two numbers, as in ``finger 1.2``.
+
+    A name of signs alone stays as it is.
+    """
+    spaced = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in nfc(name))
+    return re.sub(r"(?<!\d) +| +(?!\d)", "", re.sub(" +", " ", spaced)).lower() or name
 
 
 _BY_NAME = {_plain(name): bone.name for bone in BONES for name in (bone.name, bone.english)}
@@ -76,6 +87,13 @@ def read_classes(path: str | Path) -> dict[str, Meaning]:
     return content
 
 
+def class_map(path: str | Path | None, ignore: Collection[str]) -> dict[str, Meaning]:
+    """Join the class map in a file, if there is one, and further classes that are not bones, which come first."""
+    ignored = {_plain(name) for name in ignore}
+    given = read_classes(path) if path else {}
+    return {name: bone for name, bone in given.items() if _plain(name) not in ignored} | dict.fromkeys(ignore)
+
+
 def resolve(found: Collection[str], given: Mapping[str, Meaning], source: str | Path) -> Classes:
     """Say what each class of a source stands for.
 
@@ -86,16 +104,17 @@ def resolve(found: Collection[str], given: Mapping[str, Meaning], source: str | 
     found
         Classes of the source.
     given
-        A class map. What it leaves out goes by its name where that is a bone's, in the competition's word or in
-        English, whatever the case and the signs between words; two or more bones' names in one
+        A class map, whose classes match whatever the case and the signs between words, unless it has one to the
+        letter; the log names those that the source does not have. What it leaves out goes by its name where that is a
+        bone's, in the competition's word or in English, matched likewise; two or more bones' names in one
         (``Pisiform_Triquetrum``) are bones that were labelled jointly.
     source
         Named in errors.
     """
-    given = {nfc(name): meaning for name, meaning in given.items()}
+    key_of = _keys_of(found, given, source)
     bone_of, unknown, strange = {}, 0, []
     for name in sorted(found):
-        meaning = given[nfc(name)] if nfc(name) in given else _by_name(name)
+        meaning = given[key_of[name]] if name in key_of else _by_name(name)
         if meaning == "":
             strange.append(name)
         elif isinstance(meaning, list):
@@ -115,6 +134,27 @@ def resolve(found: Collection[str], given: Mapping[str, Meaning], source: str | 
             "in part) or null in --classes, or leave it out with --ignore"
         )
     return Classes(bone_of, unknown)
+
+
+def _keys_of(found: Collection[str], given: Mapping[str, Meaning], source: str | Path) -> dict[str, str]:
+    """Key of a class map for each class of a source that it has; the log names keys that match no class."""
+    exact = {nfc(key): key for key in given}
+    alike: dict[str, list[str]] = {}
+    for key in given:
+        alike.setdefault(_plain(key), []).append(key)
+    key_of = {}
+    for name in found:
+        keys = [exact[nfc(name)]] if nfc(name) in exact else alike.get(_plain(name), [])
+        if any(given[key] != given[keys[0]] for key in keys):
+            raise ValueError(f"{source}: class {name} may be {' or '.join(keys)} of --classes; name it to the letter")
+        if keys:
+            key_of[name] = keys[0]
+    used = {_plain(key) for key in key_of.values()}
+    idle = [key for key in given if _plain(key) not in used and key not in key_of.values()]
+    if idle:
+        some = ", ".join(repr(key) + _hint(key, found) for key in idle[:_SHOWN]) + (", …" if idle[_SHOWN:] else "")
+        logger.warning("%s: no class %s; --classes or --ignore names it in vain", source, some)
+    return key_of
 
 
 def _by_name(name: str) -> Meaning:

@@ -16,7 +16,7 @@ from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.json_file import read_json
 from handseg_monai.data.labels.label import Label, Missing, require_size, require_stated_size
 from handseg_monai.data.labels.named_images import Images
-from handseg_monai.data.labels.polygons import Fill, corners, fill_centres, fill_coco, require_pixels
+from handseg_monai.data.labels.polygons import Fill, corners, fill_centres, fill_coco, require_drawn, require_pixels
 from handseg_monai.files import find_files
 
 _SLACK, _SHARE = 3, 0.1
@@ -115,7 +115,7 @@ def _draw(
             with faults.of(f"annotation {number}, {name}"):
                 rings[number] = _rings(annotation.get("segmentation"))
     faults.stop_in_one()
-    require_pixels([ring for of_one in rings.values() for ring in of_one], shape)
+    require_pixels([(name, ring) for number, name, _ in shapes for ring in rings.get(number, [])], shape)
     planes = np.zeros(shape, np.int32)
     for number, name, annotation in shapes:
         with faults.of(f"annotation {number}, {name}"):
@@ -133,6 +133,7 @@ def _draw(
                 classes.bone_of[name]
             )
     faults.stop_in_one()
+    require_drawn(planes, [(name, classes.bone_of[name]) for _, name, _ in shapes])
     return planes
 
 

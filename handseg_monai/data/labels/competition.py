@@ -15,7 +15,7 @@ from pathlib import Path
 from handseg_monai.bitplanes import Polygon
 from handseg_monai.bones import INDEX
 from handseg_monai.data.items import Item, LabelError
-from handseg_monai.data.labels.json_file import read_json
+from handseg_monai.data.labels.json_file import kind_of, read_json
 from handseg_monai.data.labels.polygons import polygon
 from handseg_monai.data.reading.images import find_images, without_suffix
 from handseg_monai.files import find_files, nfc
@@ -96,7 +96,7 @@ def read_polygons(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, P
 
 def _polygon(annotation: object, shape: tuple[int, int]) -> tuple[int, Polygon]:
     if not isinstance(annotation, dict):
-        raise ValueError(f"expected an object, got {type(annotation).__name__}")
+        raise ValueError(f"expected an object, got {kind_of(annotation)}")
     label = annotation.get("label")
     if not isinstance(label, str) or label not in INDEX:
         raise ValueError(f"unknown bone {label!r}")

@@ -16,7 +16,7 @@ from handseg_monai.bitplanes import areas
 from handseg_monai.bones import FLAT, NUM_BONES
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.label_fit import counted_from_0
-from handseg_monai.data.labels.classes import Meaning, read_classes
+from handseg_monai.data.labels.classes import Meaning, class_map
 from handseg_monai.data.labels.coco import read_coco
 from handseg_monai.data.labels.converted import DATALIST, write_datalist, write_planes
 from handseg_monai.data.labels.drawn import Orientation, draw
@@ -30,6 +30,7 @@ from handseg_monai.data.labels.submission import read_submission
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.patients import say_parted
 from handseg_monai.files import atomic_folder, nfc, with_ending
+from handseg_monai.words import counted
 
 Form = Literal["coco", "labelme", "masks", "labelmap", "submission"]
 Adapter = Callable[[Path, Images, dict[str, Meaning], Missing], list[Label]]
@@ -52,7 +53,7 @@ class Conversion:
     areas: np.ndarray
     """Of each image and bone in pixels, int64 (N, 29)."""
     unlabelled: list[Path]
-    """Images that the conversion left out because the source holds no label for them."""
+    """Images that the conversion left out because the source holds no label for them, or shows no bone in them."""
     unmentioned: list[Path]
     """Images of the folder that the source does not name."""
     flat: bool = False
@@ -106,7 +107,8 @@ def convert(
     relative_names
         Name images by their path below ``images`` rather than by base name.
     skip_unlabelled
-        Leave out images for which the source holds no label, instead of stopping.
+        Leave out images for which the source holds no label, or shows no bone, instead of stopping. Those of a
+        submission in which no bone was found are always left out.
     rows_first
         Of NIfTI, label maps or masks: the first axis counts rows.
     pixel_centres
@@ -153,7 +155,7 @@ def convert(
         raise ValueError(f"--least {least}: expected a number from 0 to 1")
     folder = Images(images)
     people = Subjects(folder, subject, subjects)
-    given = (read_classes(classes) if classes else {}) | dict.fromkeys(map(nfc, ignore))
+    given = class_map(classes, ignore)
     adapter, usual = ADAPTERS[form]
     if rows_first:
         adapter = partial(read_label_maps if form == "labelmap" else read_masks, rows_first=True)
@@ -165,6 +167,7 @@ def convert(
     labels = adapter(Path(source), folder, given, missing or usual)
     faults = _double(labels, folder, relative_names)
     unlabelled = [label for label in labels if not label.known]
+    boneless: list[Label] = []
     if not skip_unlabelled and confidence is None:
         faults += [
             f"{label.source}: no bone is labelled in {label.image}; label it, or --skip-unlabelled"
@@ -192,6 +195,9 @@ def convert(
             except ValueError as error:
                 faults.append(str(error))
                 continue
+            if not planes.any():
+                boneless.append(label)
+                continue
             items.append(item)
             pixels.append(areas(planes))
             overlaps.add(planes)
@@ -199,13 +205,18 @@ def convert(
                 write_planes(path, planes)
         if text := counted_from_0(shifts or ()):
             faults.append(f"{source}: {text}")
+        if form != "submission" and not skip_unlabelled:
+            faults += [
+                f"{label.source}: no bone is drawn in {label.image}; label it, or --skip-unlabelled"
+                for label in boneless
+            ]
         if not items and not faults:
-            faults.append(f"{source}: no image with a label")
-        if form not in ("submission", "masks"):  # whose empty fields and masks say absent
-            drawn = np.any([counts > 0 for counts in pixels], axis=0)
-            faults += _drop_undrawn(items, sum(1 << k for k in np.flatnonzero(drawn).tolist()))
+            faults.append(f"{source}: no image {'shows a bone' if boneless else 'with a label'}")
+        drawn = np.any([counts > 0 for counts in pixels], axis=0)
+        for item in items:  # many bones are declared, or have empty masks, that nobody drew
+            item["known"] &= sum(1 << k for k in np.flatnonzero(drawn).tolist())
         if faults:
-            raise LabelError("\n".join([f"{source}: {len(faults)} faults, nothing was written:", *faults]))
+            raise LabelError("\n".join([f"{source}: {counted(len(faults), 'fault')}, nothing was written:", *faults]))
         if subject or subjects:
             say_parted({Path(item["image"]): item["subject"] for item in items})
         if overlaps.flat:
@@ -218,19 +229,10 @@ def convert(
     return Conversion(
         items,
         np.array(pixels, np.int64).reshape(-1, NUM_BONES),
-        [label.image for label in unlabelled],
+        [label.image for label in [*unlabelled, *boneless]],
         [path for path in folder.paths if path not in named],
         overlaps.flat,
     )
-
-
-def _drop_undrawn(items: list[Item], drawn: int) -> list[str]:
-    """Make bones unknown that no image of the source has: many are declared that nobody drew."""
-    for item in items:
-        item["known"] &= drawn
-    return [
-        f"{item['image']}: no bone is drawn in it; take it out of the source" for item in items if not item["known"]
-    ]
 
 
 def _double(labels: list[Label], images: Images, relative_names: bool) -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from handseg_monai.bones import ALL_KNOWN, FLAT
 from handseg_monai.data.items import Item, LabelError
-from handseg_monai.data.labels.json_file import read_json
+from handseg_monai.data.labels.json_file import kind_of, read_json
 from handseg_monai.files import atomic_path, nfc, write_json
 
 DATALIST = "datalist.json"
@@ -56,7 +56,16 @@ def read_planes(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
             values, lengths = file["values"], file["lengths"]
     except OSError as error:
         raise LabelError(f"{path}: {error.strerror or 'not a label file of handseg convert'}") from error
-    except (EOFError, KeyError, TypeError, ValueError, TokenError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        EOFError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        TokenError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise LabelError(
             f"{path}: not a label file of handseg convert, or damaged ({error}); run handseg convert again"
         ) from error
@@ -117,7 +126,7 @@ def converted_items(folder: str | Path) -> tuple[list[Item], list[str]]:
 
 def _item(path: Path, number: int, entry: object) -> Item:
     if not isinstance(entry, dict):
-        raise LabelError(f"{path}, entry {number}: expected an object, got {type(entry).__name__}")
+        raise LabelError(f"{path}, entry {number}: expected an object, got {kind_of(entry)}")
     texts = {key: entry.get(key) for key in ("image", "label", "name", "subject")}
     for key, value in texts.items():
         if not isinstance(value, str) or not value:

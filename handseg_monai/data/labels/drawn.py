@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import areas, boxes
@@ -23,6 +24,9 @@ LEAST_SHARE = 1 / 50
 """Of the area that a bone usually has in a hand of this size."""
 MOST_SHARE = 1 / 4
 """Of the image."""
+_TWICE, _LIKE, _MOST = 1 / 3, 1 / 4, 2 / 5
+"""Two hands: share of the bones that come twice, least size of the second one as a share of the first, and share of the
+bone's pixels that the two make up, at least."""
 _AREAS = np.array([bone.area for bone in BONES])
 _CARPALS = np.array([bone.group is Group.CARPAL for bone in BONES])
 
@@ -53,13 +57,14 @@ def draw(
     Raises
     ------
     LabelError
-        The label can't be drawn, may lie on either side of a turned image, lies on the bones only once it is turned, or
-        holds bones that are too small or too large. The message names the source and lists all of them.
+        The label can't be drawn, may lie on either side of a turned image, lies on the bones only once it is turned,
+        shows two hands, or holds bones that are too small or too large. The message names the source and lists all of
+        them.
     """
     shape = image_size(label.image, max_pixels)
     try:
         planes = _on_stored_pixels(label, shape, side) & np.int32(label.known)
-        faults = size_faults(planes, small_bones)
+        faults = [*hand_faults(planes), *size_faults(planes, small_bones)]
         if text := misplaced(label.image, planes, shifts, max_pixels):
             faults.append(text)
         if faults:
@@ -122,6 +127,35 @@ def size_faults(planes: np.ndarray, small_bones: bool = False) -> list[str]:
                 f"{name} covers {area} pixels, in a hand of this size usually {usual:.0f}; correct it, or --small-bones"
             )
     return faults
+
+
+def hand_faults(planes: np.ndarray) -> list[str]:
+    """Say that bit planes, int32 (H, W), show two hands: a third of the bones, and at least two, come twice.
+
+    A bone comes twice where two pieces of like size lie farther apart than the root of their area. The
+    pieces of one bone lie closer together: epiphysis and shaft, the ends of a fracture, what is left beside an implant.
+    """
+    twice = [k for k, box in boxes(planes) if _comes_twice(((planes[box] >> k) & 1).astype(np.uint8))]
+    present = np.count_nonzero(areas(planes))
+    if len(twice) < max(2, _TWICE * present):
+        return []
+    return [
+        f"the label shows two hands: {len(twice)} of {present} bones come twice, far apart, {NAMES[twice[0]]} among "
+        "them; a label is of one hand: take the other one out, or cut the image in two"
+    ]
+
+
+def _comes_twice(mask: np.ndarray) -> bool:
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    pieces = stats[1:][np.argsort(stats[1:, cv2.CC_STAT_AREA])[::-1]]
+    if len(pieces) < 2:
+        return False
+    one, other = pieces[:2].astype(np.float64)
+    (start, end), (other_start, other_end) = ((p[:2], p[:2] + p[2:4]) for p in (one, other))
+    gap = np.hypot(*np.maximum(np.maximum(start, other_start) - np.minimum(end, other_end), 0))
+    area, other_area = one[cv2.CC_STAT_AREA], other[cv2.CC_STAT_AREA]
+    alike = other_area >= _LIKE * area and area + other_area >= _MOST * pieces[:, cv2.CC_STAT_AREA].sum()
+    return bool(alike and gap > np.sqrt(area + other_area))
 
 
 def _scale(bone: int, present: np.ndarray, scales: np.ndarray, cut: set[int]) -> float:

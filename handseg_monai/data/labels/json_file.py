@@ -20,3 +20,9 @@ def read_json(path: str | Path) -> Any:
         raise LabelError(f"{path}: not JSON (byte {error.start} is not UTF-8)") from error
     except (ValueError, RecursionError) as error:
         raise LabelError(f"{path}: not JSON ({error})") from error
+
+
+def kind_of(value: object) -> str:
+    """Return what a value of a JSON file is, in the format's words."""
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")

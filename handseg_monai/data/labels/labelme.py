@@ -25,6 +25,7 @@ from handseg_monai.data.labels.polygons import (
     fill_centres,
     fill_labelme,
     pairs,
+    require_drawn,
     require_inside,
     require_pixels,
 )
@@ -43,7 +44,8 @@ def read_labelme(
 ) -> list[Label]:
     """Read a folder of LabelMe files; for the parameters see :func:`handseg_monai.data.labels.convert`.
 
-    A file belongs to the image of its own path below ``source``, or else to its ``imagePath``.
+    A file belongs to the image of its own path below ``source``; where there is none, or several that differ in their
+    suffix, to its ``imagePath``.
 
     Raises
     ------
@@ -64,11 +66,11 @@ def read_labelme(
     labels = []
     for path, content in contents.items():
         own = path.relative_to(source).with_suffix("").as_posix() if path != source else path.stem
-        name = own if images.has(own) else str(content.get("imagePath") or own)
+        stated = str(content.get("imagePath") or own)
         present = classes.known(shape["label"] for shape in content["shapes"])
         known = anywhere if present and missing == "absent" else present
         with faults.of(path):
-            image = images.find(name)
+            image = images.find(own if images.has(own) else stated, stated)
             _require_one_image(content, image, images)
             labels.append(Label(image, str(path), known, partial(_draw, content, classes, pixel_centres), upright=True))
     faults.stop()
@@ -108,13 +110,15 @@ def _draw(content: dict[str, Any], classes: Classes, pixel_centres: bool, shape:
         with faults.of(f"shape {number}, {entry['label']}"):
             points[number] = _points(entry)
     faults.stop_in_one()
-    require_pixels([points[n] for n, entry in entries if entry.get("shape_type") != "mask"], shape)
+    outlines = [(entry["label"], points[n]) for n, entry in entries if entry.get("shape_type") != "mask"]
+    require_pixels(outlines, shape)
     planes = np.zeros(shape, np.int32)
     for number, entry in entries:
         with faults.of(f"shape {number}, {entry['label']}"):
             box, inside = _filled(entry, points[number], pixel_centres, shape)
             planes[box] |= inside.astype(np.int32) << np.int32(classes.bone_of[entry["label"]])
     faults.stop_in_one()
+    require_drawn(planes, [(entry["label"], classes.bone_of[entry["label"]]) for _, entry in entries])
     return planes
 
 

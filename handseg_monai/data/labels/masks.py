@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from handseg_monai.data.labels.pixels import (
     read_fitting,
     stem_of,
 )
+from handseg_monai.data.reading.images import image_size
 from handseg_monai.files import find_files
 
+_PLACES = "masks lie in <image>/<class>.png or <class>/<image>.png"
 Mask = tuple[Path, int | None]
 """A file, and the channel of it where it is a stack."""
 
@@ -42,20 +45,16 @@ def read_masks(
         Files that belong to no image, or to no class, or two to one image and class. All of them are listed.
     """
     if not source.is_dir():
-        raise LabelError(f"{source}: no such folder; expected masks in <image>/<class>.png or <class>/<image>.png")
+        raise LabelError(f"{source}: no such folder; {_PLACES}")
     of_image: dict[Path, list[tuple[str, Mask]]] = defaultdict(list)
     faults = Faults()
     for path in find_files(source):
         with faults.of(path):
             _sort(path, path.relative_to(source), images, of_image)
-    for image, masks in of_image.items():
-        seen: dict[str, Path] = {}
-        for name, (path, _) in masks:
-            if (other := seen.setdefault(name.lower(), path)) != path:
-                faults.append(f"{image}: two masks of {name}, {other} and {path}; expected one")
+    faults += _twice(source, of_image)
     faults.stop()
     if not of_image:
-        raise LabelError(f"{source}: no masks; expected <image>/<class>.png or <class>/<image>.png")
+        raise LabelError(f"{source}: no masks; {_PLACES}")
     classes = resolve({name for masks in of_image.values() for name, _ in masks}, given, source)
     anywhere = classes.known(classes.bone_of)
     labels = []
@@ -67,6 +66,22 @@ def read_masks(
     return labels
 
 
+def _twice(source: Path, of_image: Mapping[Path, list[tuple[str, Mask]]]) -> Iterator[str]:
+    """Say which masks of an image are of one class; of a folder above those of the classes once."""
+    folders: set[str] = set()
+    for image, masks in of_image.items():
+        seen: dict[str, Path] = {}
+        for name, (path, _) in masks:
+            if (other := seen.setdefault(name.lower(), path)) == path or name in folders:
+                continue
+            text = f"{image}: two masks of {name}, {other} and {path}; expected one"
+            if path.parent != other.parent and {path.parent.parent, other.parent.parent} == {source / name}:
+                folders.add(name)
+                classes = f"{other.parent.name} and {path.parent.name}"
+                text += f". {_PLACES[0].upper()}{_PLACES[1:]}: if {classes} are classes, convert {source / name}"
+            yield text
+
+
 def _sort(path: Path, relative: Path, images: Images, of_image: dict[Path, list[tuple[str, Mask]]]) -> None:
     """File one mask under its image, as the class that a folder or the file is named after."""
     if not relative.name.lower().endswith(PIXEL_SUFFIXES):
@@ -74,17 +89,20 @@ def _sort(path: Path, relative: Path, images: Images, of_image: dict[Path, list[
     stem = stem_of(relative)
     if relative.name.lower().endswith(".npy"):
         image = images.find((relative.parent / stem).as_posix())
-        of_image[image] += [(str(k), (path, k)) for k in range(count_channels(path))]
+        channels = count_channels(path, image_size(image, sys.maxsize))
+        of_image[image] += [(str(k), (path, k)) for k in range(channels)]
         return
+    if relative.parent == Path():
+        raise ValueError(f"not in a folder of an image or a class; {_PLACES}, or all of an image in <image>.npy")
     parent = relative.parent.as_posix()
     first, _, rest = relative.as_posix().partition("/")
     below = (Path(rest).parent / stem).as_posix()
-    if rest and images.has(parent) and not images.has(below):
+    if images.has(parent) and not images.has(below):
         of_image[images.find(parent)].append((stem, (path, None)))
-    elif rest and images.has(below):
+    elif images.has(below):
         of_image[images.find(below)].append((first, (path, None)))
     else:
-        raise ValueError(f"no image {parent!r} or {below!r} in {images.folder}")
+        raise ValueError(f"no image {parent!r} or {below!r} in {images.folder}; {_PLACES}")
 
 
 def _draw(masks: list[tuple[str, Mask]], classes: Classes, rows_first: bool, shape: tuple[int, int]) -> np.ndarray:

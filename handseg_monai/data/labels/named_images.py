@@ -9,7 +9,7 @@ from pathlib import Path
 
 from handseg_monai.data.reading.images import IMAGE_SUFFIXES, find_images, without_suffix
 from handseg_monai.data.reading.patients import patients_of, say
-from handseg_monai.files import nfc
+from handseg_monai.files import nfc, plain_name
 
 
 class Images:
@@ -41,12 +41,17 @@ class Images:
         """Whether :meth:`find` finds one or several of this name."""
         return bool(self._matches(name))
 
-    def find(self, name: str) -> Path:
+    def find(self, name: str, stated: str = "") -> Path:
         """Find an image by its path, with or without suffix: one of the two paths must end as the other does.
+
+        Of several it is the one whose file has the name that the path ``stated`` ends in.
 
         ``ValueError`` where none has this name, or several have.
         """
         found = self._matches(name)
+        if len(found) > 1:
+            endings = {nfc(stated), nfc(stated.replace("\\", "/")).rpartition("/")[2]}
+            found = [path for path in found if nfc(path.name) in endings] or found
         if not found:
             raise ValueError(f"no image {name!r} in {self.folder}")
         if len(found) > 1:
@@ -54,9 +59,12 @@ class Images:
         return found[0]
 
     def _matches(self, name: str) -> list[Path]:
-        """Images of the longest match: of a name with a suffix before one without."""
-        whole = nfc(name.replace("\\", "/"))
-        for form in dict.fromkeys([whole, without_suffix(whole)]):
+        """Images of the longest match: of a name with a suffix before one without.
+
+        A backslash belongs to the name, or parts folders as on Windows.
+        """
+        forms = [nfc(name), nfc(name.replace("\\", "/"))]
+        for form in dict.fromkeys([*forms, *map(without_suffix, forms)]):
             parts = form.split("/")
             for i in range(len(parts)):
                 tail = "/".join(parts[i:])
@@ -82,10 +90,10 @@ class Subjects:
     table
         CSV with columns ``image`` and ``subject``.
 
-    With neither, the subject is the folder that holds the image, and the image's name without suffix where it lies
-    in the folder of images itself. The images of one patient, by the PatientID of DICOM, are one subject, and those of
-    several patients are several, whatever their folders; the subject is named after the patient's first folder, or
-    first image where others share that folder.
+    Names count as people read them: spaces and invisible signs part nobody. With neither, the subject is the folder
+    that holds the image, and the image's name without suffix where it lies in the folder of images itself. The images
+    of one patient, by the PatientID of DICOM, are one subject, and those of several patients are several, whatever
+    their folders; the subject is named after the patient's first folder, or first image where others share that folder.
 
     Raises
     ------
@@ -115,7 +123,7 @@ class Subjects:
         if self._pattern is not None:
             match = self._pattern.search(name)
             subject = (match.group(1) if self._pattern.groups else match.group()) if match else None
-            if not subject or not subject.strip():
+            if not (subject := plain_name(subject or "")):
                 raise ValueError(f"{image}: --subject {self._pattern.pattern!r} finds no subject in {name!r}")
             return subject
         return self._of_patients.get(image) or name.rpartition("/")[0] or without_suffix(name)
@@ -159,7 +167,7 @@ def _read_table(path: Path, images: Images) -> dict[Path, str]:
         raise ValueError(f"{path}: columns {', '.join(columns) or 'none'}; expected image and subject")
     table: dict[Path, str] = {}
     for number, row in enumerate(rows, 2):
-        subject = nfc((row["subject"] or "").strip())
+        subject = plain_name(row["subject"] or "")
         if not row["image"] or not subject:
             raise ValueError(f"{path}, line {number}: expected an image and a subject")
         if not images.has(row["image"]):

@@ -96,12 +96,15 @@ def read_fitting(path: Path, shape: tuple[int, int], meaning: Meaning, rows_firs
     return read_pixels(path, meaning, rows_first, check_size)
 
 
-def count_channels(path: Path) -> int:
-    """Count the channels of a stack of masks, NumPy's ``.npy`` of shape (C, H, W); ``ValueError`` for anything else."""
-    shape = _stack(path).shape
-    if len(shape) != 3 or not shape[0]:
-        raise ValueError(f"an array of shape {shape}; expected a stack (C, H, W)")
-    return int(shape[0])
+def count_channels(path: Path, shape: tuple[int, int]) -> int:
+    """Count the channels of a stack of masks, NumPy's ``.npy`` of shape (C, H, W).
+
+    ``ValueError`` for anything else, and where (H, W) is neither the ``shape`` of the image nor that once it is turned.
+    """
+    stack = _stack(path).shape
+    if len(stack) != 3 or not stack[0] or stack[1:] not in (shape, shape[::-1]):
+        raise ValueError(f"an array of shape {stack}; expected a stack (C, H, W), here (C, {shape[0]}, {shape[1]})")
+    return int(stack[0])
 
 
 def read_channel(path: Path, channel: int, shape: tuple[int, int]) -> np.ndarray:

@@ -13,18 +13,22 @@ In all of them an outline that runs over itself is filled once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from handseg_monai.bitplanes import Polygon, fill_outline, fill_overlaps, rounds, wind
+from handseg_monai.bitplanes import Polygon
+from handseg_monai.outlines import fill_outline, fill_overlaps, length_of, rounds, wind
 
 OUTSIDE_TOLERANCE = 2
 """Pixels by which a point may lie outside the image; it is then moved to the edge."""
 _FIFTHS = 5
-_LARGE = 200
-"""Sides of an image, in pixels, from which a label within 0 to 100 is one in percent."""
+_TINY, _LARGE = 3, 200
+"""Sides of an image, in pixels, from which a label within 0 to 1 is one in shares, within 0 to 100 one in percent."""
+_MOST_LENGTH, _LEAST_BOX = 100, 100
+"""Length of an outline at most, as a multiple of the width and height of its box, which count as so many pixels."""
 
 Box = tuple[slice, slice]
 """Rows and columns."""
@@ -66,26 +70,56 @@ def require_inside(points: np.ndarray, shape: tuple[int, int], last: int = 0) ->
         raise ValueError(f"a point lies {outside:.0f} pixels outside the image of {shape[1]} x {shape[0]} pixels{hint}")
 
 
-def require_pixels(points: Sequence[np.ndarray], shape: tuple[int, int]) -> None:
-    """Raise ``ValueError`` where the points of all outlines of an image are shares of its size, or percent.
+def require_traced(points: np.ndarray) -> None:
+    """Raise ``ValueError`` where an outline, (N, 2), runs to and fro in its box as no bone's does.
+
+    Time and memory that filling takes grow with an outline's length, so this bounds them by the image's sides.
+    """
+    length, (width, height) = length_of(points), np.ptp(points, axis=0)
+    if length > _MOST_LENGTH * max(width + height, _LEAST_BOX):
+        raise ValueError(
+            f"an outline of {len(points)} points that runs through {length:.0f} pixels in a box of {width:.0f} x "
+            f"{height:.0f}; expected one that goes round the bone: draw it again"
+        )
+
+
+def require_pixels(outlines: Iterable[tuple[str, np.ndarray]], shape: tuple[int, int]) -> None:
+    """Raise ``ValueError`` where points are shares of the image's size, of one class or of all, or percent.
 
     Parameters
     ----------
-    points
-        Of each outline, float64 (N, 2).
+    outlines
+        Class and points, float64 (N, 2), of each outline of an image.
     shape
         (height, width).
     """
-    if not points:
-        return
-    every = np.concatenate(points)
-    low, high = every.min(), every.max()
-    for unit, most, sides in ("shares of its size", 1, 3), ("percent", 100, _LARGE):
-        if low >= 0 and high <= most and min(shape) > sides:
-            raise ValueError(
-                f"all coordinates lie within 0 to {most} in an image of {shape[1]} x {shape[0]} pixels, as {unit} do; "
-                "expected pixels"
-            )
+    of_class: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+    for name, points in outlines:
+        of_class[name].append(points)
+    joined = {name: np.concatenate(points) for name, points in of_class.items()}
+    shares = [name for name, points in joined.items() if min(shape) > _TINY and _within(points, 1)]
+    if shares:
+        which = "all coordinates" if len(shares) == len(joined) else f"all coordinates of {', '.join(shares)}"
+        raise ValueError(f"{which} lie within 0 to 1, as shares of the image's size do; expected pixels")
+    if joined and min(shape) > _LARGE and all(_within(points, 100) for points in joined.values()):
+        raise ValueError(
+            f"all coordinates lie within 0 to 100 in an image of {shape[1]} x {shape[0]} pixels, as percent do; "
+            "expected pixels"
+        )
+
+
+def _within(points: np.ndarray, most: float) -> bool:
+    return bool(points.min() >= 0 and points.max() <= most)
+
+
+def require_drawn(planes: np.ndarray, outlined: Iterable[tuple[str, int]]) -> None:
+    """Raise ``ValueError`` where bit planes, int32 (H, W), lack a bone that is outlined: it would count as absent.
+
+    ``outlined`` holds class and bone index of each outline.
+    """
+    drawn = int(np.bitwise_or.reduce(planes, axis=None))
+    if empty := sorted({name for name, bone in outlined if not drawn >> bone & 1}):
+        raise ValueError(f"{', '.join(empty)}: outlined, but covers no pixel; correct the outline or delete it")
 
 
 def polygon(points: object, shape: tuple[int, int]) -> Polygon:
@@ -94,10 +128,12 @@ def polygon(points: object, shape: tuple[int, int]) -> Polygon:
     Raises
     ------
     ValueError
-        No pairs, fewer than 3, not finite, or more than :data:`OUTSIDE_TOLERANCE` pixels outside the image.
+        No pairs, fewer than 3, not finite, more than :data:`OUTSIDE_TOLERANCE` pixels outside the image, or an outline
+        that runs to and fro.
     """
     found = np.rint(corners(points))
     require_inside(found, shape, last=1)
+    require_traced(found)
     return np.clip(found, 0, (shape[1] - 1, shape[0] - 1)).astype(np.int32)
 
 
@@ -109,6 +145,7 @@ def fill_centres(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.nd
 def fill_labelme(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:
     """Fill an outline as LabelMe does, the pixels that it runs through included; see :data:`Fill`."""
     require_inside(points, shape)
+    require_traced(points)
 
     def fill(mask: np.ndarray, ring: np.ndarray) -> None:
         picture = Image.new("L", mask.shape[::-1])
@@ -121,6 +158,7 @@ def fill_labelme(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.nd
 def fill_coco(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:
     """Fill an outline as ``pycocotools`` does: pixels whose centre lies inside; see :data:`Fill`."""
     require_inside(points, shape)
+    require_traced(points)
     parts = [_crossings(part, shape) for part in rounds(points)]
     x, y, _ = np.concatenate(parts, axis=1)
     if not x.size:

@@ -14,7 +14,7 @@ from handseg_monai.data.items import Faults, LabelError
 from handseg_monai.data.labels.classes import Classes, Meaning, resolve
 from handseg_monai.data.labels.label import Label, Missing
 from handseg_monai.data.labels.named_images import Images
-from handseg_monai.rle import decode_planes, hand_of, read_csv
+from handseg_monai.rle import decode_fitting, hand_of, read_csv
 
 
 def read_submission(
@@ -28,8 +28,8 @@ def read_submission(
 ) -> list[Label]:
     """Read a submission; for the parameters see :func:`handseg_monai.data.labels.convert`.
 
-    An empty field says that the bone is absent; ``missing`` is about rows that are not there. A bone whose
-    confidence is below ``least`` is unknown, whether it has a mask or not.
+    An empty field says that the bone is absent, if other images have it; ``missing`` is about rows that are not
+    there. A bone whose confidence is below ``least`` is unknown, whether it has a mask or not.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def read_submission(
 
 
 def _draw(texts: list[str | None], classes: Classes, shape: tuple[int, int]) -> np.ndarray:
-    planes = decode_planes(texts, shape)
+    planes = decode_fitting(texts, shape)
     if all(INDEX[name] == bone for name, bone in classes.bone_of.items()):
         return planes
     moved = np.zeros(shape, np.int32)

@@ -12,6 +12,7 @@ from rich.table import Table
 from handseg_monai.bones import BONES
 from handseg_monai.data.labels.convert import Conversion
 from handseg_monai.data.labels.flat import FLAT_SOURCE
+from handseg_monai.words import counted
 
 
 def print_conversion(result: Conversion) -> None:
@@ -27,10 +28,12 @@ def print_conversion(result: Conversion) -> None:
     Console().print(table)
     if result.flat:
         print(FLAT_SOURCE)
-    _list(result.unlabelled, "without a label, left out")
+    _list(result.unlabelled, "without a label or a bone, left out")
     _list(result.unmentioned, "that the source does not name, left out")
 
 
 def _list(paths: Sequence[Path], what: str) -> None:
     if paths:
-        print(f"{len(paths)} images {what}: {', '.join(map(str, paths[:3]))}{', …' if len(paths) > 3 else ''}")
+        print(
+            f"{counted(len(paths), 'image')} {what}: {', '.join(map(str, paths[:3]))}{', …' if len(paths) > 3 else ''}"
+        )

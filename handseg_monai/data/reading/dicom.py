@@ -19,7 +19,7 @@ from handseg_monai.data.reading.stored import require_pixels
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-DICOM_SUFFIXES = (".dcm", ".dicom")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".dcm30", ".ima")
 RADIOGRAPHS = {
     "1.2.840.10008.5.1.4.1.1.1": "CR",
     "1.2.840.10008.5.1.4.1.1.1.1": "DX",
@@ -31,7 +31,8 @@ RADIOGRAPHS = {
 }
 """Storage classes that the project reads, by UID."""
 MISSING = "a DICOM file; reading it takes more packages: pip install 'handseg-monai[dicom]'"
-_NO_SUFFIX = re.compile(r"(\.\d*)?")
+_UNMARKED = re.compile(rb"[\x02\x08]\0[\0\1\5\x08\x12\x16]\0(UL|OB|CS|UI|DA|TM|[\0-@]\0\0\0)", re.DOTALL)
+"""First element of a file without preamble and mark: of the file's meta information, or of its group 8."""
 _MARK, _MARK_AT = b"DICM", 128
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _LARGEST = 2**28
@@ -78,15 +79,19 @@ def is_dicom(path: str | Path) -> bool:
     """Whether a file carries the mark of DICOM files."""
     try:
         with Path(path).open("rb") as file:
-            return file.read(_MARK_AT + len(_MARK))[_MARK_AT:] == _MARK
+            return has_mark(file.read(_MARK_AT + len(_MARK)))
     except OSError:
         return False
 
 
-def may_be_dicom(path: Path) -> bool:
-    """Whether a name has a suffix of DICOM, or none, as files of archives have that are named by number or UID."""
-    suffix = path.suffix.lower()
-    return suffix in DICOM_SUFFIXES or (bool(_NO_SUFFIX.fullmatch(suffix)) and path.name.upper() != "DICOMDIR")
+def has_mark(start: bytes) -> bool:
+    """Whether a file whose first 132 bytes these are carries the mark of DICOM files."""
+    return start[_MARK_AT : _MARK_AT + len(_MARK)] == _MARK
+
+
+def begins_unmarked(start: bytes) -> bool:
+    """Whether a file begins as a data set of DICOM does whose preamble and mark are missing."""
+    return _UNMARKED.match(start) is not None
 
 
 def require_dicom() -> None:

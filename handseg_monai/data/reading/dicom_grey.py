@@ -40,7 +40,7 @@ def rescaled(stored: Grey, dataset: Dataset, say: Say) -> Grey:
         values = table.look_up(stored.values)
         if _keeps_greys(stored.values, values):
             return Grey(values, 0, (1 << table.bits) - 1)
-        say("its modality LUT leaves no greys; passed over")
+        say("its modality LUT leaves no greys; ignored")
         return stored
     slopes, intercepts = numbers_of(dataset, "RescaleSlope"), numbers_of(dataset, "RescaleIntercept")
     if not slopes and not intercepts:
@@ -50,7 +50,7 @@ def rescaled(stored: Grey, dataset: Dataset, say: Say) -> Grey:
     slope, intercept = (slopes or [1.0])[0], (intercepts or [0.0])[0]
     ends = sorted((stored.low * slope + intercept, stored.high * slope + intercept))
     if not slope or not all(math.isfinite(end) for end in ends) or ends[0] == ends[1]:
-        say(f"a rescale of slope {_named(slope)} and intercept {_named(intercept)} can't be; passed over")
+        say(f"a rescale of slope {_named(slope)} and intercept {_named(intercept)} is invalid; ignored")
         return stored
     if (slope, intercept) == (1, 0):
         return stored
@@ -63,16 +63,16 @@ def windowed(grey: Grey, dataset: Dataset, say: Say) -> np.ndarray:
         values = read_table(item, grey, "VOI LUT", say).look_up(grey.values)
         if _keeps_greys(grey.values, values):
             return values
-        say("its VOI LUT leaves no greys; passed over")
+        say("its VOI LUT leaves no greys; ignored")
     function = _function(dataset, say)
     for center, width in _windows(dataset, say):
         if not (math.isfinite(center) and math.isfinite(width)) or width < (1 if function == _LINEAR else 1e-9):
-            say(f"a window of center {_named(center)} and width {_named(width)} can't be; passed over")
+            say(f"a window of center {_named(center)} and width {_named(width)} is invalid; ignored")
             continue
         values = _through_window(grey, function, center, width)
         if _keeps_greys(grey.values, values):
             return values
-        say(f"a window of center {_named(center)} and width {_named(width)} leaves no greys; passed over")
+        say(f"a window of center {_named(center)} and width {_named(width)} leaves no greys; ignored")
     return grey.values
 
 

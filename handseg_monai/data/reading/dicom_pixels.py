@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ _HALVED = ("YBR_FULL_422", "YBR_PARTIAL_422")
 _LUMINANCE = ("YBR_FULL", *_HALVED)
 _PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 _ITEM = b"\xfe\xff\x00\xe0"
+_SQUARE = 1.01
+"""Sides of a pixel, one by the other, up to which it counts as square."""
 _ROUNDING, _LEAST = 1e-6, 1e-30
 
 
@@ -45,7 +48,8 @@ def read_dicom(path: str | Path, any_body_part: bool = True, max_pixels: int = M
 
     The stored values go through the file's own modality LUT or rescale, then its first VOI LUT, or else its first
     window; MONOCHROME1, and *Presentation LUT Shape* ``INVERSE``, turn them round; padding becomes the darkest value.
-    What of these can't be is passed over, and the log says so.
+    What of these can't be is passed over, and the log says so. So it does where pixels are not square; they stay as
+    stored.
 
     Parameters
     ----------
@@ -78,6 +82,7 @@ def read_dicom(path: str | Path, any_body_part: bool = True, max_pixels: int = M
 
     if RADIOGRAPHS.get(str(value_of(dataset, "SOPClassUID"))) == "DX for processing":
         say("a DX image for processing; its raw detector values may not look like a radiograph")
+    _say_not_square(dataset, say)
     try:
         pixels = _shown(dataset, say)
     except DicomError as error:
@@ -88,6 +93,15 @@ def read_dicom(path: str | Path, any_body_part: bool = True, max_pixels: int = M
         raise DicomError("pixels can't be decoded: the attributes that describe them are damaged") from None
     require_contrast(pixels)
     return pixels
+
+
+def _say_not_square(dataset: Dataset, say: Say) -> None:
+    for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        sides = numbers_of(dataset, keyword)
+        if len(sides) == 2 and min(sides) > 0 and max(sides) > _SQUARE * min(sides):
+            name = re.sub("(?<=[a-z])(?=[A-Z])", " ", keyword)
+            say(f"its {name} is {sides[0]:g} down, {sides[1]:g} across: not square pixels, read as stored, unstretched")
+            return
 
 
 def _check_body_part(path: str | Path, header: Dataset, any_body_part: bool) -> None:
@@ -253,7 +267,7 @@ def _padding(own: np.ndarray, values: np.ndarray, dataset: Dataset, header: Stat
     searched = values if header.least <= low and high <= header.greatest else own
     padding = (searched >= low) & (searched <= high)
     if padding.all():
-        say("its Pixel Padding Value covers all pixels; passed over")
+        say("its Pixel Padding Value covers all pixels; ignored")
         return none
     return padding
 

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from handseg_monai.data.reading import MAX_PIXELS
-from handseg_monai.data.reading.dicom import DICOM_SUFFIXES, dicom_size, is_dicom, may_be_dicom, require_dicom
+from handseg_monai.data.reading.contrast import in_range
+from handseg_monai.data.reading.dicom import (
+    DICOM_SUFFIXES,
+    begins_unmarked,
+    dicom_size,
+    has_mark,
+    is_dicom,
+    require_dicom,
+)
 from handseg_monai.data.reading.dicom_pixels import read_dicom
 from handseg_monai.data.reading.png import SIGNATURE, checksums_suffice
-from handseg_monai.data.reading.samples import grey_of, is_picture, picture_size, read_samples, require_seen
+from handseg_monai.data.reading.samples import (
+    grey_of,
+    is_picture,
+    kind_not_read,
+    picture_size,
+    read_samples,
+    require_seen,
+)
 from handseg_monai.data.reading.stored import Samples, require_pixels
 from handseg_monai.files import find_files
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+logger = logging.getLogger(__name__)
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff")
 IMAGE_SUFFIXES = (*_PICTURES, *DICOM_SUFFIXES)
+_NO_PICTURE = re.compile(
+    r"\.(txt|md|rst|log|jsonl?|[ct]sv|xls[xm]?|ods|docx?|odt|pptx?|html?|xml|ya?ml|toml|ini|cfg|py|ipynb|js|css|sh|bat|"
+    r"exe|dll|so|lnk|url|db|sqlite|np[yz]|nii|mat|h5|hdf5|pkl|pickle|pth?|ckpt|onnx|zip|gz|tar|7z|rar|bz2|xz|zst|bak|tmp|"
+    r"part|old|orig|swp|lock|crdownload|download|md5|sha256|svg|mp[34]|avi|mov|wav)"
+)
+"""Suffixes of files that are never opened to see whether they are images."""
+_START = 132
+"""Bytes that tell a picture's kind."""
+_NAMED = 8
 _SPREAD = (1, 2, 4)
 """Bits of grey values that are spread over the range of 8, of which theirs is a whole part."""
 
@@ -32,18 +60,53 @@ class UnreadableImageError(ValueError):
 def find_images(folder: str | Path) -> list[Path]:
     """List the image files below a folder, sorted by path; a path of one file is that file.
 
-    Links are followed, each folder once. Hidden files and folders are passed over; what is an image is told by the
-    suffix (:data:`IMAGE_SUFFIXES`), and of files without one, or with a number for it, by the mark of DICOM. Raises as
+    Links are followed, each folder once. Hidden files and folders are passed over. The suffix tells what is an image
+    (:data:`IMAGE_SUFFIXES`) or can be none, such as ``.txt``; of files with another one, or without any, the first
+    bytes tell. A warning in the log names pictures of kinds that are not read, such as GIF. Raises as
     :func:`~handseg_monai.files.find_files`.
     """
     folder = Path(folder)
-    return [folder] if folder.is_file() else find_files(folder, _is_image)
+    if folder.is_file():
+        return [folder]
+    others: dict[Path, str] = {}
+
+    def is_image(path: Path) -> bool:
+        suffix = path.suffix.lower()
+        if suffix in IMAGE_SUFFIXES:
+            return True
+        if _NO_PICTURE.fullmatch(suffix) or path.name.upper() == "DICOMDIR" or not path.is_file():
+            return False
+        kind = _kind(path)
+        if kind:
+            others[path] = kind
+        return kind == ""
+
+    found = find_files(folder, is_image)
+    if others:
+        named = [f"{path.relative_to(folder)} ({others[path]})" for path in sorted(others)]
+        _say(
+            f"{folder}: left out pictures of kinds that are not read; save them as PNG: {', '.join(named[:_NAMED])}",
+            max(len(named) - _NAMED, 0),
+        )
+    return found
 
 
-def _is_image(path: Path) -> bool:
-    if path.name.lower().endswith(IMAGE_SUFFIXES):
-        return True
-    return may_be_dicom(path) and path.is_file() and is_dicom(path)
+def _kind(path: Path) -> str | None:
+    """Kind of a picture that is not read, in words; empty where it is read, None where a file is no picture."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+    except OSError as error:
+        return error.strerror or "can't be opened"
+    if has_mark(start) or is_picture(start):
+        return ""
+    return "DICOM without its mark, DICM" if begins_unmarked(start) else kind_not_read(start)
+
+
+@cache
+def _say(message: str, more: int) -> None:
+    """Log a warning once in a process."""
+    logger.warning("%s%s", message, f" and {more} more" if more else "")
 
 
 def without_suffix(name: str) -> str:
@@ -54,7 +117,7 @@ def without_suffix(name: str) -> str:
 
 def require_readers(paths: Iterable[Path]) -> None:
     """Raise ``ValueError`` where one of the images is DICOM, and what reads it is not installed."""
-    first = next((path for path in paths if may_be_dicom(path) and is_dicom(path)), None)
+    first = next((path for path in paths if path.suffix.lower() not in _PICTURES and is_dicom(path)), None)
     if first is not None:
         try:
             require_dicom()
@@ -107,7 +170,8 @@ def read_radiograph(path: str | Path, any_body_part: bool = True, max_pixels: in
     radiograph
         uint8 or uint16, or float32 of floating-point and negative numbers, (H, W), the stored pixel grid: an EXIF
         rotation is ignored. 0 is black, bright is more: WhiteIsZero of TIFF is turned round. Samples of 1, 2 and 4 bits
-        are spread over 0 to 255. Three equal channels give that channel, colours their luminance.
+        are spread over 0 to 255, values beyond 1e30 scaled to 0 to 1. Three equal channels give that channel, colours
+        their luminance.
 
     Raises
     ------
@@ -135,7 +199,10 @@ def _naming(path: str | Path) -> Iterator[None]:
 
 def _is_to_be_dicom(path: Path) -> bool:
     """Whether a file is DICOM, or is called so and begins as no picture does."""
-    return is_dicom(path) or (path.suffix.lower() in DICOM_SUFFIXES and not is_picture(path))
+    if is_dicom(path) or path.suffix.lower() not in DICOM_SUFFIXES:
+        return is_dicom(path)
+    with path.open("rb") as file:
+        return not is_picture(file.read(_START))
 
 
 def _require_file(path: Path) -> None:
@@ -156,7 +223,7 @@ def _grey(samples: Samples) -> np.ndarray:
         return grey * np.uint8(255 // (2**samples.bits - 1))
     if grey.dtype.kind == "i" and grey.min() >= 0:
         return grey.astype(f"uint{8 * grey.dtype.itemsize}")
-    return grey if grey.dtype.kind == "u" else grey.astype(np.float32, copy=False)
+    return grey if grey.dtype.kind == "u" else in_range(grey)
 
 
 def _one_channel(pixels: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from handseg_monai.data.reading.dicom import is_dicom, read_header, value_of
-from handseg_monai.files import nfc
+from handseg_monai.files import plain_name
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +29,12 @@ _PLACEHOLDER = re.compile(
 def patients_of(paths: Iterable[Path]) -> dict[Path, int]:
     """Return a number for the patient of each DICOM image that states one, from 0 in the order of the paths.
 
-    Where several images state one and no image another, it counts as a placeholder. The log says so, and which images
-    state none.
+    A PatientID belongs to its issuer; where one of the images does not name the issuer, all of this PatientID are one
+    patient. Where several images state one and no image another, it counts as a placeholder. The log says so, and which
+    images state none.
     """
     stated = {path: _patient(path, path.stat().st_mtime_ns) for path in paths if path.is_file() and is_dicom(path)}
-    known = {path: patient for path, patient in stated.items() if patient is not None}
+    known = _without_doubtful_issuers({path: patient for path, patient in stated.items() if patient is not None})
     if len(known) > 1 and len(set(known.values())) == 1:
         say(f"{_first(known)}: DICOM states one and the same PatientID: taken for a placeholder")
         return {}
@@ -43,8 +44,29 @@ def patients_of(paths: Iterable[Path]) -> dict[Path, int]:
     return {path: numbers[patient] for path, patient in known.items()}
 
 
+def _without_doubtful_issuers(stated: Mapping[Path, tuple[str, str]]) -> dict[Path, tuple[str, str]]:
+    """Take the issuers away of identifiers that some image states without one; say where this unites several."""
+    issuers: defaultdict[str, dict[str, Path]] = defaultdict(dict)
+    spelt: defaultdict[str, dict[str, Path]] = defaultdict(dict)
+    for path, (issuer, patient) in stated.items():
+        issuers[patient].setdefault(issuer, path)
+        spelt[patient.casefold()].setdefault(patient, path)
+    for of in issuers.values():
+        if "" in of and len(of) > 2:
+            say(f"{_first(list(of.values()))}: one PatientID of several issuers and of none: taken for one patient")
+    for spellings in spelt.values():
+        if len(spellings) > 1:
+            say(f"{' and '.join(map(str, spellings.values()))}: PatientIDs that differ in case alone: several patients")
+    return {path: ("" if "" in issuers[patient] else issuer, patient) for path, (issuer, patient) in stated.items()}
+
+
 def say_parted(subject_of: Mapping[Path, str]) -> None:
-    """Say in the log where one patient is two subjects."""
+    """Say in the log where one patient is two subjects, and which subjects differ in case alone."""
+    spelt: defaultdict[str, set[str]] = defaultdict(set)
+    for subject in subject_of.values():
+        spelt[subject.casefold()].add(subject)
+    if alike := [" and ".join(sorted(names)) for names in spelt.values() if len(names) > 1]:
+        say(f"subjects that differ in case alone, taken for several: {_some(alike)}")
     subjects: defaultdict[int, dict[str, Path]] = defaultdict(dict)
     for path, patient in patients_of(subject_of).items():
         subjects[patient].setdefault(subject_of[path], path)
@@ -90,7 +112,7 @@ def _patient(path: Path, changed: int) -> tuple[str, str] | None:
 
 
 def _clean(value: object) -> str:
-    return nfc("" if value is None else str(value)).strip(" \0")
+    return plain_name("" if value is None else str(value))
 
 
 def _first(paths: Collection[Path]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,10 +29,9 @@ _OTHERS = {
     b"8BPS": "a Photoshop file",
     b"\x76\x2f\x31\x01": "an OpenEXR file",
     b"%PDF": "a PDF",
-    b"PK\x03\x04": "a ZIP archive",
-    b"\x1f\x8b": "a gzip archive",
     b"II\xbc\x01": "a JPEG XR file",
 }
+_ARCHIVES = {b"PK\x03\x04": "a ZIP archive", b"\x1f\x8b": "a gzip archive"}
 
 
 def read_samples(content: bytes, check_size: CheckSize) -> Samples:
@@ -61,10 +59,15 @@ def read_samples(content: bytes, check_size: CheckSize) -> Samples:
     raise _not_read(content)
 
 
-def is_picture(path: Path) -> bool:
+def is_picture(start: bytes) -> bool:
     """Whether a file begins as one of the formats that :func:`read_samples` reads."""
-    with path.open("rb") as file:
-        return file.read(8).startswith(tuple(start for start, _, _ in _FORMATS))
+    # The two letters of BMP begin words too.
+    return start.startswith(tuple(mark for mark, _, _ in _FORMATS)) and (start[:2] != b"BM" or start[6:10] == bytes(4))
+
+
+def kind_not_read(content: Content) -> str | None:
+    """Kind of a picture that :func:`read_samples` does not read, in words; None of any other file."""
+    return next((name for start, name in _OTHERS.items() if content[: len(start)] == start), None) or _of_boxes(content)
 
 
 def picture_size(content: Content) -> tuple[int, int]:
@@ -122,12 +125,14 @@ def require_seen(values: np.ndarray, alpha: np.ndarray | None) -> None:
         )
 
 
-def _not_read(content: Content) -> ValueError:
-    name = next((name for start, name in _OTHERS.items() if content[: len(start)] == start), "")
+def _of_boxes(content: Content) -> str | None:
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        name = "a WebP file"
-    elif content[4:8] == b"ftyp":
-        name = "a HEIF, AVIF or video file"
-    if name:
+        return "a WebP file"
+    return "a HEIF, AVIF or video file" if content[4:8] == b"ftyp" else None
+
+
+def _not_read(content: Content) -> ValueError:
+    archive = next((name for start, name in _ARCHIVES.items() if content[: len(start)] == start), None)
+    if name := kind_not_read(content) or archive:
         return ValueError(f"{name}; expected PNG, JPEG, TIFF, BMP or DICOM: save it as PNG")
     return ValueError("not an image, or cut short or damaged")

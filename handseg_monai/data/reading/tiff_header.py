@@ -107,7 +107,8 @@ def read_layout(content: bytes) -> Layout:
         raise damaged(f"fax of {samples} samples of {bits} bits")
     if compression == JPEG and (bits != 8 or dtype.kind != "u" or samples not in (1, 3) or planar):
         raise ValueError(f"a TIFF of JPEG of {samples} samples of {bits} bits; expected 1 or 3 of 8")
-    predictor = _one(tags, _PREDICTOR, 1)
+    # libtiff passes over the tag where no codec of its own reads it.
+    predictor = _one(tags, _PREDICTOR, 1) if compression in (LZW, DEFLATE, OLD_DEFLATE) else 1
     if not (predictor == 1 or (predictor == 2 and bits in (8, 16, 32, 64)) or (predictor == 3 and dtype.kind == "f")):
         raise damaged(f"predictor {predictor} of {bits} bits")
     tiled = _TILES in tags
