@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
+import cv2
 import numpy as np
 
 from handseg_monai.bones import NUM_BONES
@@ -195,6 +196,12 @@ def boxes(planes: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice]]]:
         if rows.size:
             columns = np.flatnonzero(of_columns & np.int32(1 << k))
             yield k, (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+
+
+def largest_piece(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected piece of a mask, (H, W) that holds pixels, as uint8: diagonals connect."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
 
 
 def _paint(planes: np.ndarray, bone: int, mask: np.ndarray, top: int, left: int, shape: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from handseg_monai.commands import bundle, datasets, results, submissions, training
+from handseg_monai.commands import bundle, datasets, results, serve, submissions, training
 
 # What needs torch or numba is imported inside its command, so that --help answers at once.
 
@@ -44,11 +44,13 @@ for command in (
     results.evaluate,
     results.joints,
     results.plausibility,
+    results.measure,
     results.report,
     results.track,
     submissions.thresholds,
     submissions.vote,
     submissions.export,
+    serve.serve,
 ):
     app.command()(command)
 

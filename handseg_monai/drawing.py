@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,10 +12,18 @@ from handseg_monai.bitplanes import boxes, reduce
 from handseg_monai.bones import BONES
 from handseg_monai.files import atomic_path
 
+_SHIFT = 4
+"""Bits of a pixel's fraction that OpenCV draws by."""
+_SUBPIXELS = 1 << _SHIFT
 
-def grey8(radiograph: np.ndarray) -> np.ndarray:
-    """Stretch a radiograph of any dtype, (H, W), between its percentiles 0.5 and 99.5 to uint8 for showing."""
-    low, high = np.percentile(radiograph, (0.5, 99.5))
+
+def grey8(radiograph: np.ndarray, black: float = 0.0, white: float = 1.0) -> np.ndarray:
+    """Stretch a radiograph of any dtype, (H, W), to uint8 for showing.
+
+    ``black`` and ``white`` are shares of its range of grey values, from percentile 0.5 (0) to 99.5 (1).
+    """
+    bottom, top = np.percentile(radiograph, (0.5, 99.5))
+    low, high = (bottom + share * (top - bottom) for share in (black, white))
     return (np.clip((radiograph - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
 
 
@@ -86,6 +94,20 @@ def difference(radiograph: np.ndarray, planes: np.ndarray, truth: np.ndarray) ->
     return picture
 
 
+def draw_lines(
+    picture: np.ndarray, lines: Iterable[tuple[tuple[float, float], tuple[float, float]]], thickness: int | None = None
+) -> None:
+    """Draw segments into a picture, uint8 (H, W, 3), white with a dark edge.
+
+    Each is a pair of points (x, y) in pixels; the upper left corner of the first pixel is (0, 0).
+    """
+    thickness = thickness or max(1, round(max(picture.shape) / 1000))
+    ends = [[tuple(round(_SUBPIXELS * (value - 0.5)) for value in point) for point in line] for line in lines]
+    for colour, width in (((0, 0, 0), thickness + 2), ((255, 255, 255), thickness)):
+        for start, end in ends:
+            cv2.line(picture, start, end, colour, width, cv2.LINE_AA, _SHIFT)
+
+
 def write_above(picture: np.ndarray, text: str, planes: np.ndarray) -> None:
     """Write a text into a picture, uint8 (H, W, 3), above the bones in bit planes, int32 (H, W), or over their tips."""
     rows, columns = np.nonzero(planes)
@@ -125,6 +147,14 @@ def sheet(pictures: Sequence[np.ndarray], columns: int, gap: int = 6) -> np.ndar
         left = (i % columns) * (width + gap) + (width - picture.shape[1]) // 2
         result[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return result
+
+
+def webp(picture: np.ndarray, quality: int) -> bytes:
+    """Encode a picture, uint8 (H, W), as WebP of a quality from 1 to 100."""
+    done, encoded = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    if not done:
+        raise OSError("a picture could not be encoded")
+    return encoded.tobytes()
 
 
 def save(path: str | Path, picture: np.ndarray, comment: bytes = b"") -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from selenium.webdriver import Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 QUIET = (
@@ -58,6 +61,32 @@ def move_to(driver: Chrome, x: float, y: float) -> None:
     action.pointer_action.move_to_location(round(x), round(y))
     action.perform()
     settle(driver)
+
+
+def drag(driver: Chrome, places: Sequence[tuple[int, int]], shift: bool = False) -> None:
+    """Press the mouse at the first place of the window, move it along the others, and release it at the last."""
+    action = ActionBuilder(driver, duration=60)
+    if shift:
+        action.key_action.key_down(Keys.SHIFT)
+    action.pointer_action.move_to_location(*places[0]).pointer_down()
+    for place in places[1:]:
+        action.pointer_action.move_to_location(*place)
+    action.pointer_action.pointer_up()
+    if shift:
+        for _ in range(len(places) + 1):
+            action.key_action.pause(0)
+        action.key_action.key_up(Keys.SHIFT)
+    action.perform()
+    settle(driver)
+
+
+def drop_files(driver: Chrome, selector: str, files: Sequence[Path]) -> None:
+    """Drop files on an element, as from another window."""
+    place = driver.find_element(By.CSS_SELECTOR, selector).rect
+    data = {"items": [], "files": [str(path) for path in files], "dragOperationsMask": 1}
+    at = {"x": place["x"] + place["width"] / 2, "y": place["y"] + place["height"] / 2, "data": data}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, **at})
 
 
 def settle(driver: Chrome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -87,12 +88,36 @@ def drawn_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty people, forty phantoms of 256 pixels with metadata; don't change it."""
+    """Twenty people, forty phantoms of 256 pixels with metadata; don't change it.
+
+    The processes of pytest-xdist draw it once for all: the first one that asks for it.
+    """
     from handseg_monai.phantom import write_dataset
 
-    root = tmp_path_factory.mktemp("phantoms") / "data"
-    write_dataset(root, subjects=20, size=256, seed=5, workers=1, progress=False)
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    root = folder / "phantoms"
+    with (folder / "phantoms.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not root.exists():
+            write_dataset(folder / "phantoms.part", subjects=20, size=256, seed=5, workers=1, progress=False)
+            (folder / "phantoms.part").rename(root)
     return root
+
+
+LONGEST = (
+    *("cross_validation", "serve", "serve_hostile", "kills", "serve_page", "fine_tuning", "store", "measures"),
+    *("notebooks", "phantom", "stopped", "labels", "drawn", "training", "scene", "weights"),
+    *("network_overlays", "schedules", "track", "ranks", "submission", "report", "audit", "bad_input", "tracking"),
+    *("here", "typed_paths", "resume", "proportions", "plausibility", "bundle", "evaluation", "ensemble", "compiled"),
+)
+"""Files of tests that take longest: they begin first, so that no process is left alone with one at the end."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist hand out files in the order of collection: of its own it begins with those of most tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -110,7 +135,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         markers.append("networks")
     left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in markers)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    rank = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+    kept = set(items) - set(left_out)
+    items[:] = sorted((item for item in items if item in kept), key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture

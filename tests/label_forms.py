@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -47,7 +48,12 @@ def planes_of(polygons: Polygons) -> np.ndarray:
 
 def outline_of(outline: list[list[int]]) -> list[list[float]]:
     """Outline of a bone's mask an eighth of a pixel within its edges, in coordinates that count pixels' edges."""
-    fine = np.kron(mask_of(outline), np.ones((4, 4), np.uint8))
+    return [[x, y] for x, y in _fine_outline(tuple(map(tuple, outline)))]
+
+
+@cache
+def _fine_outline(outline: tuple[tuple[int, ...], ...]) -> list[list[float]]:
+    fine = np.kron(mask_of([list(point) for point in outline]), np.ones((4, 4), np.uint8))
     (contour,), _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return ((contour[:, 0] + 0.5) / 4).tolist()
 

@@ -1,20 +1,26 @@
-"""Programs as a user types them, ``handseg`` and ``python -m monai.bundle``: in this process or in one of its own."""
+"""Programs as a user types them, ``handseg`` and ``python -m monai.bundle``: in this process, a fork or a new one."""
 
 from __future__ import annotations
 
 import io
 import logging
+import multiprocessing
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+FORKS = multiprocessing.get_context("forkserver")
+"""Processes of their own that have torch and MONAI loaded already: forks of a server that only imports."""
+FORKS.set_forkserver_preload(["monai.bundle", "handseg_monai.run", "handseg_monai.data", "handseg_monai.handlers"])
 
 
 class Done(NamedTuple):
@@ -96,6 +102,43 @@ class _StandardOutput(io.TextIOBase):
 
     def flush(self) -> None:
         sys.stdout.flush()
+
+
+def in_fork(module: str, *arguments: object, cwd: Path | None = None) -> Done:
+    """Run ``python -m module`` in a fork: a process of its own, without a GPU, that has torch and MONAI loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = start_fork(Path(folder), _run_module, module, [str(text) for text in arguments], cwd)
+        process.join(timeout=300)
+        process.kill()
+        process.join()
+        return said_by(process, Path(folder))
+
+
+def start_fork(folder: Path, function: Callable[..., None], *arguments: Any, **environment: str) -> Any:
+    """Start a function of a module in a fork, without a GPU; its output goes to files in ``folder``."""
+    variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment}
+    process = FORKS.Process(target=_in_fork, args=(folder, variables, function, *arguments))
+    process.start()
+    return process
+
+
+def said_by(process: Any, folder: Path) -> Done:
+    """Exit code of a fork that has ended, and its output."""
+    return Done(process.exitcode, (folder / "out").read_text(), (folder / "err").read_text())
+
+
+def _in_fork(folder: Path, environment: dict[str, str], function: Callable[..., None], *arguments: Any) -> None:
+    for number, name in ((1, "out"), (2, "err")):
+        with (folder / name).open("wb") as file:
+            os.dup2(file.fileno(), number)
+    os.environ.update(environment)
+    function(*arguments)
+
+
+def _run_module(module: str, arguments: list[str], cwd: Path | None) -> None:
+    os.chdir(cwd or Path.cwd())
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def in_own_process(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,12 +10,10 @@ import tempfile
 from pathlib import Path
 
 from tests.bundle_runs import CONFIGS
-from tests.programs import Done
+from tests.programs import FORKS, Done
 from tests.services import free_port
 
 RANKS = 2
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["monai.bundle", "handseg_monai.run", "handseg_monai.data", "handseg_monai.handlers"])
 
 
 def config_files(*names: str) -> str:
@@ -41,7 +38,7 @@ def run_ranks(*arguments: object) -> Done:
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / str(rank) for rank in range(RANKS)]
         processes = [
-            _PROCESSES.Process(target=_run_rank, args=(rank, file, environment, [str(text) for text in arguments]))
+            FORKS.Process(target=_run_rank, args=(rank, file, environment, [str(text) for text in arguments]))
             for rank, file in enumerate(files)
         ]
         for process in processes:

@@ -23,7 +23,7 @@ from handseg_monai.data import Item
 from handseg_monai.handlers import OverlayWriter
 from handseg_monai.rle import encode_planes, read_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, run_here, save_untrained, tiny
-from tests.programs import in_own_process
+from tests.programs import in_fork
 
 TRAIN, INFER = str(CONFIGS / "train.json"), str(CONFIGS / "inference.json")
 
@@ -92,7 +92,7 @@ def test_a_misspelt_option_names_the_right_one(drawn_dataset: Path, checkpoint: 
     """On the command line, once in a process of its own: one line, no traceback, exit code 2."""
     for run, arguments in (
         (run_bundle, ["training", "--config_file", TRAIN]),
-        (partial(in_own_process, "monai.bundle", "run"), ["--config_file", INFER]),
+        (partial(in_fork, "monai.bundle", "run"), ["--config_file", INFER]),
     ):
         result = run(*arguments, "--datset_dir", str(drawn_dataset), cwd=tmp_path)
         assert result.returncode == 2
@@ -432,7 +432,7 @@ def test_bad_images_among_good_ones(drawn_dataset: Path, tmp_path: Path, checkpo
     (images / "c_empty.jpg").touch()
     cv2.imwrite(str(images / "d_cut.jpg"), cv2.imread(str(good[0])))
     (images / "d_cut.jpg").write_bytes((images / "d_cut.jpg").read_bytes()[:-300])
-    result = in_own_process(
+    result = in_fork(
         *("monai.bundle", "run", "--config_file", INFER),
         *("--dataset_dir", str(images), "--output_dir", str(tmp_path / "out")),
         *("--checkpoint", str(checkpoint), "--num_workers", "2", *TINY),

@@ -42,10 +42,12 @@ def test_help_lists_the_commands_and_imports_no_torch() -> None:
         "evaluate",
         "joints",
         "plausibility",
+        "measure",
         "report",
         "track",
         "vote",
         "export",
+        "serve",
     ):
         assert command in result.stdout
         assert handseg(command, "--help").returncode == 0

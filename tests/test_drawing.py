@@ -11,8 +11,19 @@ import numpy as np
 import torch
 
 from handseg_monai.bones import BONES, INDEX
-from handseg_monai.drawing import ADDED, MISSED, difference
+from handseg_monai.drawing import ADDED, MISSED, difference, draw_lines
 from handseg_monai.handlers import OverlayWriter
+
+
+def test_lines_lie_at_their_pixels_and_show_on_bright_and_dark_ground() -> None:
+    for ground in (0, 255):
+        picture = np.full((30, 40, 3), ground, np.uint8)
+        # Half a pixel is the middle of the first one.
+        draw_lines(picture, [((5.5, 10.5), (30.5, 10.5))])
+        assert (picture[10, 6:30] > 220).all()
+        assert (picture[9, 6:30] < 100).all(), "a dark edge beside the line"
+        assert (picture[11, 6:30] < 100).all()
+        assert (picture[20] == ground).all()
 
 
 def test_differences_of_prediction_and_truth_have_their_colours() -> None:

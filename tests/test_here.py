@@ -12,7 +12,7 @@ import torch
 
 from handseg_monai.run.process import overlay_file
 from tests.bundle_runs import CONFIGS, TINY, save_untrained
-from tests.programs import handseg, in_own_process, run_module
+from tests.programs import handseg, in_fork, in_own_process, run_module
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_exit_codes_are_those_of_the_run(drawn_dataset: Path, checkpoint: Path, 
     folder.mkdir()
     (folder / "bad.png").write_bytes(b"no image")
     arguments = ["infer", folder, "--out", tmp_path / "b", "--", "--checkpoint", checkpoint, *TINY]
-    failed = in_own_process("handseg_monai", *arguments)
+    failed = in_fork("handseg_monai", *arguments)
     assert failed.returncode == 1
     assert "bad.png" in (tmp_path / "b" / "failures.csv").read_text()
 

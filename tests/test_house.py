@@ -25,7 +25,8 @@ NUMPY_FLOOR = [
     {"phantom"},
     {"score", "export"},
     {"plausibility"},
-    {"audit", "report"},
+    {"audit", "measure"},
+    {"report"},
 ]
 TORCH_FLOOR = [
     {"data.disk_cache", "data.records", "phantom.rand_phantom", "networks", "schedules", "transforms"},
@@ -34,7 +35,7 @@ TORCH_FLOOR = [
     {"checkpoints"},
     {"run"},
 ]
-FACES: list[set[str]] = [{"commands", "notebook"}, {"cli"}, {"__main__"}]
+FACES: list[set[str]] = [{"serve"}, {"commands", "notebook"}, {"cli"}, {"__main__"}]
 FLOORS = [*NUMPY_FLOOR, *TORCH_FLOOR, *FACES]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {"torch", "monai", "ignite", "pandas", "albumentations", "scipy.stats"}
@@ -110,6 +111,7 @@ LIGHT = {
     "vote": "{own} {own} --out {out}.csv",
     "evaluate": "{own} --truth {data} --out {out}",
     "plausibility": "{own} --images {images}",
+    "measure": "{own} --images {images} --out {out}.csv",
     "joints": "{own} --points {points} --images {images}",
     "export": "{own} --images {images} --to png --out {out}",
     "report": "{own} --images {images} --truth {data} --out {out}.html",

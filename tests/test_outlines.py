@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
@@ -101,6 +101,7 @@ def test_coco_is_filled_as_pycocotools_does(points: np.ndarray) -> None:
 
 @settings(max_examples=200)
 @given(outlines())
+@example(np.array([[98.88175426, 54.8843943], [55.23985713, 84.39127086], [34.11934946, 14.37180079]]))
 def test_labelme_is_filled_as_labelme_does(points: np.ndarray) -> None:
     np.testing.assert_array_equal(filled(fill_labelme, points), by_labelme(points))
 

@@ -287,10 +287,10 @@ def inside(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.nd
 
     Each face's share of it after Van Oosterom and Strackee, IEEE Trans Biomed Eng 30 (1983).
     """
-    a, b, c = (vertices[faces[:, k]][None] - points[:, None] for k in range(3))
-    la, lb, lc = (np.linalg.norm(corner, axis=2) for corner in (a, b, c))
-    volume = np.einsum("ijk,ijk->ij", a, np.cross(b, c))
-    rest = la * lb * lc + (a * b).sum(2) * lc + (b * c).sum(2) * la + (c * a).sum(2) * lb
+    a, b, c = (vertices[faces[:, k]].T[:, None] - points.T[:, :, None] for k in range(3))
+    la, lb, lc = (np.sqrt((corner * corner).sum(0)) for corner in (a, b, c))
+    volume = (a * np.cross(b, c, axis=0)).sum(0)
+    rest = la * lb * lc + (a * b).sum(0) * lc + (b * c).sum(0) * la + (c * a).sum(0) * lb
     return np.arctan2(volume, rest).sum(axis=1) > np.pi
 
 
@@ -306,7 +306,8 @@ def from_triangles(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) 
 def surface_gap(a: np.ndarray, b: np.ndarray, faces: np.ndarray) -> float:
     """Return the least distance (mm) of points `a` from mesh `b`, or less the greatest depth of those inside of it."""
     distance = cKDTree(b).query(a)[0]
-    near = np.flatnonzero(distance < 4.0)
+    # Only points in the mesh's box can lie inside of it.
+    near = np.flatnonzero((distance < 4.0) & (a > b.min(axis=0)).all(axis=1) & (a < b.max(axis=0)).all(axis=1))
     within = near[inside(a[near], b, faces)] if len(near) else near
     return -float(from_triangles(a[within], b, faces).max()) if len(within) else float(distance.min())
 

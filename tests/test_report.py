@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -422,9 +422,15 @@ def test_outlines_that_chromium_fills_are_the_masks_at_full_size(driver: Chrome,
     planes = of.planes.copy()
     rows, columns = (slice(n - 12, n + 12) for n in inside(planes, "Radius"))
     planes[rows, columns] &= ~np.int32(1 << INDEX["Radius"])
-    cv2.imwrite(str(tmp_path / "full.png"), of.image)
-    write_report(write_rows(tmp_path / "p.csv", {"full.png": planes}), tmp_path, tmp_path / "page.html", progress=False)
-    assert (tmp_path / "page.html").stat().st_size * 288 < 25e6  # as large again with a truth
+    sizes = {}
+    for page, names in (("twice", ["full.png", "again.png"]), ("page", ["full.png"])):
+        (tmp_path / page).mkdir()
+        for name in names:
+            cv2.imwrite(str(tmp_path / page / name), of.image)
+        rows_of = write_rows(tmp_path / f"{page}.csv", dict.fromkeys(names, planes))
+        write_report(rows_of, tmp_path / page, tmp_path / f"{page}.html", progress=False)
+        sizes[page] = (tmp_path / f"{page}.html").stat().st_size
+    assert sizes["page"] + 287 * (sizes["twice"] - sizes["page"]) < 25e6  # as large again with a truth
     show(driver, tmp_path / "page.html")
     enlarge(driver, "full.png")
     height, width = planes.shape
@@ -620,7 +626,9 @@ class TestBothHandsOfAnImage:
         assert findings[0] == "Left hand: index distal phalanx is missing"
         assert all(text.startswith("Left hand: ") for text in findings)
         figures = page.find_element(By.ID, "viewer-figures").text
-        assert re.search(r"Left hand\n0\.\d{3} · Implausible\nRight hand\n1\.000 · Plausible", figures)
+        assert re.search(
+            r"Left hand\nImplausible · Plausibility 0\.\d\d\nRight hand\nPlausible · Plausibility 1\.00", figures
+        )
 
     def test_a_hand_is_switched_off_with_its_mark(self, page: Chrome) -> None:
         def shown() -> set[str]:
@@ -768,3 +776,61 @@ class TestBadInput:
             assert message in failed.stderr
             assert len(failed.stderr.strip().splitlines()) == 1
         assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_measures_are_shown_and_one_that_is_pressed_is_drawn(driver: Chrome, made: Made, tmp_path: Path) -> None:
+    write_report(made.prediction, made.images, tmp_path / "page.html", progress=False)
+    text = (tmp_path / "page.html").read_text()
+    measures = [
+        {
+            "name": "length finger-12",
+            "value": 64.31,
+            "unit": "mm",
+            "says": "at the detector",
+            "lines": [[[100, 120], [140, 300]]],
+            "reference": True,
+        },
+        {"name": "width finger-12", "value": 9.2, "unit": "mm", "says": "on the film", "lines": []},
+        {"name": "ulnar variance", "value": None, "unit": "mm", "reason": "finger-4 is not there", "lines": []},
+    ]
+    reference = {
+        "mean": 65.2,
+        "sd": 4.1,
+        "range": [58, 73],
+        "unit": "mm",
+        "population": "healthy adults",
+        "source": "<b>Somebody</b> 1972",
+    }
+
+    def change(name: str, change: Callable[[Any], None]) -> None:
+        nonlocal text
+        (found,) = re.findall(rf'id="{name}">(.*)</script>', text)
+        content = json.loads(found)
+        change(content)
+        text = text.replace(found, json.dumps(content).replace("<", "\\u003c"))
+
+    shown = [name for name in re.findall(r'"name":"([^"]+)"', text) if name.endswith(".png")]
+    change(f"image-{shown.index('a.png')}", lambda content: content["hands"][0].update(measures=measures))
+    change("summary", lambda content: content["references"].update({"length finger-12": reference}))
+    (tmp_path / "page.html").write_text(text)
+    show(driver, tmp_path / "page.html")
+    enlarge(driver, "a.png")
+    rows = {row.get_attribute("data-measure"): row for row in all_of(driver, "#measures tbody tr")}
+    assert list(rows) == ["ulnar variance", "length finger-12", "width finger-12"]  # those of single bones come last
+    length = rows["length finger-12"]
+    assert not length.is_displayed()
+    press(driver, "#sizes summary")
+    assert driver.find_element(By.ID, "plane").text == "Lengths at the detector."
+    assert "at the detector" not in length.text
+    assert "on the film" in rows["width finger-12"].text
+    assert length.text.startswith(f"Length · {BONES[INDEX['finger-12']].english} 64.3 mm")
+    assert "65.2 ± 4.1" in length.text
+    assert "index distal phalanx is not there" in rows["ulnar variance"].text
+    length.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    (line,) = all_of(driver, "#stage .measure-lines .over")
+    assert [line.get_dom_attribute(name) for name in ("x1", "y1", "x2", "y2")] == ["100", "120", "140", "300"]
+    assert length.find_element(By.TAG_NAME, "button").get_attribute("aria-pressed") == "true"
+    press(driver, "#sizes-table summary")
+    assert "<b>Somebody</b> 1972" in length.text
+    length.find_element(By.TAG_NAME, "button").click()
+    assert not all_of(driver, "#stage .measure-lines")

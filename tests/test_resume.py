@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +13,7 @@ from ignite.engine import Engine, Events
 
 from handseg_monai.checkpoints import Checkpoint, CheckpointError, TrainingCheckpoint, load_weights, prepare_run
 from tests.bundle_runs import run_here, tiny
+from tests.programs import start_fork
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 
@@ -153,21 +151,27 @@ def test_an_earlier_run_is_moved_aside(tmp_path: Path, capsys: pytest.CaptureFix
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "earlier", "other.txt"]
 
 
+def hold(folder: Path) -> None:
+    """Write to a folder until a kill."""
+    prepare_run(folder, resume=False)
+    (folder / "held").touch()
+    time.sleep(600)
+
+
 def test_a_folder_that_another_run_writes_to_is_refused(tmp_path: Path) -> None:
-    script = (
-        f"from handseg_monai.checkpoints import prepare_run; prepare_run({str(tmp_path)!r}, False); print(1); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "1\n"
+    other = start_fork(tmp_path, hold, tmp_path)
+    try:
+        while not (tmp_path / "held").exists():
+            assert other.is_alive()
+            time.sleep(0.01)
         (tmp_path / "last.pt").touch()
         for resume in (False, True):
             with pytest.raises(ValueError, match=f"--output_dir {tmp_path}: another run still writes to it"):
                 prepare_run(tmp_path, resume)
         assert not (tmp_path / "earlier").exists()
+    finally:
         other.kill()
+        other.join()
     prepare_run(tmp_path, resume=True)
     prepare_run(tmp_path, resume=True)  # what ran in this process before
 
@@ -241,30 +245,22 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def save_for_ever(folder: Path) -> None:
+    """Save a checkpoint of 16 MB after each epoch of no work."""
+    trainer = SimpleNamespace(state=SimpleNamespace(epoch=0))
+    saver = TrainingCheckpoint(folder, torch.nn.Linear(2000, 2000), "linear", trainer, None, {})
+    while True:
+        trainer.state.epoch += 1
+        saver.save_last(trainer)
+
+
 @pytest.mark.parametrize("delay", [0.11, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.05, 0.23))])
 def test_a_kill_while_saving_leaves_a_checkpoint_that_loads(tmp_path: Path, delay: float) -> None:
-    script = textwrap.dedent(
-        f"""
-        import torch
-        from types import SimpleNamespace
-        from handseg_monai.checkpoints import TrainingCheckpoint
-        network = torch.nn.Linear(2000, 2000)
-        trainer = SimpleNamespace(state=SimpleNamespace(epoch=0))
-        saver = TrainingCheckpoint({str(tmp_path)!r}, network, "linear", trainer, None, {{}})
-        print("ready", flush=True)
-        while True:
-            trainer.state.epoch += 1
-            saver.save_last(trainer)
-        """
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+    process = start_fork(tmp_path, save_for_ever, tmp_path)
     while not (tmp_path / "last.pt").exists():
-        assert process.poll() is None
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(delay)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+        assert process.is_alive()
+    process.join(delay)
+    assert process.is_alive()
+    process.kill()
+    process.join()
     assert _last(tmp_path)["epoch"] >= 1

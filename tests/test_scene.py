@@ -18,7 +18,7 @@ from handseg_monai.bones import INDEX, NUM_BONES
 from handseg_monai.inferers import EnsembleInferer, HandInferer, PlanesInferer, WindowsInferer
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.transforms import ScalePercentilesd
-from tests.hands import pair, phantom
+from tests.hands import mask, pair, phantom
 from tests.test_hand_inferer import BASE, SeeingNetwork, dice, drawn
 
 WINDOW = 256
@@ -136,6 +136,24 @@ class TestTwoHands:
         for planes, truth, alone in zip(found, both.planes, both.alone, strict=True):
             single, _ = infer(alone)
             assert mean_dice(np.rot90(planes, -turns), truth) > mean_dice(single[0], truth) - 0.02
+
+    @pytest.mark.parametrize(
+        ("number", "bones"),
+        [
+            # Radius and ulna go on beyond the closer look, where the whole picture alone would show them small.
+            (21, ("Radius", "Ulna")),
+            # The thumbs lie over each other, and a line between the hands cuts one of them.
+            (11, ("finger-1", "finger-2", "Radius", "Ulna")),
+            # Beyond the collimation the film is brighter than hands.
+            (5, ("Radius", "Ulna", "Capitate")),
+        ],
+    )
+    def test_hard_pairs_lose_no_bone(self, number: int, bones: tuple[str, ...]) -> None:
+        both = pair(910002, number, "hard", 1024)
+        found, _ = infer(both.image, hands="both")
+        assert len(found) == 2
+        for planes, truth in zip(found, both.planes, strict=True):
+            assert min(dice(mask(planes, bone), mask(truth, bone)) for bone in bones) > 0.75
 
     def test_one_of_them_is_drawn_unless_both_are_wanted_and_the_other_is_said(self) -> None:
         both = pair(31, 2, "standard", 1000)

@@ -20,7 +20,7 @@ from handseg_monai.rle import decode_planes, encode_planes, read_csv
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
 from tests.conftest import draw_radiograph
 
-COUNT = 100
+COUNT = 40
 KEPT = re.compile(rf"(\d+) of {COUNT} images are done and kept in .*\.submission\.parts; the same command continues$")
 
 

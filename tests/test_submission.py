@@ -6,11 +6,9 @@ import json
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import textwrap
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.data.confidence import read_confidence
 from handseg_monai.data.items import Item
 from handseg_monai.data.records import Records
 from handseg_monai.handlers import SubmissionWriter
-from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.rle import decode_planes, read_csv, table
+from handseg_monai.run import join_ranks
+from tests.programs import said_by, start_fork
+from tests.services import free_port
 
 SHAPE = (7, 5)
 
@@ -167,44 +169,47 @@ def test_parts_of_an_earlier_run_do_not_reach_the_next(tmp_path: Path) -> None:
     assert list(read_csv(tmp_path / "submission.csv")) == ["b"]
 
 
+class Dying:
+    """A file that kills its process with the fortieth text."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.writes = file, 0
+
+    def write(self, text: str) -> None:
+        self.writes += 1
+        if self.writes == 40:
+            self.file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.file.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+
+def write_and_die(folder: Path) -> None:
+    whole = table.atomic_open
+
+    @contextmanager
+    def dying(path: Path) -> Iterator[Any]:
+        with whole(path) as file:
+            yield Dying(file)
+
+    table.atomic_open = dying
+    names = [str(i) for i in range(9)]
+    writer = _writer(folder, _items(*names))
+    writer.records.start()
+    for i, name in enumerate(names):
+        writer.append(_step(name, _planes(i)))
+    writer.finish()
+
+
 def test_a_kill_while_the_csv_is_written_leaves_the_old_file(tmp_path: Path) -> None:
     """The merge is stopped in the middle of its second image by a signal that can't be caught."""
     (tmp_path / "submission.csv").write_text("old")
-    script = textwrap.dedent(
-        f"""
-        import os, signal
-        import handseg_monai.rle.table as table
-        from contextlib import contextmanager
-        from tests.test_submission import _items, _planes, _step, _writer
-        whole = table.atomic_open
-        class Dying:
-            def __init__(self, file):
-                self.file, self.writes = file, 0
-            def write(self, text):
-                self.writes += 1
-                if self.writes == 40:
-                    self.file.flush()
-                    os.kill(os.getpid(), signal.SIGKILL)
-                self.file.write(text)
-            def writelines(self, lines):
-                for line in lines:
-                    self.write(line)
-        @contextmanager
-        def dying(path):
-            with whole(path) as file:
-                yield Dying(file)
-        table.atomic_open = dying
-        names = [str(i) for i in range(9)]
-        writer = _writer({str(tmp_path)!r}, _items(*names))
-        writer.records.start()
-        for i, name in enumerate(names):
-            writer.append(_step(name, _planes(i)))
-        writer.finish()
-        """
-    )
-    root = Path(__file__).parent.parent
-    process = subprocess.run([sys.executable, "-c", script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)})
-    assert process.returncode == -signal.SIGKILL
+    process = start_fork(tmp_path, write_and_die, tmp_path)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert (tmp_path / "submission.csv").read_text() == "old"
 
 
@@ -412,25 +417,14 @@ class TestGoingOn:
             _writer(tmp_path, _items("a")).records.remaining()
 
 
-RANK = """
-    import sys
-    from pathlib import Path
-    import torch.distributed as dist
-    from handseg_monai.data.items import Item
-    from handseg_monai.run import join_ranks
-    from handseg_monai.data.records import Records
-    from handseg_monai.handlers import SubmissionWriter
-
+def rank_writes(folder: Path, names: list[str]) -> None:
+    """What each rank of a run does: rank 1 ends once all have started."""
     join_ranks()
-    folder, *names = sys.argv[1:]
-    writer = SubmissionWriter(folder, Records(folder, [Item(image=name, name=name) for name in names]))
+    writer = _writer(folder, _items(*names))
     writer.records.start()
-    print("started", flush=True)
     if dist.get_rank() == 1:
-        import os
         os._exit(3)
     writer.finish()
-"""
 
 
 class TestRanks:
@@ -438,26 +432,19 @@ class TestRanks:
 
     @staticmethod
     def run(folder: Path, *names: list[str]) -> list[tuple[int, str]]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        common = {"WORLD_SIZE": str(len(names)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
         processes = []
         for rank, own in enumerate(names):
-            environment = os.environ | {
-                "RANK": str(rank),
-                "WORLD_SIZE": str(len(names)),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "OMP_NUM_THREADS": "1",
-            }
-            command = [sys.executable, "-c", textwrap.dedent(RANK), str(folder), *own]
-            processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-        try:
-            said = [process.communicate(timeout=120)[1] for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-        return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+            said = folder / f"rank {rank}"
+            said.mkdir()
+            process = start_fork(said, rank_writes, folder / "out", own, **common, RANK=str(rank))
+            processes.append((process, said))
+        for process, _ in processes:
+            process.join(timeout=120)
+            process.kill()
+            process.join()
+        done = [said_by(process, said) for process, said in processes]
+        return [(code, err) for code, _, err in done]
 
     def test_ranks_that_see_different_images_do_not_begin(self, tmp_path: Path) -> None:
         for code, said in self.run(tmp_path, ["a", "b"], ["a", "b", "c"]):

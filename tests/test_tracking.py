@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import monai.bundle
 import pytest
 import torch
+from gspread import http_client
 from ignite.engine import Engine, Events
 from mlflow.entities import Run
 from monai.handlers import MLFlowHandler
 
 from handseg_monai.follow import FollowRun, MLflowTracking
 from tests.bundle_runs import CONFIGS, TINY, run_here, tiny
+from tests.programs import said_by, start_fork
 from tests.rank_runs import config_files, run_ranks
 from tests.services import GoogleSheet, free_port, serve
 
@@ -221,19 +223,12 @@ def test_of_two_ranks_one_tracks_in_a_store_beside_the_results(drawn_dataset: Pa
     assert files_of(f"sqlite:///{tmp_path}/run/mlruns.db", run) == {"model.pt", "last.pt"}
 
 
-def _environment(**more: str) -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | more
-
-
-RUN = """
-import json, sys, gspread.http_client as client, monai.bundle
-url, options = sys.argv[1], json.loads(sys.argv[2])
-for name, value in list(vars(client).items()):
-    if name.startswith("SPREADSHEET"):
-        setattr(client, name, value.replace("https://sheets.googleapis.com", url))
-monai.bundle.run("training", **options)
-"""
-"""A bundle run with another host in gspread's constants."""
+def train_with_a_sheet(url: str, options: dict[str, Any]) -> None:
+    """Train with another host in gspread's constants."""
+    for name, value in list(vars(http_client).items()):
+        if name.startswith("SPREADSHEET"):
+            setattr(http_client, name, value.replace("https://sheets.googleapis.com", url))
+    monai.bundle.run("training", **options)
 
 
 @pytest.mark.parametrize("all_well", [pytest.param(True, marks=pytest.mark.slow), False], ids=["well", "in_trouble"])
@@ -250,15 +245,18 @@ def test_no_secret_is_in_any_file_output_or_message(
         options |= {"dataset_dir": str(drawn_dataset), "output_dir": str(tmp_path / "run"), "epochs": 1}
         if not all_well:
             options |= {"train#trainer#prepare_batch": "$lambda *_, **__: 1 / 0"}
-        environment = _environment(
-            HANDSEG_NOTIFY_URLS=f"json://{user}:{password}@{messages.host}/{path}",
-            HANDSEG_SHEET=GoogleSheet.ID,
-            GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "account.json"),
-            MLFLOW_TRACKING_URI=server.replace("://", f"://{user}:{of_mlflow}@"),
-            WANDB_API_KEY=wandb,
-        )
-        command = [sys.executable, "-c", RUN, sheets.url, json.dumps(options)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+        environment = {
+            "HANDSEG_NOTIFY_URLS": f"json://{user}:{password}@{messages.host}/{path}",
+            "HANDSEG_SHEET": GoogleSheet.ID,
+            "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "account.json"),
+            "MLFLOW_TRACKING_URI": server.replace("://", f"://{user}:{of_mlflow}@"),
+            "WANDB_API_KEY": wandb,
+        }
+        said = tmp_path / "said"
+        said.mkdir()
+        process = start_fork(said, train_with_a_sheet, sheets.url, options, **environment)
+        process.join(timeout=300)
+        done = said_by(process, said)
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == all_well, output[-3000:]
     # All have been told with their secrets, or nothing would be shown here.

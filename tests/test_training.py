@@ -20,7 +20,7 @@ from handseg_monai.handlers import AccumulationWeights, StepSchedule, WeightAver
 from handseg_monai.options import Options
 from handseg_monai.run.preflight import _check_compile, _warn_of_patience
 from tests.bundle_runs import CONFIGS, run_bundle, run_here, tiny
-from tests.programs import in_own_process
+from tests.programs import in_fork
 from tests.rank_runs import config_files, run_ranks
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
@@ -178,7 +178,7 @@ def test_a_run_that_is_killed_within_an_epoch_goes_on_as_if_it_had_not_been(
     def run(name: str, *more: str, die_at: str = "") -> int:
         monkeypatch.setenv("NOTE", str(tmp_path / f"{name}."))
         monkeypatch.setenv("DIE_AT", die_at)
-        start = partial(in_own_process, "monai.bundle", "run") if die_at else run_bundle
+        start = partial(in_fork, "monai.bundle", "run") if die_at else run_bundle
         result = start("training", "--config_file", config, "--output_dir", tmp_path / name, *arguments, *more)
         assert result.returncode in (0, -signal.SIGKILL), result.stderr[-2000:]
         return result.returncode

@@ -13,7 +13,7 @@ import pytest
 
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained, tiny
 from tests.conftest import draw_radiograph, write_drawn_dataset
-from tests.programs import Done, handseg, in_own_process
+from tests.programs import Done, handseg, in_fork, in_own_process
 
 INFERENCE = str(CONFIGS / "inference.json")
 ODD = [
@@ -132,7 +132,7 @@ def test_handseg_and_torchrun_read_what_was_typed(checkpoint: Path, tmp_path: Pa
     of_ranks = in_own_process("torch.distributed.run", *ranks, *options, cwd=tmp_path)
     assert of_ranks.returncode == 0, of_ranks.stderr[-2000:]
     assert written(tmp_path) == ["out #3/submission.csv", "ranks #1/submission.csv"]
-    empty = in_own_process("handseg_monai", "infer", "$x", "--out", "", cwd=tmp_path)
+    empty = in_fork("handseg_monai", "infer", "$x", "--out", "", cwd=tmp_path)
     assert (empty.returncode, len(empty.stderr.splitlines())) == (2, 1)
     assert "an argument is empty" in empty.stderr
 

@@ -112,6 +112,32 @@ def plausibility(
         print(out)
 
 
+def measure(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission to measure.")],
+    images: Annotated[Path, typer.Option(help="Folder of the submission's images.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write, with a row for each image, hand and measure.")] = Path(
+        "measures.csv"
+    ),
+    overlays: Annotated[
+        Path | None, typer.Option(help="Folder to write pictures to, with the lines that were measured.")
+    ] = None,
+) -> None:
+    """Measure hands: lengths, widths, angles and gaps of the bones; in millimetres where DICOM files state them."""
+    from handseg_monai.files import require_other, require_out
+    from handseg_monai.measure.submission import IncompleteMeasuresError, measure_submission, print_tally
+
+    require_out(out)
+    require_other([out], [prediction, images])
+    if overlays is not None:
+        require_out(overlays, folder=True)
+    try:
+        tally = measure_submission(prediction, images, out, overlays)
+    except IncompleteMeasuresError as error:
+        raise ChildProcessError(f"{error}\nthe others are in {out}") from error
+    print_tally(tally)
+    print(out if overlays is None else f"{out}, {overlays}")
+
+
 def report(
     prediction: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Submission to show.")],
     images: Annotated[Path, typer.Option(help="Folder of the submission's images.")],

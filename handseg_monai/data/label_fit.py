@@ -91,7 +91,8 @@ def outline_points(polygons: Sequence[Polygon]) -> tuple[np.ndarray, np.ndarray]
         edges = np.roll(corners, -1, axis=0) - corners
         lengths = np.hypot(*edges.T)
         counts = np.maximum(np.rint(lengths / _STEP), lengths > 0).astype(np.int64)
-        along = np.concatenate([(np.arange(n) + 0.5) / n for n in counts if n] or [np.zeros(0)])
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        along = (np.arange(counts.sum()) - before + 0.5) / np.repeat(counts, counts)
         points.append(np.repeat(corners, counts, axis=0) + along[:, None] * np.repeat(edges, counts, axis=0))
         normal = np.stack([-edges[:, 1], edges[:, 0]], axis=1) / np.maximum(lengths, 1e-9)[:, None]
         x, y = corners.T

@@ -80,6 +80,11 @@ class HandInferer(LookingInferer):
         with self.seeing(network, inputs.device) as see:
             return [self._look(image, lambda view: see(view).float()) for image in inputs.float()]
 
+    def look_at(self, image: torch.Tensor, matrix: torch.Tensor, network: Network) -> Look:
+        """What the network saw in a view, (2, 3) as in a look, of an image (1, H, W), float32."""
+        with self.seeing(network, image.device) as see:
+            return Look(matrix, self._seen(image, matrix, lambda view: see(view).float()))
+
     def _look(self, image: torch.Tensor, network: Network) -> list[Look]:
         looks = [self._first_look(image, network)]
         for _ in range(self.closer):

@@ -20,6 +20,7 @@ from torch.nn.functional import grid_sample, interpolate
 from handseg_monai.bones import NUM_BONES
 
 Box = tuple[int, int, int, int]
+"""(top, left, bottom, right) in pixels."""
 _REDUCED = 1.3
 """From this reduction on images are averaged before they are sampled."""
 _AT_ONCE = 256
@@ -150,6 +151,17 @@ def moved(look: Look, shape: tuple[int, int], onto: tuple[int, int]) -> Look:
     """Return a look at an image of ``shape`` as one at the same image brought to the size ``onto``."""
     matrix = whole_view(shape, onto) @ _squared(look.matrix)
     return Look(matrix, look.logits, look.weight)
+
+
+def placed(look: Look, box: Box) -> Look:
+    """Return a look at what lies inside of a box of an image as one at the whole image."""
+    return Look(look.matrix + look.matrix.new_tensor([[0, 0, box[1]], [0, 0, box[0]]]), look.logits, look.weight)
+
+
+def box_around(mask: torch.Tensor) -> Box:
+    """Return the smallest box (top, left, bottom, right) around a mask (h, w) that has pixels."""
+    rows, columns = (mask.any(dim=axis).nonzero().flatten().tolist() for axis in (1, 0))
+    return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
 
 
 def between(view: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import torch
 from monai.inferers import Inferer
 
 from handseg_monai.inferers.coarse import coarse_probabilities
-from handseg_monai.inferers.looks import Look, LookingInferer, planes_of_looks, whole_view
-from handseg_monai.inferers.scene import Scene, scene_of, sides, two_hands
+from handseg_monai.inferers.hand import HandInferer
+from handseg_monai.inferers.looks import Box, Look, LookingInferer, placed, planes_of_looks, whole_view
+from handseg_monai.inferers.scene import Looking, Scene, scene_of, sides, two_hands
 from handseg_monai.inferers.thresholds import Threshold, thresholds_of
 from handseg_monai.inferers.windows import WindowsInferer
 from handseg_monai.options import Hands, Invert
 
 FAINT = 1e-4
 """Probability below which what a network saw may count as nothing in the mean of several."""
+IN_THE_NEGATIVE = "bones are dark, inferred in the negative"
+"""What is said of such an image."""
 _LARGER = 2.0
 """Certainties that differ by less leave it to the size of two hands which one counts."""
 
@@ -121,8 +124,13 @@ class PlanesInferer(Inferer):
             if coarse_side is not None:
                 least = min(least, FAINT)
 
-            def look(image: torch.Tensor) -> Scene:
-                return scene_of(self.members(image[None], network, (height, width), least), image)
+            def look(image: torch.Tensor, box: Box = (0, 0, *shape)) -> Scene:
+                # What looks for a hand sees more of it in a box; others need the size that the whole image has.
+                box = box if isinstance(self.inferer, HandInferer) else (0, 0, *shape)
+                top, left, bottom, right = box
+                size = -(-height * (bottom - top) // shape[0]), -(-width * (right - left) // shape[1])
+                members = self.members(image[None, :, top:bottom, left:right], network, size, least)
+                return scene_of([[placed(one, box) for one in looks] for looks in members], image)
 
             found, result["notes"] = self._hands_in(inputs[0].float(), look)
             drawn = [
@@ -137,7 +145,7 @@ class PlanesInferer(Inferer):
         wanted = {"planes", *(["probabilities"] if coarse_side is not None else []), *(["notes"] if notes else [])}
         return {key: result[key] for key in wanted} if len(wanted) > 1 else result["planes"]
 
-    def _hands_in(self, image: torch.Tensor, look: Callable[[torch.Tensor], Scene]) -> tuple[list[Scene], list[str]]:
+    def _hands_in(self, image: torch.Tensor, look: Looking) -> tuple[list[Scene], list[str]]:
         """Scenes of the hands to draw, left and right of two, and what to say of the image: a list of one text."""
         said = []
         if self.invert == "yes":
@@ -148,13 +156,11 @@ class PlanesInferer(Inferer):
             negative = look(1 - image)
             if negative.brightness > max(scene.brightness, 0.0) and negative.evidence > scene.evidence:
                 image, scene = 1 - image, negative
-                said.append("bones are dark, inferred in the negative")
+                said.append(IN_THE_NEGATIVE)
         found, more = self._parted(image, scene, look)
         return found, ["; ".join(said + more)]
 
-    def _parted(
-        self, image: torch.Tensor, scene: Scene, look: Callable[[torch.Tensor], Scene]
-    ) -> tuple[list[Scene], list[str]]:
+    def _parted(self, image: torch.Tensor, scene: Scene, look: Looking) -> tuple[list[Scene], list[str]]:
         hands = two_hands(scene, image, look)
         if not hands:
             return [scene], []

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
+import numpy as np
 import torch
-from torch.nn.functional import interpolate, max_pool2d
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+from torch.nn.functional import interpolate, max_pool2d, pad, unfold
 
-from handseg_monai.bones import BONES
+from handseg_monai.bones import BONES, Group
 from handseg_monai.inferers.coarse import coarse_probabilities
 from handseg_monai.inferers.hand import LEVEL
-from handseg_monai.inferers.looks import Look
+from handseg_monai.inferers.looks import Box, Look, box_around
 from handseg_monai.transforms import fitted_shape
 
 _GRID = 192
@@ -41,6 +45,19 @@ _NEAR = (0.01, 0.03)
 """What is near a line, in shares of the extent of the bones."""
 _TOUCHED = 0.06
 """Share of the pixels near a line, from which it would cut a hand."""
+_MARGIN = 5
+"""Around a part, pixels of the grid: enough for even background along the box's border."""
+_CORE = [b.index for b in BONES if b.group in (Group.CARPAL, Group.METACARPAL) and b.ray != 1]
+"""Bones that lie deep in a hand, so that a line leaves them on their own side."""
+_THICK = 77
+"""What is narrower may be a hand beside another one, pixels of the grid."""
+_THROUGH, _OVER = 40.0, 8.0
+"""A step through bones of the hand is so many times shorter than one beside it, and one out of it so much longer. Of 49
+pairs of phantoms less than .1 % of the bones fell to the other hand, and less than 1 % of any hand."""
+_REACH = 30.0
+"""Way from a hand, in steps beside it, within which all of the hand lies."""
+_TISSUE, _LEAST_CUT = 0.1, 12
+"""Brightness of a hand, where its bones have 1, and pixels of the grid from which a line cuts it."""
 _COMMON, _ALIKE = 12.5, 0.65
 """Certainties of two hands, the lower one of each bone, summed: at least so much, and so large a share of the more
 certain hand's own. A piece of a hand, with what the network makes up in it, came to 14.1 of the 28.2 beside it; halves
@@ -98,6 +115,14 @@ class Scene:
         return middle, up, across
 
 
+class Looking(Protocol):
+    """Looks at an image, float32 (1, h, w), or at a box of it alone, and judges the scene in the whole of it."""
+
+    def __call__(self, image: torch.Tensor, box: Box = ...) -> Scene:
+        """Look."""
+        ...
+
+
 def scene_of(members: Sequence[Sequence[Look]], image: torch.Tensor) -> Scene:
     """Judge looks of networks at an image, float32 (1, h, w), grey values in [0, 1]."""
     shape = (image.shape[-2], image.shape[-1])
@@ -116,58 +141,128 @@ def _brightness(grey: torch.Tensor, bones: torch.Tensor) -> float:
     return float(grey[bones].mean() - grey[around].mean())
 
 
-def two_hands(scene: Scene, image: torch.Tensor, look: Callable[[torch.Tensor], Scene]) -> list[Scene]:
+def two_hands(scene: Scene, image: torch.Tensor, look: Looking) -> list[Scene]:
     """Look at two parts of an image, (1, h, w), that may be hands: scenes of two hands, or none.
 
-    A line parts the bones that were found, or else what is bright, where nearly all bones that were found lie on one
-    side. Each part is looked at in an image of the same size that is even background beyond the line. Two parts are
-    hands where they show most of the same bones, rather than halves of one hand.
+    A line parts the bones that were found, or else what is bright, where it touches hardly any bone. Each part is
+    looked at in the box around it, with even background beyond the line. Two parts are hands where they show most of
+    the same bones, rather than halves of one hand. Where the line cuts a hand, each hand is looked at once more, with
+    all that belongs to it and no more.
     """
     bones = scene.probabilities.amax(dim=0) > 0.5
+    rows, columns = (torch.arange(n, device=bones.device) for n in bones.shape)
     for mask in (bones, _bright(scene.grey)):
         line = _line_between(mask)
-        if line is None or (mask is not bones and not _spares(line, bones)):
+        if line is None:
             continue
+        beyond = line[0] * columns[None, :] + line[1] * rows[:, None] + line[2]
+        if mask is not bones and _touched(beyond, bones) > _TOUCHED:
+            continue
+        # First the part with fewer bones, of which one look says mostly that it is no hand.
+        if beyond[bones].ge(0).float().mean() < 0.5:
+            beyond = -beyond
         hands: list[Scene] = []
-        for part in _parts(line, bones, image):
-            hands.append(look(part))
+        for part in _parts(beyond, (beyond < 0, beyond >= 0), image):
+            hands.append(look(*part))
             if hands[-1].certainty < _COMMON:
                 break
         else:
-            common = float(torch.minimum(hands[0].certainties, hands[1].certainties).sum())
-            if common >= max(_COMMON, _ALIKE * max(hand.certainty for hand in hands)):
+            if _alike(hands) and (own := _own(hands, beyond, scene.grey)) is not None:
+                hands = [look(*part) for part in _parts(*own, image)]
+            if _alike(hands):
                 return hands
     return []
 
 
+def _alike(hands: Sequence[Scene]) -> bool:
+    """Whether two scenes show most of the same bones."""
+    common = float(torch.minimum(hands[0].certainties, hands[1].certainties).sum())
+    return common >= max(_COMMON, _ALIKE * max(hand.certainty for hand in hands))
+
+
+def _touched(beyond: torch.Tensor, mask: torch.Tensor) -> float:
+    """Return the share of a mask (h, w) near a line, from which each pixel of the grid lies so far, (h, w)."""
+    if not mask.any():
+        return 0.0
+    rows, columns = mask.nonzero(as_tuple=True)
+    extent = math.hypot(int(rows.max() - rows.min()), int(columns.max() - columns.min())) + 1
+    distance = beyond[mask] / extent
+    return sum(float((-0.5 * (distance / near) ** 2).exp().mean()) for near in _NEAR)
+
+
+def _own(
+    hands: Sequence[Scene], beyond: torch.Tensor, grey: torch.Tensor
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]] | None:
+    """Return how much farther from the first of two hands than from the second each pixel of the grid lies, (h, w).
+
+    With it come masks of what lies near either hand. A way through a hand is short, and one over its outline long, so
+    that a finger beyond the line belongs to the hand from which it comes. None where the line cuts no hand.
+    """
+    first, second = (
+        (hand.probabilities[_CORE].amax(dim=0) > 0.5) & side
+        for hand, side in zip(hands, (beyond < 0, beyond >= 0), strict=True)
+    )
+    if not first.any() or not second.any():
+        return None
+    above = _above(grey)
+    above = above / above[first | second].median().clamp_min(1e-3)
+    steps = 1 / (1 + _THROUGH * above.flatten()) + _OVER * (_around(above) - above.flatten()).abs()
+    to_first, to_second = _ways(first, steps), _ways(second, steps)
+    own = to_first - to_second
+    if int(((above > _TISSUE) & ((own < 0) != (beyond < 0))).sum()) < _LEAST_CUT:
+        return None
+    return own, ((to_first < _REACH) & (own < 0), (to_second < _REACH) & (own >= 0))
+
+
+def _ways(start: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """Return the length (h, w) of the shortest way from any pixel of a mask, by steps from the nine around each."""
+    places = torch.arange(start.numel(), dtype=torch.float64).view(start.shape)
+    origin = _around(places).numpy()
+    _, target = inside = np.isfinite(origin).nonzero()
+    edges = csr_array(
+        (steps.cpu().numpy()[inside], (origin[inside].astype(np.int64), target)), shape=(start.numel(),) * 2
+    )
+    ways = dijkstra(edges, indices=np.flatnonzero(start.cpu().numpy()), min_only=True)
+    return torch.from_numpy(ways.astype(np.float32)).view(start.shape).to(start.device)
+
+
+def _around(plane: torch.Tensor) -> torch.Tensor:
+    """Return what the nine pixels around each pixel of a plane (h, w) hold, infinity beyond it: (9, h w)."""
+    return unfold(pad(plane[None, None], (1, 1, 1, 1), value=torch.inf), 3)[0]
+
+
 def _bright(grey: torch.Tensor) -> torch.Tensor:
-    """Return what is brighter than Otsu's threshold."""
-    values = (255 * grey.clamp(0, 1)).byte().cpu().numpy()
+    """Return what is brighter, above its surroundings, than Otsu's threshold."""
+    values = (255 * _above(grey).clamp(0, 1)).byte().cpu().numpy()
     _, bright = cv2.threshold(values, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     return torch.from_numpy(bright).to(grey.device) > 0
 
 
-def _parts(line: torch.Tensor, mask: torch.Tensor, image: torch.Tensor) -> list[torch.Tensor]:
-    """Return two images, (1, h, w), with either part of one alone, first the one with less of a mask of the grid."""
+def _above(grey: torch.Tensor) -> torch.Tensor:
+    """Return how much brighter a grid (h, w) is than what lies around anything as narrow as a hand."""
+    # Beyond its border the grid goes on as it is there, so that an edge of the collimation is as wide as it may be.
+    padded = cv2.copyMakeBorder(grey.cpu().numpy(), _THICK, _THICK, _THICK, _THICK, cv2.BORDER_REPLICATE)
+    above = cv2.morphologyEx(padded, cv2.MORPH_TOPHAT, np.ones((_THICK, _THICK), np.uint8))
+    return torch.from_numpy(above[_THICK:-_THICK, _THICK:-_THICK].copy()).to(grey.device)
+
+
+def _parts(beyond: torch.Tensor, around: Sequence[torch.Tensor], image: torch.Tensor) -> list[tuple[torch.Tensor, Box]]:
+    """Return two images, (1, h, w), each with one part alone: where a field of the grid is negative, and elsewhere.
+
+    With each comes the box around its mask of the grid, and a little more.
+    """
     height, width = image.shape[-2:]
-    # Pixels of the image to those of the grid, both counted from their middles.
-    step = mask.shape[1] / width, mask.shape[0] / height
-    x = (torch.arange(width, device=image.device) + 0.5) * step[0] - 0.5
-    y = (torch.arange(height, device=image.device) + 0.5) * step[1] - 0.5
-    beyond = line[0] * x[None, :] + line[1] * y[:, None] + line[2]
+    step = height / beyond.shape[0], width / beyond.shape[1]
+    beyond = interpolate(beyond[None, None], (height, width), mode="bilinear")[0, 0]
     near = image[:, beyond.abs() < 0.02 * _GRID]
     background = near.median() if near.numel() else image.median()
-    images = [torch.where(side, image, background) for side in (beyond < 0, beyond >= 0)]
-    rows, columns = mask.nonzero(as_tuple=True)
-    is_less = float((line[0] * columns + line[1] * rows + line[2] >= 0).float().mean()) < 0.5
-    return images[::-1] if is_less else images
-
-
-def _spares(line: torch.Tensor, bones: torch.Tensor) -> bool:
-    """Whether nearly all bones of the grid, bool (h, w), lie on one side of a line."""
-    rows, columns = bones.nonzero(as_tuple=True)
-    beyond = line[0] * columns + line[1] * rows + line[2] >= 0
-    return min(int(beyond.sum()), int((~beyond).sum())) <= _LEAST_SHARE * len(rows)
+    parts = []
+    for side, mask in zip((beyond < 0, beyond >= 0), around, strict=True):
+        top, left, bottom, right = box_around(mask)
+        rows = slice(max(int((top - _MARGIN) * step[0]), 0), min(math.ceil((bottom + _MARGIN) * step[0]), height))
+        columns = slice(max(int((left - _MARGIN) * step[1]), 0), min(math.ceil((right + _MARGIN) * step[1]), width))
+        parts.append((torch.where(side, image, background), (rows.start, columns.start, rows.stop, columns.stop)))
+    return parts
 
 
 def _line_between(mask: torch.Tensor) -> torch.Tensor | None:

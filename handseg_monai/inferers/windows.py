@@ -87,6 +87,15 @@ class WindowsInferer(LookingInferer):
         with self.seeing(network, inputs.device) as see:
             return [[self._look(image, see, floor, reach)] for image in inputs.float()]
 
+    def look_at(self, image: torch.Tensor, matrix: torch.Tensor, network: Network) -> Look:
+        """What the network saw in a view, (2, 3) as in a look, of an image (1, H, W), float32."""
+        with self.seeing(network, image.device) as see:
+            view = sample(image, matrix, self.roi_size)[None]
+            logits = see(view)[0].float()
+            if self.flip:
+                logits = 0.5 * (logits + see(view.flip(-1))[0].flip(-1).float())
+            return Look(matrix, logits)
+
     def _look(self, image: torch.Tensor, see: Network, floor: float, reach: int) -> Look:
         shape = (image.shape[-2], image.shape[-1])
         short = [max(side - own, 0) for side, own in zip(self.roi_size, shape, strict=True)]

@@ -55,7 +55,7 @@ def smoothed(mesh: Mesh, rounds: int) -> Mesh:
 def closed(mesh: Mesh) -> Mesh:
     """Return the mesh with each boundary loop closed by a fan; doubled and degenerate faces are dropped."""
     faces = mesh.faces
-    edges = {(int(a), int(b)) for face in faces for a, b in zip(face, np.roll(face, -1), strict=True)}
+    edges = set(zip(faces.ravel().tolist(), np.roll(faces, -1, axis=1).ravel().tolist(), strict=True))
     follow = {b: a for a, b in sorted(edges) if (b, a) not in edges}
     vertices, added = [mesh.vertices], []
     count = len(mesh.vertices)

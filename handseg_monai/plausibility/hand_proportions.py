@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from handseg_monai.bitplanes import boxes
+from handseg_monai.bitplanes import boxes, largest_piece
 from handseg_monai.bones import BONES, INDEX, NAMES, NEIGHBOURS, OVERLAPS, Group
 from handseg_monai.plausibility.hand_measures import BORDER, FOREARM, canvas
 
@@ -143,12 +143,9 @@ def _bones(planes: np.ndarray, corner: complex, shape: tuple[float, float]) -> d
     """Find the bones of a canvas whose upper left corner lies in an image of (height, width) pixels of its size."""
     found = {}
     for k, (rows, columns) in boxes(planes):
-        mask = ((planes[rows, columns] >> k) & 1).astype(np.uint8)
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        main = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-        if stats[main, cv2.CC_STAT_AREA] < _LEAST:
+        part = largest_piece((planes[rows, columns] >> k) & 1)
+        if cv2.countNonZero(part) < _LEAST:
             continue
-        part = (labels == main).astype(np.uint8)
         y, x = np.nonzero(part)
         x, y = x + columns.start, y + rows.start
         contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -9,10 +9,29 @@ import re
 from importlib.resources import files
 from typing import IO
 
-_SCRIPTS = ("elements.js", "strings.js", "state.js", "drawing.js", "charts.js", "viewer.js", "gallery.js", "page.js")
-"""In the order in which they need one another."""
-_COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
-"""A line that only the scripts' own reader needs."""
+_MODULES = (
+    "elements.js",
+    "strings.js",
+    "report_strings.js",
+    "settings.js",
+    "measures.js",
+    "data.js",
+    "drawing.js",
+    "bones.js",
+    "stage.js",
+    "cards.js",
+    "findings.js",
+    "charts.js",
+    "viewer.js",
+    "gallery.js",
+    "report.js",
+)
+"""In the order in which they need one another: together they are one script."""
+_TEXT = r"""("(?:\\.|[^"\\\n])*"|.*`.*)"""
+"""A text, or a line with a template, in which every space counts."""
+_COMMENT = re.compile(rf"^\s*//.*|{_TEXT}|//.*|/\*[\s\S]*?\*/", re.MULTILINE)
+_JOINTS = re.compile(r"^import [^;]*;\n|^export ", re.MULTILINE)
+"""What joins modules that are files of their own."""
 
 
 class Document:
@@ -25,8 +44,9 @@ class Document:
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self._count = 0
-        self._script = _COMMENT.sub("", "".join(_read(name) for name in _SCRIPTS))
-        style = _read("page.css")
+        modules = "".join(_JOINTS.sub("", _read(name)) for name in _MODULES)
+        self._script = _compact(f'"use strict";\n{modules}', r"[{}()\[\],;:=>&|!]")
+        style = _compact(_read("page.css"), r"[{},;]")
         policy = (
             f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(self._script)}'; "
             "base-uri 'none'; form-action 'none'"
@@ -49,6 +69,14 @@ class Document:
     def _write_data(self, name: str, content: object) -> None:
         text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         self._file.write(f'<script type="application/json" id="{name}">{text}</script>\n')
+
+
+def _compact(code: str, joint: str) -> str:
+    """Leave out comments, and spaces and ends of lines beside a joint; the code ends each statement itself."""
+    parts = re.split(_TEXT, _COMMENT.sub(lambda found: found[1] or "", code))
+    for n in range(0, len(parts), 2):
+        parts[n] = re.sub(rf"\s*({joint})\s*", r"\1", re.sub(r"\s+", " ", parts[n]))
+    return "".join(parts)
 
 
 def _read(name: str) -> str:

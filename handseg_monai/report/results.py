@@ -9,18 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from handseg_monai import __version__
 from handseg_monai.bitplanes import areas
-from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group, Side
+from handseg_monai.bones import NUM_BONES, Side
 from handseg_monai.data.reading.images import image_size, read_radiograph
 from handseg_monai.data.reading.submission_images import SubmissionImage, images_without_rows, submission_images
-from handseg_monai.drawing import grey8, shrink
+from handseg_monai.drawing import grey8, shrink, webp
 from handseg_monai.files import atomic_open
-from handseg_monai.plausibility.judge import Severity, plausibility
+from handseg_monai.measure import Spacing, fitting_spacing, measure_hand, spacing_of
+from handseg_monai.plausibility.judge import plausibility
+from handseg_monai.report import content
 from handseg_monai.report.document import Document
 from handseg_monai.report.outlines import outlines
 from handseg_monai.rle import by_image, decode_image, read_csv
@@ -84,7 +85,7 @@ def write_report(
     """Write a page, one HTML file that needs no network, which shows a submission on its radiographs.
 
     Each image has the outlines of its bones, of both hands where the submission has both, as vectors at its own size,
-    their plausibility, and with a truth that one's outlines, and Dice as
+    their plausibility and measures, and with a truth that one's outlines, and Dice as
     :func:`~handseg_monai.score.evaluation.evaluate` has it.
 
     Parameters
@@ -171,21 +172,32 @@ def _draw(job: _Job, name: str, dice: Mapping[str, np.ndarray], long_side: int) 
     image = job.images[name]
     radiograph = read_radiograph(image.path)
     shape = radiograph.shape[0], radiograph.shape[1]
-    hands = [_draw_hand(job, row, side, job.label(name, row), dice, shape) for side, row in image.rows.items()]
+    spacing = spacing_of(image.path)
+    hands = [
+        _draw_hand(job, row, side, job.label(name, row), dice, radiograph, spacing) for side, row in image.rows.items()
+    ]
     overview: dict[str, object] = {"name": name, "height": shape[0], "width": shape[1]}
     overview["hands"] = [of_hand for of_hand, _ in hands]
     return overview, {"picture": _picture(shrink(radiograph, long_side)), "hands": [drawing for _, drawing in hands]}
 
 
 def _draw_hand(
-    job: _Job, row: str, side: Side | None, label: str | None, dice: Mapping[str, np.ndarray], shape: tuple[int, int]
+    job: _Job,
+    row: str,
+    side: Side | None,
+    label: str | None,
+    dice: Mapping[str, np.ndarray],
+    radiograph: np.ndarray,
+    spacing: Spacing | None,
 ) -> _Drawn:
+    shape = radiograph.shape[0], radiograph.shape[1]
     texts = job.texts.get(row, [None] * NUM_BONES)
     truth, known = _truth(job, label, shape)  # first: a label that fits tells best whose size is wrong
     planes = decode_image(job.prediction, row, texts, shape)
     given = np.array([text is not None for text in texts]) | (job.missing == "zero")
     of_bones = dice.get(label) if label is not None else None
     judgement = plausibility(planes)
+    spacing = None if spacing is None else fitting_spacing(planes, spacing)
     overview: dict[str, object] = {
         "side": side,
         "score": round(judgement.score, 4),
@@ -197,15 +209,8 @@ def _draw_hand(
     drawing: dict[str, object] = {
         "predicted": outlines(planes),
         "truth": {} if truth is None else outlines(truth),
-        "findings": [
-            {
-                "part": finding.part,
-                "bones": [INDEX[bone] for bone in finding.bones],
-                "wrong": finding.severity is Severity.WRONG,
-                "text": finding.text,
-            }
-            for finding in judgement.findings
-        ],
+        "findings": content.findings(judgement),
+        "measures": content.measures(measure_hand(planes, radiograph, spacing, judgement), spacing),
     }
     if side:
         drawing["corner"] = _corner(planes, side)
@@ -237,10 +242,7 @@ def _where(given: np.ndarray, values: np.ndarray) -> list[float | int | None]:
 
 
 def _picture(radiograph: np.ndarray) -> str:
-    done, encoded = cv2.imencode(".webp", grey8(radiograph), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
-    if not done:
-        raise OSError("a picture could not be encoded")
-    return f"data:image/webp;base64,{base64.b64encode(encoded.tobytes()).decode()}"
+    return f"data:image/webp;base64,{base64.b64encode(webp(grey8(radiograph), _QUALITY)).decode()}"
 
 
 def _summary(job: _Job, evaluation: Evaluation | None, overviews: list[dict[str, object]]) -> dict[str, object]:
@@ -250,17 +252,9 @@ def _summary(job: _Job, evaluation: Evaluation | None, overviews: list[dict[str,
         "scored": evaluation is not None,
         "meanDice": _number(evaluation.mean_dice) if evaluation is not None else None,
         "meanDicePresent": _number(evaluation.mean_dice_present) if evaluation is not None else None,
-        "groups": [{"id": group.value, "en": group.value, "ko": group.korean} for group in Group],
-        "bones": [
-            {
-                "name": bone.name,
-                "en": bone.english,
-                "ko": bone.korean,
-                "group": bone.group.value,
-                "colour": f"#{bytes(bone.colour).hex()}",
-            }
-            for bone in BONES
-        ],
+        "groups": content.groups(),
+        "bones": content.bones(),
+        "references": content.references(),
         "images": overviews,
     }
 

@@ -91,13 +91,14 @@ def _rows(file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
             yield number, line.rstrip("\n").split(",")
 
 
-def rows(name: str, texts: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield the 29 rows of one image: name, class and run-length text, in the order of the bones."""
+def rows(name: str, texts: Iterable[str | None]) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of one image, one for each of 29 texts that is not None: name, class and run-length text."""
     for bone, text in zip(NAMES, texts, strict=True):
-        yield name, bone, text
+        if text is not None:
+            yield name, bone, text
 
 
-def write_csv(path: str | Path, texts: Iterable[tuple[str, Iterable[str]]]) -> None:
+def write_csv(path: str | Path, texts: Iterable[tuple[str, Iterable[str | None]]]) -> None:
     """Write a submission atomically.
 
     Parameters
@@ -105,7 +106,7 @@ def write_csv(path: str | Path, texts: Iterable[tuple[str, Iterable[str]]]) -> N
     path
         CSV file; an older one stays whole until the new one is complete.
     texts
-        Pairs of image name and 29 run-length texts in the order of the bones.
+        Pairs of image name and 29 run-length texts in the order of the bones; a bone whose text is None has no row.
     """
     with atomic_open(path) as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -37,7 +37,9 @@ class LoadRadiographd(MapTransform):
     Parameters
     ----------
     keys
-        Keys of paths. The result is float32 (1, H, W), grey values as stored.
+        Keys of paths, or of radiographs (H, W) as
+        :func:`~handseg_monai.data.reading.images.read_radiograph` gives them. The result is float32 (1, H, W), grey
+        values as stored.
     size
         Long side in pixels; None keeps the stored size.
     any_body_part
@@ -66,7 +68,9 @@ class LoadRadiographd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.keys:
-            stored = read_radiograph(result[key], self.any_body_part, self.max_pixels)
+            given = result[key]
+            is_read = isinstance(given, np.ndarray)
+            stored = given if is_read else read_radiograph(given, self.any_body_part, self.max_pixels)
             if self.picture_side is not None:
                 result["picture"] = torch.from_numpy(grey8(shrink(stored, self.picture_side)))
             if stored.dtype != np.uint8:  # 12 bits and 16 are averaged alike

@@ -147,12 +147,17 @@ def fill_labelme(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.nd
     require_inside(points, shape)
     require_traced(points)
 
-    def fill(mask: np.ndarray, ring: np.ndarray) -> None:
-        picture = Image.new("L", mask.shape[::-1])
-        ImageDraw.Draw(picture).polygon([(x, y) for x, y in ring.tolist()], outline=1, fill=1)
-        mask |= np.asarray(picture)
+    whole = np.trunc(points).astype(np.int32)
+    corner = np.maximum(whole.min(axis=0), 0)
 
-    return _fill_whole(np.trunc(points).astype(np.int32), shape, fill)
+    def fill(mask: np.ndarray, ring: np.ndarray) -> None:
+        # Pillow's lines depend on where in the picture they lie: in the box alone a pixel may differ.
+        left, top = corner.tolist()
+        picture = Image.new("L", (left + mask.shape[1], top + mask.shape[0]))
+        ImageDraw.Draw(picture).polygon([(x, y) for x, y in (ring + corner).tolist()], outline=1, fill=1)
+        mask |= np.asarray(picture)[top:, left:]
+
+    return _fill_whole(whole, shape, fill)
 
 
 def fill_coco(points: np.ndarray, shape: tuple[int, int]) -> tuple[Box, np.ndarray]:

@@ -26,16 +26,29 @@ _PLACEHOLDER = re.compile(
 """Values of PatientID that stand for nobody."""
 
 
+Stated = tuple[str, str]
+"""Issuer and PatientID of a patient, as a header states them."""
+
+
+def stated_patients(paths: Iterable[Path]) -> dict[Path, Stated | None]:
+    """Read which patient each DICOM image states; None where it states none, or a placeholder, or can't be read."""
+    return {path: _patient(path, path.stat().st_mtime_ns) for path in paths if path.is_file() and is_dicom(path)}
+
+
 def patients_of(paths: Iterable[Path]) -> dict[Path, int]:
+    """Return what :func:`numbered` does for the patients that DICOM images state."""
+    return numbered(stated_patients(paths))
+
+
+def numbered(stated: Mapping[Path, Stated | None], one_is_placeholder: bool = True) -> dict[Path, int]:
     """Return a number for the patient of each DICOM image that states one, from 0 in the order of the paths.
 
     A PatientID belongs to its issuer; where one of the images does not name the issuer, all of this PatientID are one
-    patient. Where several images state one and no image another, it counts as a placeholder. The log says so, and which
-    images state none.
+    patient. Where several images state one and no image another, it counts as a placeholder, unless
+    ``one_is_placeholder`` is false. The log says so, and which images state none.
     """
-    stated = {path: _patient(path, path.stat().st_mtime_ns) for path in paths if path.is_file() and is_dicom(path)}
     known = _without_doubtful_issuers({path: patient for path, patient in stated.items() if patient is not None})
-    if len(known) > 1 and len(set(known.values())) == 1:
+    if one_is_placeholder and len(known) > 1 and len(set(known.values())) == 1:
         say(f"{_first(known)}: DICOM states one and the same PatientID: taken for a placeholder")
         return {}
     if nameless := [path for path in stated if path not in known]:
@@ -44,7 +57,7 @@ def patients_of(paths: Iterable[Path]) -> dict[Path, int]:
     return {path: numbers[patient] for path, patient in known.items()}
 
 
-def _without_doubtful_issuers(stated: Mapping[Path, tuple[str, str]]) -> dict[Path, tuple[str, str]]:
+def _without_doubtful_issuers(stated: Mapping[Path, Stated]) -> dict[Path, Stated]:
     """Take the issuers away of identifiers that some image states without one; say where this unites several."""
     issuers: defaultdict[str, dict[str, Path]] = defaultdict(dict)
     spelt: defaultdict[str, dict[str, Path]] = defaultdict(dict)
@@ -101,7 +114,7 @@ def say(message: str) -> None:
 
 
 @cache
-def _patient(path: Path, changed: int) -> tuple[str, str] | None:
+def _patient(path: Path, changed: int) -> Stated | None:
     """Issuer and PatientID; None where it is missing, a placeholder, or can't be read."""
     try:
         header = read_header(path)

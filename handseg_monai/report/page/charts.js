@@ -1,5 +1,10 @@
 // Summary charts: how the images are distributed, and each bone's values.
 
+import { IMAGES, REPORT, valuesOf } from "./data.js";
+import { swatch } from "./drawing.js";
+import { byId, element, vector } from "./elements.js";
+import { BONES, boneName, say, share, state, whole } from "./settings.js";
+
 function quantile(sorted, q) {
   const at = (sorted.length - 1) * q;
   const low = Math.floor(at);
@@ -95,7 +100,7 @@ function strip(bone, values, along) {
   );
 }
 
-function drawCharts(chooseBone) {
+export function drawCharts(chooseBone) {
   const given = (values) => values.filter((value) => value !== null);
   const means = given(IMAGES.map((image) => image.mean));
   const scores = IMAGES.map((image) => image.score);
@@ -103,7 +108,7 @@ function drawCharts(chooseBone) {
   if (REPORT.scored) plots.unshift(histogram(say("diceOfImages"), means, shareAxis(means, 5)));
   byId("histograms").replaceChildren(...plots);
 
-  const values = BONES.map((_, bone) => IMAGES.flatMap((image) => measures(image, bone)));
+  const values = BONES.map((_, bone) => IMAGES.flatMap((image) => valuesOf(image, bone)));
   const along = REPORT.scored ? shareAxis(values.flat(), 3) : areaAxis(values.flat());
   const rows = values.map((ofBone, bone) => {
     const mean = ofBone.length ? ofBone.reduce((a, b) => a + b) / ofBone.length : null;

@@ -1,0 +1,1 @@
+"""The page on which people drop radiographs, look at the masks, mend them and hand them on."""

@@ -1,0 +1,95 @@
+// What the page knows of the server: its images, its network, its training; kept up by the server's events.
+
+import { ask } from "./api.js";
+import { REFERENCES } from "./measures.js";
+import { setBones } from "./settings.js";
+
+export const server = { images: new Map(), model: {}, training: null, forms: [], limits: {}, version: "", guarded: false };
+export const isReady = ({ state }) => state === "ready";
+export const isWaiting = ({ state }) => ["waiting", "reading", "inferring"].includes(state);
+export const toCorrect = (image) => isReady(image) && !image.done;
+
+const listeners = [];
+
+// Call a function when something changes: the images whose ids it gets, or with null all that is not an image.
+export const onChange = (listener) => listeners.push(listener);
+const tell = (id) => listeners.forEach((listener) => listener(id));
+
+// What the page hears while it waits for the state may be newer than the state, and so is done once more after it.
+let loading = null;
+
+function change(act) {
+  act();
+  loading?.push(act);
+}
+
+// Says whether the state is in: not where it was asked for anew before it came.
+export async function loadState() {
+  const heard = (loading = []);
+  const { images, bones, groups, references, ...rest } = await ask("GET", "/api/state");
+  if (loading !== heard) return false;
+  loading = null;
+  setBones(bones, groups);
+  Object.assign(REFERENCES, references);
+  Object.assign(server, rest);
+  const gone = new Set(server.images.keys());
+  for (const image of images) gone.delete(image.id);
+  for (const id of gone) server.images.delete(id);
+  for (const image of images) server.images.set(image.id, image);
+  tell(null);
+  for (const id of [...gone, ...server.images.keys()]) tell(id);
+  for (const act of heard) act();
+  return true;
+}
+
+export function putImage(overview) {
+  change(() => {
+    server.images.set(overview.id, overview);
+    tell(overview.id);
+  });
+}
+
+export function dropImage(id) {
+  change(() => {
+    server.images.delete(id);
+    tell(id);
+  });
+}
+
+export const putTraining = (training) => put({ training });
+
+function put(news) {
+  change(() => {
+    Object.assign(server, news);
+    tell(null);
+  });
+}
+
+// Listen for as long as the page is open; `connected` hears whether the server is there.
+export function listen(connected) {
+  const source = new EventSource("/api/events");
+  let lost = false;
+  const on = (kind, act) => source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
+  on("image", ({ overview }) => putImage(overview));
+  on("removed", ({ id }) => dropImage(id));
+  on("training", putTraining);
+  on("model", (model) => put({ model }));
+  // What happened before it listened is not told.
+  source.addEventListener("open", async () => {
+    while (source.readyState === EventSource.OPEN) {
+      try {
+        if (!(await loadState())) return;
+        lost = false;
+        return connected(true);
+      } catch {
+        await new Promise((resume) => setTimeout(resume, 2000));
+      }
+    }
+  });
+  source.addEventListener("error", () => {
+    if (!lost) connected(false);
+    lost = true;
+    if (source.readyState !== EventSource.CLOSED) return;
+    setTimeout(() => listen(connected), 2000);
+  });
+}

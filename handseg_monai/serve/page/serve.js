@@ -1,0 +1,90 @@
+// Brings the page of the server to life.
+
+import { unsaved } from "./acts.js";
+import { listBones, prepareBones } from "./bones.js";
+import { applyLooks } from "./drawing.js";
+import { describeAgain, editor, openImage, prepareEditor } from "./editor.js";
+import { byId } from "./elements.js";
+import { prepareHandOn, showForms } from "./hand_on.js";
+import { isReady, listen, loadState, onChange, server } from "./images.js";
+import { prepareKeys } from "./keys.js";
+import "./serve_strings.js";
+import { prepareSettings, say, translate } from "./settings.js";
+import { arrange, captionAll, prepareShelf, returnTo } from "./shelf.js";
+import { listModes, prepareTools } from "./tools.js";
+import { prepareTraining, showTraining } from "./training.js";
+import { prepareUploads, sending, showUploads } from "./uploads.js";
+import { prepareWindow } from "./window.js";
+
+let connected = true;
+
+function showNotice() {
+  const { ready, error } = server.model;
+  const words = !connected ? say("lost") : error || (ready ? "" : say("loadingModel"));
+  byId("notice").textContent = words;
+  byId("notice").hidden = !words;
+  byId("notice").classList.toggle("warning", !connected || Boolean(error));
+}
+
+function applyLanguage() {
+  translate();
+  byId("privacy").textContent = say(server.guarded ? "privateToken" : "privateHere");
+  showNotice();
+  showUploads();
+  captionAll();
+  arrange();
+  showForms();
+  byId("exported").textContent = ""; // it was said in the other language
+  showTraining();
+  listBones();
+  listModes();
+  describeAgain();
+}
+
+function openAddressed() {
+  const id = location.hash.slice(1);
+  if (id && id !== editor.id && isReady(server.images.get(id) ?? {})) openImage(id);
+}
+
+async function load() {
+  for (;;) {
+    try {
+      return await loadState();
+    } catch (error) {
+      byId("loading").textContent = error.message;
+      await new Promise((resume) => setTimeout(resume, 2000));
+    }
+  }
+}
+
+async function start() {
+  prepareSettings(applyLanguage);
+  translate();
+  await load();
+  applyLooks();
+  prepareShelf(openImage);
+  applyLanguage();
+  byId("version").textContent = `handseg-monai ${server.version}`;
+  const wide = matchMedia("(min-width: 60rem)").matches;
+  for (const id of ["hand-on", "training"]) byId(id).open = wide;
+  prepareUploads();
+  prepareHandOn();
+  prepareTraining();
+  prepareBones();
+  prepareTools();
+  prepareWindow();
+  prepareEditor(returnTo);
+  prepareKeys();
+  onChange((id) => id === null && showNotice());
+  byId("loading").remove();
+  byId("main").hidden = false;
+  listen((now) => {
+    connected = now;
+    showNotice();
+  });
+  addEventListener("hashchange", openAddressed);
+  addEventListener("beforeunload", (event) => (unsaved() || sending()) && event.preventDefault());
+  openAddressed();
+}
+
+start();

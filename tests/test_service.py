@@ -1,0 +1,323 @@
+"""The service between store, processes and page: an error that nobody foresaw costs one image, never the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from starlette.exceptions import HTTPException
+
+from handseg_monai import bundle_root
+from handseg_monai.bones import INDEX
+from handseg_monai.files import write_json
+from handseg_monai.measure.submission import measure_submission
+from handseg_monai.rle import encode_planes, write_csv
+from handseg_monai.serve.child import Child, ChildError
+from handseg_monai.serve.decode import Decoder
+from handseg_monai.serve.exports import Exported, export
+from handseg_monai.serve.fine_tuning import TAKEN, FineTuning
+from handseg_monai.serve.fine_tuning_run import STEPS
+from handseg_monai.serve.folder import digest
+from handseg_monai.serve.queue import Queue
+from handseg_monai.serve.routes import Routes
+from handseg_monai.serve.segmenter import Segmenter
+from handseg_monai.serve.service import Limits, Service
+from handseg_monai.serve.state import MISTAKE, Inferred, StaleError
+from handseg_monai.serve.store import Store
+from tests.bundle_runs import CONFIGS
+from tests.hands import phantom
+from tests.test_store import SHAPE, png
+
+
+class Blank(Segmenter):
+    """A network that sees no bones, or ends in an error; it keeps whose turn it was."""
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__(str(weights))
+        self.weights = weights
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.errors: list[Exception] = []
+        self.begun = 0
+
+    def checkpoint(self) -> Path:
+        return self.weights
+
+    def load(self, checkpoint: Path | None = None) -> str:
+        if self.errors:
+            raise self.errors.pop(0)
+        return "digest"
+
+    def infer(self, image: np.ndarray) -> Inferred:
+        self.begun += 1
+        assert self.go_on.wait(60)
+        if self.errors:
+            raise self.errors.pop(0)
+        return Inferred(np.zeros(SHAPE, np.int32), [0.5] * 29)
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path) -> Blank:
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    return Blank(tmp_path / "model.pt")
+
+
+@pytest.fixture
+def service(tmp_path: Path, segmenter: Blank) -> Iterator[Service]:
+    service = Service(Store(tmp_path / "work"), Decoder(), segmenter, Limits(10**6, 10**6, 10))
+    yield service
+    service.end()
+
+
+def give(service: Service, seed: int) -> str:
+    file = service.store.new_file()
+    file.write_bytes(png(seed))
+    return service.add(f"{seed}.png", file)[0]
+
+
+def ready(service: Service, content: bytes, name: str, planes: np.ndarray) -> str:
+    """Give an image that is segmented already."""
+    file = service.store.new_file()
+    file.write_bytes(content)
+    id = service.store.add(name, file)
+    service.store.put_inferred(id, Inferred(planes, [0.5] * 29))
+    return id
+
+
+def until(is_so: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_the_queue_goes_on_after_an_error_that_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+
+    def work(id: str) -> None:
+        done.append(id)
+        raise RuntimeError("unforeseen")
+
+    queue = Queue(lambda: True, work)
+    queue.put("a")
+    queue.put("b")
+    queue.start()
+    until(lambda: done == ["a", "b"])
+    queue.end()
+    assert "a: an error that nobody foresaw" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("/home/x"), KeyError("planes"), MemoryError(), OSError(28, "No space left", "/home/x")]
+)
+def test_an_image_fails_in_words_and_the_next_one_is_segmented(
+    service: Service, segmenter: Blank, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.start()
+    until(lambda: service.model["ready"])
+    segmenter.errors.append(error)
+    first, second = give(service, 0), give(service, 1)
+    until(lambda: service.store.entry(second).state == "ready")
+    assert service.store.entry(first).state == "failed"
+    words = service.store.entry(first).error
+    assert words == "No space left" if isinstance(error, OSError) else "its terminal says which" in words
+    assert f"{first} could not be segmented" in caplog.text
+
+
+def test_a_network_that_can_t_be_loaded_is_said(service: Service, segmenter: Blank) -> None:
+    segmenter.errors.append(PermissionError(13, "Permission denied", "/home/x/model.pt"))
+    service.start()
+    until(lambda: service.model["error"])
+    assert service.model["error"] == "the network can't be loaded: Permission denied"
+
+
+def test_a_folder_that_is_gone_is_said(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said: list[str] = []
+    threading.excepthook, before = lambda hook: said.append(str(hook.exc_value)), threading.excepthook
+    service.start(tmp_path / "gone")
+    until(lambda: not any(thread.name == "fill" for thread in threading.enumerate()))
+    threading.excepthook = before
+    assert not said
+    assert "gone" in capsys.readouterr().out
+
+
+def test_an_image_that_is_given_again_is_segmented_once(service: Service, segmenter: Blank) -> None:
+    service.start()
+    until(lambda: service.model["ready"])
+    segmenter.go_on.clear()
+    id = give(service, 0)
+    until(lambda: segmenter.begun == 1)
+    assert give(service, 0) == id
+    segmenter.go_on.set()
+    other = give(service, 1)
+    until(lambda: service.store.entry(other).state == "ready")
+    assert segmenter.begun == 2
+
+
+def test_weights_that_can_t_be_loaded_are_not_those_of_the_next_start(service: Service, segmenter: Blank) -> None:
+    run = service.store.folder / "training" / "1"
+    (run / "run").mkdir(parents=True)
+    (run / "run" / "model.pt").write_bytes(b"better")
+    write_json(run / "state.json", {"phase": "finished", "better": True})
+    service.start()
+    until(lambda: service.model["ready"])
+    segmenter.errors.append(ValueError("another network"))
+    with pytest.raises(ValueError, match="another network"):
+        service.take_weights()
+    assert not (run / TAKEN).exists()
+    service.take_weights()
+    assert (run / TAKEN).exists()
+
+
+def test_the_model_says_whose_weights_it_has_and_goes_back_to_those_given(service: Service, segmenter: Blank) -> None:
+    given = {"source": "checkpoint", "name": "model.pt", "run": 0}
+    run = service.store.folder / "training" / "2"
+    (run / "run").mkdir(parents=True)
+    (run / "run" / "model.pt").write_bytes(b"better")
+    write_json(run / "state.json", {"phase": "finished", "better": True})
+    write_json(run / "plan.json", {"base": digest(segmenter.weights)})
+    assert service.model == {"ready": False, "error": "", "weights": "", "source": "", "name": "", "run": 0}
+    service.start()
+    until(lambda: service.model["ready"])
+    assert service.model == {"ready": True, "error": "", "weights": "digest"} | given
+    service.take_weights()
+    assert service.model["source"] == "run"
+    assert service.model["run"] == 2
+    segmenter.errors.append(ValueError("gone"))
+    with pytest.raises(ValueError, match="gone"):
+        service.return_weights()
+    assert (run / TAKEN).exists()
+    shown = service.return_weights()
+    assert service.model == {"ready": True, "error": "", "weights": "digest"} | given
+    assert shown is not None
+    assert shown["state"] == "finished", "they can be taken again"
+    assert FineTuning(service.store.folder, segmenter.weights, lambda _: 0).weights() == segmenter.weights
+    shipped = FineTuning(service.store.folder, bundle_root() / "models" / "model.pt", lambda _: 0)
+    assert shipped.using() == {"source": "shipped", "name": "model.pt", "run": 0}
+
+
+def rows_of(exported: Exported) -> list[dict[str, str]]:
+    with exported.path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_measures_are_those_of_handseg_measure_without_the_unknown(service: Service, tmp_path: Path) -> None:
+    """The file that is handed on, the page, and the command agree; each image has a time of its own."""
+    hand, bone = phantom(0), INDEX["finger-11"]
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), hand.image)
+    id = ready(service, (tmp_path / "images" / "a.png").read_bytes(), "a.png", hand.planes)
+    before = {measure["name"]: measure["value"] for measure in service.views.view(id)["measures"]}
+    assert before["length finger-11"]
+    shown = service.corrections.mark_unknown(id, 0, bone, True)
+    rows = rows_of(export(service.store, "measures", [id]))
+    write_csv(tmp_path / "own.csv", [("a.png", encode_planes(hand.planes & ~np.int32(1 << bone)))])
+    measure_submission(tmp_path / "own.csv", tmp_path / "images", tmp_path / "expected.csv", progress=False)
+    with (tmp_path / "expected.csv").open(newline="", encoding="utf-8") as file:
+        assert rows == list(csv.DictReader(file))
+    values = {measure["name"]: measure["value"] for measure in shown["measures"]}
+    assert values == {
+        row["measure"]: pytest.approx(float(row["value"]), abs=1e-4) if row["value"] else None for row in rows
+    }
+    assert values["length finger-11"] is None
+    again = service.corrections.undo(id, 1)
+    assert {measure["name"]: measure["value"] for measure in again["measures"]} == before
+
+
+@pytest.mark.parametrize("form", ["csv", "measures", "png"])
+def test_one_damaged_image_is_left_out_of_what_is_handed_on(service: Service, form: str) -> None:
+    planes = np.ones(SHAPE, np.int32)
+    whole, damaged = (ready(service, png(seed), f"{seed}.png", planes) for seed in range(2))
+    (service.store.folder / "planes" / f"{damaged}.npz").write_bytes(b"damaged")
+    exported = export(service.store, form, [damaged, whole])
+    assert list(exported.left_out) == ["1.png"]
+    assert "what the network drew is gone or damaged" in exported.left_out["1.png"]
+    with zipfile.ZipFile(exported.path) as archive:
+        names = archive.namelist()
+    assert "left-out.txt" in names
+    assert len(names) >= 2
+    exported.remove()
+
+
+def test_an_image_whose_file_is_gone_is_left_out_of_measures(service: Service) -> None:
+    planes = np.ones(SHAPE, np.int32)
+    whole, gone = (ready(service, png(seed), f"{seed}.png", planes) for seed in range(2))
+    service.store.image(gone).unlink()
+    exported = export(service.store, "measures", [gone, whole])
+    assert list(exported.left_out) == ["1.png"]
+    assert str(service.store.folder) not in exported.left_out["1.png"]
+
+
+@pytest.mark.parametrize("wrong", [{"image": np.zeros(3, np.complex64)}, {"image": None}])
+def test_a_message_that_breaks_off_leaves_no_answer_behind(wrong: Any, tmp_path: Path) -> None:
+    child = Child("handseg_monai.serve.decode", str(1 << 30))
+    child.ask({}, seconds=120)
+    before = child.pid
+    with pytest.raises((ChildError, AttributeError)):
+        child.ask({}, wrong, seconds=120)
+    assert child.pid is None
+    assert child.ask({"patients": []}, seconds=120)[0] == {"patients": []}
+    assert child.pid != before
+    child.close()
+
+
+def test_errors_say_no_paths(service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    routes = Routes(service)
+
+    def failing(error: Exception) -> HTTPException:
+        def fail() -> None:
+            raise error
+
+        with pytest.raises(HTTPException) as found:
+            asyncio.run(routes._done(fail))
+        return found.value
+
+    for error in (PermissionError(13, "Permission denied", "/home/x"), ValueError("/home/x"), KeyError("/home/x")):
+        caplog.clear()
+        answer = failing(error)
+        assert (answer.status_code, answer.detail) == (500, MISTAKE)
+        assert "/home/x" in caplog.text
+    answer = failing(OSError(28, "No space left on device", "/home/x"))
+    assert (answer.status_code, answer.detail) == (507, "No space left on device")
+    assert failing(StaleError("look anew")).status_code == 409
+
+
+def test_looking_at_runs_while_a_thread_holds_their_lock_never_says_running(service: Service, segmenter: Blank) -> None:
+    """One thread tries to start a run, which comes to nothing; another one looks meanwhile."""
+    id = ready(service, png(0), "0.png", np.ones(SHAPE, np.int32))
+    service.store.mark(id, 0, done=True)
+    held, go_on = threading.Event(), threading.Event()
+
+    def edited(_: str) -> int:
+        held.set()
+        assert go_on.wait(60)
+        return 0
+
+    tuning = FineTuning(service.store.folder, segmenter.weights, edited)
+    with ThreadPoolExecutor(2) as pool:
+        started = pool.submit(tuning.start)
+        assert held.wait(60)
+        looked = pool.submit(lambda: tuning.state()["running"])
+        wait([looked], 0.5)
+        go_on.set()
+        assert looked.result(60) is False
+        assert isinstance(started.exception(60), ValueError)
+
+
+def test_the_option_that_counts_steps_is_one_of_training() -> None:
+    from monai.bundle import ConfigParser
+
+    train = ConfigParser(ConfigParser.load_config_file(str(CONFIGS / "train.json")))
+    assert "iteration" in train[STEPS]
+    assert not any(part.isdecimal() for part in STEPS.split("#")), "it counts, and so may name another one later"
+    assert [handler for handler in train["train#handlers"] if handler.get("iteration_log") == f"@{STEPS}"]
