@@ -260,11 +260,11 @@ DEPTHS: dict[tuple[int, int], float] = dict.fromkeys(
     0.7: Triquetrum Pisiform
     0.5: Trapezium Trapezoid
     0.3: Capitate Lunate, Capitate Scaphoid, Trapezium Scaphoid, Lunate Radius, Pisiform Ulna
-    0.3: finger-19 Hamate, finger-15 finger-19
-    0.2: Capitate Hamate, Hamate Triquetrum, Trapezoid Capitate, Scaphoid Lunate, Scaphoid Radius
-    0.2: finger-7 Trapezium, finger-7 finger-11, finger-11 finger-15, finger-11 Capitate
-    0.1: finger-3 Trapezium, finger-7 Trapezoid, finger-7 Capitate, finger-15 Capitate, finger-15 Hamate
-    0.1: finger-3 finger-7, Hamate Pisiform, Lunate Triquetrum, Radius Ulna
+    0.3: Scaphoid Lunate, Scaphoid Radius, finger-19 Hamate, finger-15 finger-19
+    0.2: Capitate Hamate, Hamate Triquetrum, Hamate Pisiform, Hamate Lunate, Trapezoid Capitate
+    0.2: finger-3 Trapezium, finger-7 Trapezium, finger-7 finger-11, finger-11 finger-15, finger-11 Capitate
+    0.1: finger-7 Trapezoid, finger-7 Capitate, finger-15 Capitate, finger-15 Hamate
+    0.1: finger-3 finger-7, Lunate Triquetrum, Radius Ulna
     """
 )
 """How far two bones reach over one another, for pairs that do so in a tenth of PA views or more: the largest distance

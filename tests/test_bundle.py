@@ -190,6 +190,7 @@ def test_masks_lie_where_the_radiograph_shows_them(tmp_path: Path, drawn_dataset
         least_carpal_piece=0.0,
         most_covered=1.0,
         least_bone=0.0,
+        most_apart=0.0,
         most_hole=0.0,
         num_workers=0,
     )

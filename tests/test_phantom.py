@@ -254,6 +254,34 @@ def test_carpal_bones_may_be_thin_on_one_side_and_keep_their_outline() -> None:
         assert np.abs(a[:, 2] - b[:, 2]).max() > 0.12 * np.ptp(a[:, 2]), name
 
 
+def test_the_thumb_goes_half_the_way_with_the_trapezium() -> None:
+    still, shifted = (
+        subject_of(5, 2, dataclasses.replace(PRESETS["standard"], trapezium_shift=(shift, shift)))
+        for shift in (0.0, 1.2)
+    )
+    moved = [
+        (after.vertices - before.vertices).mean(axis=0) / still.scale
+        for before, after in zip(still.anatomy.meshes, shifted.anatomy.meshes, strict=True)
+    ]
+    assert moved[INDEX["Trapezium"]] == pytest.approx([0.0, 1.2, 0.0], abs=0.05)
+    for name in ("finger-1", "finger-2", "finger-3"):
+        assert moved[INDEX[name]] == pytest.approx([0.0, 0.6, 0.0], abs=0.05)
+    assert moved[INDEX["finger-7"]] == pytest.approx([0.0, 0.0, 0.0], abs=0.05)
+
+
+def test_the_radius_stands_up_on_its_dorsal_side_between_scaphoid_and_lunate() -> None:
+    even, ridged = (
+        subject_of(5, 2, dataclasses.replace(PRESETS["standard"], dorsal_ridge=(ridge, ridge), hand_scale=(1.0, 1.0)))
+        for ridge in (0.0, 3.0)
+    )
+    before, after = (subject.anatomy.meshes[INDEX["Radius"]].vertices for subject in (even, ridged))
+    rise, up = (after - before)[:, 1], before[:, 1] > before[:, 1].max() - 12
+    dorsal = before[:, 2] > np.median(before[up, 2])
+    assert rise[dorsal].max() == pytest.approx(2.6, abs=0.4)
+    assert np.abs(before[rise > 1.5, 0] + 7.5).max() < 4
+    assert np.abs(rise[up & ~dorsal]).max() < 0.8
+
+
 def inside(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Return which points lie inside of a closed mesh: where its faces fill the whole solid angle.
 

@@ -106,7 +106,7 @@ class TestJudgement:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
         thin = np.zeros_like(planes)
         for name in INDEX:
-            small = cv2.erode(mask(planes, name).astype(np.uint8), kernel, iterations=2) > 0
+            small = cv2.erode(mask(planes, name).astype(np.uint8), kernel, iterations=3) > 0
             thin = with_mask(thin, name, small)
         judgement = plausibility(thin)
         assert judgement.unusual > 15 > 3 * plausibility(planes).unusual

@@ -45,6 +45,7 @@ def test_every_real_radiograph_gives_29_rows_at_its_own_size(tmp_path: Path) -> 
         least_carpal_piece=0.0,
         most_covered=1.0,
         least_bone=0.0,
+        most_apart=0.0,
         most_hole=0.0,
     )
     texts = read_csv(tmp_path / "submission.csv")

@@ -107,6 +107,7 @@ def test_thresholds_found_on_a_fold_raise_its_dice(drawn_dataset: Path, tmp_path
         "least_carpal_piece": 0.0,
         "most_covered": 1.0,
         "least_bone": 0.0,
+        "most_apart": 0.0,
         "most_hole": 0.0,
     }
     run_here(

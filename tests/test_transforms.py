@@ -17,7 +17,7 @@ from monai.transforms import Compose, ScaleIntensityRangePercentilesd
 from PIL import Image
 
 from handseg_monai import bundle_root
-from handseg_monai.bitplanes import pack, rasterise, unpack
+from handseg_monai.bitplanes import boxes, pack, rasterise, unpack
 from handseg_monai.bones import BONES, INDEX, NAMES, Group
 from handseg_monai.data.labels.competition import read_polygons
 from handseg_monai.phantom import render_planes
@@ -29,6 +29,7 @@ from handseg_monai.transforms import (
     LoadRadiographd,
     RandAlbumentationsd,
     ScalePercentilesd,
+    drop_apart,
     drop_covered,
     drop_pieces,
     drop_small,
@@ -585,23 +586,73 @@ class TestDropSmall:
         np.testing.assert_array_equal(drop_small(np.zeros((4, 5), np.int32), 0.25), np.zeros((4, 5), np.int32))
 
 
+class TestDropApart:
+    @staticmethod
+    def with_tip_at(planes: np.ndarray, row: int) -> np.ndarray:
+        """Planes whose index fingertip lies somewhere else, in the same columns."""
+        tip = np.int32(1 << INDEX["finger-4"])
+        rows, columns = np.nonzero(planes & tip)
+        out = planes & ~tip
+        out[rows - rows.min() + row, columns] |= tip
+        return out
+
+    def test_true_hands_keep_all(self, planes: np.ndarray) -> None:
+        assert drop_apart(planes, 30.0) is planes
+
+    def test_a_fingertip_on_the_forearm_goes_and_the_others_stay(self, planes: np.ndarray) -> None:
+        (rows, _) = dict(boxes(planes))[INDEX["finger-4"]]
+        moved = self.with_tip_at(planes, planes.shape[0] - (rows.stop - rows.start))
+        before = moved.copy()
+        np.testing.assert_array_equal(drop_apart(moved, 30.0), moved & ~np.int32(1 << INDEX["finger-4"]))
+        np.testing.assert_array_equal(moved, before)
+
+    def test_without_what_it_articulates_with_any_other_bone_counts(self, planes: np.ndarray) -> None:
+        alone = planes & ~np.int32(1 << INDEX["finger-5"])
+        assert drop_apart(alone, 30.0) is alone
+        (rows, _) = dict(boxes(planes))[INDEX["finger-4"]]
+        tip = np.int32(1 << INDEX["finger-4"])
+        wide = np.pad(alone, ((0, 4 * planes.shape[0]), (0, 0)))
+        moved = self.with_tip_at(wide, wide.shape[0] - 1 - (rows.stop - rows.start))
+        np.testing.assert_array_equal(drop_apart(moved, 30.0), moved & ~tip)
+
+    def test_distances_are_those_of_a_hand_of_median_size(self, planes: np.ndarray) -> None:
+        """A fingertip that is dropped from an image is dropped from one twice as large."""
+        moved = self.with_tip_at(planes, planes.shape[0] - 60)
+        large = np.repeat(np.repeat(moved, 2, axis=0), 2, axis=1)
+        dropped = []
+        for most in (30.0, 60.0, 90.0, 120.0, 150.0, 240.0):
+            result = drop_apart(moved, most)
+            np.testing.assert_array_equal(drop_apart(large, most)[::2, ::2], result)
+            dropped.append(bool((result != moved).any()))
+        assert dropped == sorted(dropped, reverse=True)
+        assert dropped[0]
+        assert not dropped[-1]
+
+    def test_of_a_few_bones_nobody_knows_the_scale(self, planes: np.ndarray) -> None:
+        few = planes & np.int32((1 << INDEX["finger-4"]) | (1 << INDEX["Radius"]))
+        assert drop_apart(few, 0.01) is few
+
+
 class TestCleanPlanes:
     NOTHING: ClassVar[dict[str, float]] = {
         "most_covered": 1.0,
         "least_piece": 0.0,
         "least_carpal_piece": 0.0,
         "least_bone": 0.0,
+        "most_apart": 0.0,
         "most_hole": 0.0,
     }
 
     def test_each_share_does_its_own_part(self, planes: np.ndarray) -> None:
         pieces, covered, holes = TestDropPieces.PLANES, TestDropCovered.PLANES, TestFillHoles.PLANES
         small = TestDropSmall.shrunken(planes, 5, 0.1)
+        apart = TestDropApart.with_tip_at(planes, planes.shape[0] - 60)
         for before, changed, result in (
             (pieces, {"least_piece": 1.0, "least_carpal_piece": 1.0}, drop_pieces(pieces, 1.0, 1.0)),
             (covered, {"most_covered": 0.5}, drop_covered(covered, 0.5)),
             (holes, {"most_hole": 1.0}, fill_holes(holes, 1.0)),
             (small, {"least_bone": 0.25}, drop_small(small, 0.25)),
+            (apart, {"most_apart": 30.0}, drop_apart(apart, 30.0)),
         ):
             given = torch.from_numpy(before.copy())[None]
             out = CleanPlanesd("pred", **self.NOTHING | changed)({"pred": given})["pred"]
@@ -619,9 +670,14 @@ class TestCleanPlanes:
 
     def test_failures_pass(self) -> None:
         failed = {"pred": torch.zeros(1, 0, 0), "failure": "not an image"}
-        assert CleanPlanesd("pred", 0.5, 0.5, 1.0, 0.25, 0.1)(failed) == failed
+        assert CleanPlanesd("pred", 0.5, 0.5, 1.0, 0.25, 30.0, 0.1)(failed) == failed
 
-    @pytest.mark.parametrize("name", NOTHING)
+    @pytest.mark.parametrize("value", [-1.0, float("inf"), True, "far"])
+    def test_a_distance_that_is_none_is_refused(self, value: object) -> None:
+        with pytest.raises(ValueError, match="most_apart: expected millimetres, 0 or more, got "):
+            CleanPlanesd("pred", **self.NOTHING | {"most_apart": value})
+
+    @pytest.mark.parametrize("name", sorted(NOTHING.keys() - {"most_apart"}))
     def test_a_share_beyond_one_is_refused(self, name: str) -> None:
         with pytest.raises(ValueError, match=rf"{name}: expected a share from 0 to 1, got 1\.2"):
             CleanPlanesd("pred", **self.NOTHING | {name: 1.2})

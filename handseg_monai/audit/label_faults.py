@@ -25,7 +25,9 @@ _SWAPS = 3
 _PAYS = 1.5
 """Credit that an exchange of labels must win back to pass for a swap: that of one and a half tests."""
 _ON_IT = INDEX["Pisiform"], INDEX["Triquetrum"]
-"""A bone that lies on a larger one: size alone tells them apart. Of phantoms it has up to 0.92 of the other's area."""
+"""A bone that lies on another one: size tells them apart, and which of them reaches farther from the capitate."""
+_FARTHER = 0.1
+"""What a millimetre by which the first lies farther out than the second says for it, as a logarithm of their areas."""
 _CUT = 0.1
 """Solidity by which a bone that another one cuts falls short of it; of phantoms an uncut one has 0.8 and more."""
 _SAME = 1e-9
@@ -79,7 +81,7 @@ def label_faults(
 
     Labels are taken for swapped where their exchange puts the bones concerned into their place, and wins back at
     least :data:`_PAYS` tests of place, order and area (:func:`~handseg_monai.plausibility.criteria.disorder`); pisiform
-    and triquetrum where the first is the larger one. What remains is what
+    and triquetrum where the first is the larger one and does not lie farther out than that allows. What remains is what
     :func:`~handseg_monai.plausibility.judge.judge_hand` finds wrong after the exchange, and areas with less than half
     the credit.
 
@@ -105,7 +107,7 @@ def label_faults(
     if hand is None:
         return []
     if filled is None:
-        return _faults(hand, ranges, _swap_by_size)
+        return _faults(hand, ranges, _swap_by_size_and_place)
     both = _faults(filled, ranges, None)
     return [one for one in _faults(hand, ranges, _swap_by_shape) if one[0] is Fault.SWAPPED or _alike(one, both)]
 
@@ -155,13 +157,23 @@ def _swap(hand: HandMeasures, ranges: PlausibleRanges) -> Pairs:
     return best
 
 
-def _swap_by_size(hand: HandMeasures, ranges: PlausibleRanges) -> Pairs:
+def _swap_by_size_and_place(hand: HandMeasures, ranges: PlausibleRanges) -> Pairs:
     pair = list(_ON_IT)
-    if not hand.whole[pair].all() or hand.area[pair[0]] <= hand.area[pair[1]]:
+    if not hand.whole[pair].all():
+        return ()
+    if np.log(hand.area[pair[0]] / hand.area[pair[1]]) <= _FARTHER * _farther_out(hand, *_ON_IT):
         return ()
     # In a dataset that always outlines the first larger its own ranges say so.
-    before, after = (np.abs(np.log(hand.area[at] / ranges.area[pair])).sum() for at in (pair, pair[::-1]))
-    return (_ON_IT,) if after <= before + _SAME else ()
+    return (_ON_IT,) if ranges.area[pair[0]] <= ranges.area[pair[1]] else ()
+
+
+def _farther_out(hand: HandMeasures, bone: int, other: int) -> float:
+    """Millimetres that a bone lies farther from the capitate than another one; 0 where the capitate is out of view."""
+    capitate = INDEX["Capitate"]
+    if not hand.placed[capitate]:
+        return 0.0
+    away = (hand.centre[bone] + hand.centre[other]) / 2 - hand.centre[capitate]
+    return float(((hand.centre[bone] - hand.centre[other]) * np.conj(away)).real / max(abs(away), _SAME))
 
 
 def _swap_by_shape(hand: HandMeasures, ranges: PlausibleRanges) -> Pairs:

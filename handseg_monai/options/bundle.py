@@ -135,6 +135,11 @@ class Options(Declared):
     least_bone: float = option(
         "drop a bone that is smaller than this share of its usual area in a hand of this size; 0 keeps all", ge=0, le=1
     )
+    most_apart: float = option(
+        "drop a bone that lies farther than this from all that it articulates with, millimetres of a hand of median "
+        "size; 0 keeps all",
+        ge=0,
+    )
     most_hole: float = option(
         "fill each hole in a bone that is at most this share of the bone; 0 fills none", ge=0, le=1
     )

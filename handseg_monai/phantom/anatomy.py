@@ -139,11 +139,11 @@ def _finish(meshes: list[Mesh], anchors: Array, flexion: Array) -> Anatomy:
 
 _LAID = (
     # Base of the metacarpal (mm), its lean from straight up towards the ulna, its rise and roll (degrees).
-    ((-29.32, 7.95, -9.0), -32.3, -6.0, -10.0),
-    ((-13.78, 10.14, 1.0), -4.6, 6.0, -4.0),
+    ((-29.52, 7.47, -9.0), -32.3, -6.0, -10.0),
+    ((-13.88, 10.14, 1.0), -4.6, 6.0, -4.0),
     ((-1.67, 13.94, 1.5), 5.3, 4.0, 0.0),
-    ((9.77, 12.56, 0.5), 9.3, 4.0, 12.0),
-    ((19.83, 8.96, -1.5), 16.2, 5.0, 20.0),
+    ((9.77, 12.42, 0.5), 9.3, 4.0, 12.0),
+    ((19.63, 8.86, -1.5), 16.2, 5.0, 20.0),
 )
 """Where the rays of a hand lie that is pressed flat; they fan out from the distal row of the carpus."""
 

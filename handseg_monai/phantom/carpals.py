@@ -21,6 +21,8 @@ _SIZE = 0.95
 
 _RIM = 0.7
 """Breadth of a rim, radians."""
+LUNATE_CORNER = (62.0, 0.45)
+"""Direction (degrees) and breadth (radians) of the lunate's corner at the hamate."""
 _GROWN = 0.35
 """What the joint spaces of the drawing are too wide by, on each side, millimetres."""
 
@@ -64,7 +66,7 @@ _SOLIDS = {
         ((0.0, -12.3), (4.6, -10.5), (6.7, -5.8), (6.1, 0.0), (6.5, 6.0), (6.9, 10.6), (5.5, 12.0), (-0.5, 12.3),
          (-6.6, 12.6), (-7.9, 11.0), (-7.0, 4.5), (-5.9, -0.5), (-6.6, -5.5), (-4.7, -10.4)),
         (0.0, 0.5), 0.0, 9.0, taper=0.05, box=3.6, lean=(-0.05, 0.13),
-        stretch=(-0.038, 0.005, 0.003), turn=5.4,
+        stretch=(-0.035, -0.006, 0.003), turn=5.4,
         rims=((15.0, 0.48), (133.0, -0.26), (54.0, 1.49),),
     ),
     "Hamate": _Solid(
@@ -101,7 +103,7 @@ _SOLIDS = {
         ((19.6, -17.3), (23.7, -15.4), (25.0, -11.2), (23.4, -6.8), (19.5, -5.1), (15.7, -6.8), (14.3, -11.2),
          (15.6, -15.5)),
         (19.6, -11.2), -13.4, 4.4, box=2.1,
-        stretch=(-0.085, -0.031, -0.008), turn=1.6, shift=(-1.67, 0.78),
+        stretch=(-0.085, -0.031, -0.008), turn=1.6, shift=(-1.67, 0.6),
         rims=((-153.0, -0.2),),
     ),
     "Trapezoid": _Solid(
@@ -164,12 +166,22 @@ def _laid(points: Array, solid: _Solid) -> Array:
     """Return the points of a bone as drawn with its rims, stretched, turned and shifted to its place."""
     middle = points.mean(axis=0)
     offset = points - middle
-    angle, usual = np.arctan2(offset[:, 1], offset[:, 0]), float(np.hypot(offset[:, 0], offset[:, 1]).mean())
     for at, out in solid.rims:
-        away = (angle - np.radians(at) + np.pi) % (2 * np.pi) - np.pi
-        offset[:, :2] *= (1.0 + out / usual * np.exp(-((away / _RIM) ** 2)))[:, None]
+        offset = reaching(offset, out, at)
     xx, yy, xy = solid.stretch
     turn = np.radians(solid.turn)
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     offset[:, :2] @= (turned @ np.array([[1.0 + xx, xy], [xy, 1.0 + yy]])).T
     return np.asarray(middle + offset + [*solid.shift, 0.0])
+
+
+def reaching(offset: Array, out: float, at: float, breadth: float = _RIM) -> Array:
+    """Return a bone's points, (N, 3) from its middle, whose rim reaches farther out in one direction of the PA view.
+
+    `at` is that direction in degrees, counter-clockwise from the ulna in a right hand; `out` is in millimetres, and
+    `breadth` in radians.
+    """
+    angle, usual = np.arctan2(offset[:, 1], offset[:, 0]), float(np.hypot(offset[:, 0], offset[:, 1]).mean())
+    away = (angle - np.radians(at) + np.pi) % (2 * np.pi) - np.pi
+    factor = 1.0 + out / usual * np.exp(-((away / breadth) ** 2))
+    return offset * np.stack([factor, factor, np.ones_like(factor)], axis=1)

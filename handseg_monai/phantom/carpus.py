@@ -45,14 +45,24 @@ class Motion:
 
 
 MOTIONS: dict[int, Motion] = {
-    INDEX["Scaphoid"]: Motion((0.69, -3.07), 9.6, 20.0, (0.012, -0.139, -0.074)),
-    INDEX["Lunate"]: Motion((3.21, 2.36), 11.5, 15.0, (0.215, -0.115, -0.136)),
-    INDEX["Triquetrum"]: Motion((1.37, 4.96), -2.0, 8.0, (-0.027, 0.0, 0.016)),
-    INDEX["Pisiform"]: Motion((5.11, 6.11), 20.2, 0.0, (0.028, 0.033, 0.006)),
-    INDEX["Trapezium"]: Motion((2.23, -0.71), -16.3, 0.0, (-0.028, 0.102, -0.059)),
+    INDEX["Scaphoid"]: Motion((0.9, -2.95), 9.6, 20.0, (0.012, -0.139, -0.074)),
+    INDEX["Lunate"]: Motion((2.6, 2.36), 11.5, 15.0, (0.215, -0.115, -0.136)),
+    INDEX["Triquetrum"]: Motion((1.55, 4.78), -2.0, 8.0, (-0.027, 0.0, 0.016)),
+    INDEX["Pisiform"]: Motion((5.11, 6.8), 20.2, 0.0, (0.028, 0.033, 0.006)),
+    INDEX["Trapezium"]: Motion((2.23, -1.0), -16.3, 0.0, (-0.028, 0.102, -0.059)),
     INDEX["Trapezoid"]: Motion((0.56, -0.21), -3.6, 0.0, (0.052, 0.123, 0.005)),
     INDEX["Hamate"]: Motion((-0.31, 0.57), 6.3, 0.0, (-0.003, -0.054, -0.005)),
 }
+SLIDES: dict[int, tuple[float, float]] = {
+    INDEX["finger-3"]: (0.3, -1.6),
+    INDEX["finger-7"]: (0.85, -0.1),
+    INDEX["finger-11"]: (0.0, -0.2),
+    INDEX["finger-15"]: (0.35, 0.12),
+    INDEX["finger-19"]: (0.5, 0.0),
+    INDEX["finger-18"]: (0.0, -0.36),
+}
+"""How far long bones slide in the joint at their proximal end, with all beyond, at that deviation: millimetres along x
+and y. The thumb follows the trapezium, the second metacarpal closes up to the third, the little finger to its own."""
 PIVOT = (-2.0, -3.0)
 """x and y about which the hand turns on the forearm, from the middle of the capitate, millimetres."""
 HAND_SHIFT = (0.66, 1.9)

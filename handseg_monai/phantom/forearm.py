@@ -57,6 +57,8 @@ _GIVE = 0.1
 """How much the slope of the articular surface may differ from a person's, to carry both bones."""
 _DORSAL = 0.301
 """Slope of the articular surface along the beam: its dorsal lip stands over the proximal row."""
+_RIDGE = (-1.3, 3.3)
+"""x from the middle of the joint surface, and breadth, of the ridge on its dorsal rim, millimetres."""
 _MIDDLE = -6.2
 """x of the middle of the radius' joint surface, millimetres."""
 _AROUND = 72
@@ -77,6 +79,8 @@ class ForearmShape:
     """Factors of their widths."""
     inclination: float = 22.0
     """Slope of the radius' joint surface in the PA view, degrees."""
+    dorsal_ridge: float = 0.0
+    """How far the radius' dorsal rim stands up between the facets of scaphoid and lunate."""
     radial_styloid: float = 0.0
     """Length of the radius' styloid over the usual one."""
     ulnar_styloid: float = 5.0
@@ -128,6 +132,7 @@ def radius(carried: Array, shape: ForearmShape) -> Mesh:
     share = np.linspace(0.06, 1.0, 14)[:, None]
     x, z = share * 14.6 * shape.radius_width * cosine, share * 9.0 * sine
     surface = level - shape.gap + slope * x + x**2 / (2 * _DISH[0]) + z**2 / (2 * _DISH[1]) + _DORSAL * z
+    surface += shape.dorsal_ridge * np.exp(-(((x - _RIDGE[0]) / _RIDGE[1]) ** 2)) * share * np.clip(sine, 0, 1)
     # The styloid tapers, and its border is rounded.
     surface -= 1.1 * share**6 + (3.0 - shape.radial_styloid) * share**5 * np.clip(-cosine, 0, 1) ** 2
     corner = float(surface[-1, 0])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.phantom.anatomy import CAPITATE, RADIUS, RAYS, ULNA, rotation
-from handseg_monai.phantom.carpus import HAND_SHIFT, MOTIONS, PIVOT, share_of
+from handseg_monai.phantom.anatomy import CAPITATE, RADIUS, RAYS, ULNA, Anatomy, rotation
+from handseg_monai.phantom.carpus import HAND_SHIFT, MOTIONS, PIVOT, SLIDES, share_of
 from handseg_monai.phantom.depth import parted
 from handseg_monai.phantom.mesh import Array
 from handseg_monai.phantom.ranges import Range, draw
@@ -20,14 +20,16 @@ from handseg_monai.phantom.subject import Subject
 
 _WALL = 0.4
 """Bone between a marrow cavity and where its bone gives way to another one, millimetres."""
+_FARTHEST = -50.0
+"""Deviation beyond which a lean of the metacarpals does not bend the carpus further, degrees."""
 
 
 @dataclass(frozen=True)
 class PoseRanges:
     """Joint angles in degrees; positive deviation is towards the thumb."""
 
-    usual_deviation: Range = (-12.0, 8.0)
-    bent_deviation: Range = (-54.0, -29.0)
+    usual_deviation: Range = (-11.0, 7.0)
+    bent_deviation: Range = (-54.0, -30.0)
     """Deviation of a bent wrist."""
     bent_share: float = 0.5
     """Share of bent wrists."""
@@ -47,8 +49,12 @@ class PoseRanges:
     """Turn of the thumb about its own axis."""
     thumb_flexion: Range = (-6.0, 30.0)
     """Flexion of the thumb's two hinge joints."""
+    metacarpal_lean: Range = (-5.5, 5.5)
+    """Turn of the four fingers' metacarpals together on the carpus, in the palm's plane."""
+    pitch: Range = (-2.6, 2.6)
+    """Turn of the whole hand about the image's horizontal axis, off which the table keeps a hand."""
     tilt: Range = (-6.0, 6.0)
-    """Turn of the whole hand about each axis in the image plane."""
+    """The same about its vertical axis."""
     turn: Range = (-14.0, 14.0)
     """Turn of the whole hand in the image plane."""
 
@@ -58,7 +64,7 @@ class Pose:
     """Joint angles in degrees."""
 
     deviation: float
-    """Wrist deviation, positive towards the thumb."""
+    """Wrist deviation: of the third metacarpal on the forearm, positive towards the thumb."""
     spread: tuple[float, float, float, float]
     """Turn of the index, middle, ring and little finger in the palm's plane, positive towards the thumb."""
     flexion: tuple[tuple[float, float, float], ...]
@@ -67,6 +73,8 @@ class Pose:
     thumb_abduction: float
     thumb_opposition: float
     """First metacarpal away from the second, and about its own axis."""
+    metacarpal_lean: float
+    """Turn of the four fingers' metacarpals on the carpus, positive towards the thumb."""
     tilt: tuple[float, float]
     """Turns of the whole hand about the image's horizontal and vertical axis."""
     turn: float
@@ -101,7 +109,8 @@ def draw_pose(rng: np.random.Generator, ranges: PoseRanges) -> Pose:
         (thumb, *fingers),
         draw(rng, ranges.thumb_abduction),
         draw(rng, ranges.thumb_opposition),
-        (draw(rng, ranges.tilt), draw(rng, ranges.tilt)),
+        draw(rng, ranges.metacarpal_lean),
+        (draw(rng, ranges.pitch), draw(rng, ranges.tilt)),
         draw(rng, ranges.turn) - 0.6 * deviation,
     )
 
@@ -135,23 +144,15 @@ class _Motion:
 def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
     """Return the subject's right hand in a pose; the forearm points down the image before the whole hand is turned."""
     anatomy = subject.anatomy
-    motions = _wrist(subject, pose.deviation)
-    hand = motions[CAPITATE]
+    # The third metacarpal deviates by what is asked for; the carpus under it by the rest, never onto the ulna.
+    motions = _wrist(subject, max(pose.deviation - pose.metacarpal_lean, min(pose.deviation, _FARTHEST)))
+    reach = subject.scale * share_of(pose.deviation)
     for number, ray in enumerate(RAYS):
-        motion = hand
-        hinges = ray if number == 0 else ray[1:]
-        for place, bone in enumerate(hinges):
-            pivot = anatomy.anchors[bone]
-            turn = rotation(anatomy.flexion[bone], pose.flexion[number][place])
-            if place == 0 and number == 0:
-                axis = anatomy.ends[bone] - pivot
-                turn = rotation([0, 0, 1], pose.thumb_abduction) @ rotation(axis, pose.thumb_opposition) @ turn
-            elif place == 0:
-                turn = rotation([0, 0, 1], pose.spread[number - 1]) @ turn
-            motion = motion.after(_Motion.about(pivot, turn))
+        motion = motions[CAPITATE]
+        for place, bone in enumerate(ray):
+            motion = motion.after(_Motion(shift=reach * np.array([*SLIDES.get(bone, (0.0, 0.0)), 0.0])))
+            motion = motion.after(_Motion.about(anatomy.anchors[bone], _turn(anatomy, pose, number, place)))
             motions[bone] = motion
-        if number:
-            motions[ray[0]] = hand
     laid = _Motion(
         rotation([0, 0, 1], pose.turn) @ rotation([0, 1, 0], pose.tilt[1]) @ rotation([1, 0, 0], pose.tilt[0])
     )
@@ -173,6 +174,18 @@ def apply_pose(subject: Subject, pose: Pose) -> PosedHand:
         laid(anchors),
         laid(ends),
     )
+
+
+def _turn(anatomy: Anatomy, pose: Pose, ray: int, place: int) -> Array:
+    """Return the turn of a ray's bone in the joint at its proximal end; ray and place count from 0."""
+    bone, upright = RAYS[ray][place], [0, 0, 1]
+    if ray and place == 0:
+        return rotation(upright, pose.metacarpal_lean)
+    turn = rotation(anatomy.flexion[bone], pose.flexion[ray][place - 1 if ray else place])
+    if place == 0:
+        axis = anatomy.ends[bone] - anatomy.anchors[bone]
+        return rotation(upright, pose.thumb_abduction) @ rotation(axis, pose.thumb_opposition) @ turn
+    return rotation(upright, pose.spread[ray - 1]) @ turn if ray and place == 1 else turn
 
 
 def _wrist(subject: Subject, deviation: float) -> list[_Motion]:

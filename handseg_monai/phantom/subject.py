@@ -10,6 +10,7 @@ from scipy.interpolate import PchipInterpolator
 
 from handseg_monai.bones import BONES, INDEX, NUM_BONES, Group
 from handseg_monai.phantom.anatomy import CARPALS, RADIUS, RAYS, ULNA, Anatomy, rotation, with_forearm
+from handseg_monai.phantom.carpals import LUNATE_CORNER, reaching
 from handseg_monai.phantom.forearm import ForearmShape
 from handseg_monai.phantom.growth import SESAMOIDS_APPEAR, Bone, draw_growth, size_at
 from handseg_monai.phantom.long_bones import LONG_BONES
@@ -74,7 +75,9 @@ def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy)
     slender, phalanges = draw(rng, ranges.slenderness), draw(rng, ranges.phalanx_scale)
     for ray in RAYS:
         _reshape_ray(rng, ranges, ray, slender, phalanges, vertices, anchors, ends)
-    _reshape_carpus(rng, ranges, vertices, anchors, ends)
+    # Streams of their own: what is drawn after them stays as it was.
+    growing, shaping, fitting = rng.spawn(3)
+    _reshape_carpus(rng, fitting, ranges, vertices, anchors, ends)
     for bone in range(NUM_BONES):
         if bone in CARPALS:
             relief = _bumps(rng, vertices[bone], draw(rng, ranges.carpal_bumps))
@@ -83,8 +86,6 @@ def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy)
             height = draw(rng, ranges.bumps) * (0.5 if BONES[bone].group is Group.DISTAL_PHALANX else 1.0)
             relief = _bumps(rng, vertices[bone], height)
         vertices[bone] = vertices[bone] + relief[:, None] * base.normals[bone]
-    # Streams of their own: what is drawn after them stays as it was.
-    growing, shaping = rng.spawn(2)
     for bone in CARPALS:
         vertices[bone] = _wedged(shaping, vertices[bone], draw(shaping, ranges.carpal_wedge))
     meshes = [Mesh(points, mesh.faces) for points, mesh in zip(vertices, base.meshes, strict=True)]
@@ -96,6 +97,7 @@ def make_subject(rng: np.random.Generator, ranges: SubjectRanges, base: Anatomy)
         ulna_width=draw(rng, ranges.ulna_width),
         inclination=draw(rng, ranges.inclination),
         radial_styloid=draw(rng, ranges.radial_styloid),
+        dorsal_ridge=draw(fitting, ranges.dorsal_ridge),
         ulnar_styloid=draw(rng, ranges.ulnar_styloid),
         bowing=draw(rng, ranges.bowing),
         radius_wedge=draw(shaping, ranges.radius_wedge),
@@ -152,7 +154,7 @@ def _sesamoids(rng: np.random.Generator, ranges: SubjectRanges, anatomy: Anatomy
     labelled = naming.random() < ranges.labelled_sesamoids_share
     for ray, side, out, along, size, share in (
         (RAYS[0], -1, (-0.9, -0.1), (-6.5, -2.5), 1.0, ranges.thumb_sesamoids_share),
-        (RAYS[0], 1, (0.0, 0.85), (-6.5, -2.5), 1.2, ranges.thumb_sesamoids_share),
+        (RAYS[0], 1, (-0.1, 0.75), (-6.5, -2.5), 1.2, ranges.thumb_sesamoids_share),
         (RAYS[1], -1, (-2.0, -0.5), (-3.5, 0.5), 0.9, ranges.finger_sesamoids_share),
         (RAYS[4], 1, (-2.0, -0.5), (-3.5, 0.5), 0.9, ranges.finger_sesamoids_share),
     ):
@@ -190,6 +192,10 @@ def _reshape_ray(
         Group.MIDDLE_PHALANX: ranges.middle_length,
         Group.DISTAL_PHALANX: ranges.distal_length,
     }
+    spaces = {
+        Group.PROXIMAL_PHALANX: ranges.metacarpophalangeal_space,
+        Group.DISTAL_PHALANX: ranges.distal_interphalangeal_space,
+    }
     ray_length = draw(rng, ranges.ray_length)
     short = rng.random() < ranges.short_little_share
     shortening = draw(rng, ranges.short_little)
@@ -200,6 +206,8 @@ def _reshape_ray(
         length = mean.length * size * ray_length * draw(rng, lengths[group])
         if short and BONES[bone].name == "finger-17":
             length *= shortening
+            # What a short bone lacks in length it has in part in width.
+            size /= np.sqrt(shortening)
         width = size * slender * draw(rng, ranges.bone_width)
         head = ranges.tuft_width if group is Group.DISTAL_PHALANX else ranges.head_width
         ends_and_waist = [
@@ -209,7 +217,7 @@ def _reshape_ray(
         ]
         axis = ends[bone] - anchors[bone]
         axis /= np.linalg.norm(axis)
-        moved = moved + (mean.gap + draw(rng, ranges.joint_space)) * axis
+        moved = moved + (mean.gap + draw(rng, spaces.get(group, ranges.joint_space))) * axis
         stretch = width * np.eye(3) + (length - width) * np.outer(axis, axis)
         pivot = anchors[bone].copy()
         offset = vertices[bone] - pivot
@@ -226,27 +234,46 @@ def _reshape_ray(
 
 
 def _reshape_carpus(
-    rng: np.random.Generator, ranges: SubjectRanges, vertices: list[Array], anchors: Array, ends: Array
+    rng: np.random.Generator,
+    fitting: np.random.Generator,
+    ranges: SubjectRanges,
+    vertices: list[Array],
+    anchors: Array,
+    ends: Array,
 ) -> None:
     """Vary the carpal bones, in place; the rays follow the warp and the size of the carpus that they stand on."""
     warp = _warp(rng, draw(rng, ranges.wrist_warp))
+    slides = {bone: np.zeros(3) for bone in CARPALS}
+    row, trapezium = draw(rng, ranges.lunate_shift), draw(rng, ranges.trapezium_shift)
+    slides[INDEX["Hamate"]][1] = draw(fitting, ranges.hamate_shift)
+    for name in ("Lunate", "Triquetrum", "Pisiform"):
+        slides[INDEX[name]][0] = row
+    slides[INDEX["Trapezium"]][1] = trapezium
+    corner = draw(rng, ranges.lunate_corner)
     carpus, centre = draw(rng, ranges.carpus_scale), vertices[INDEX["Capitate"]].mean(axis=0)
     for bone in CARPALS:
         vertices[bone] = vertices[bone] + warp(vertices[bone])
         middle = vertices[bone].mean(axis=0)
         turn = np.linalg.multi_dot([rotation(axis, draw(rng, ranges.carpal_turn)) for axis in np.eye(3)])
         size = carpus * draw(rng, ranges.carpal_size) * np.array([draw(rng, ranges.carpal_scale) for _ in range(3)])
-        shift = np.array([draw(rng, ranges.carpal_shift) for _ in range(3)])
+        shift = slides[bone] + [draw(rng, ranges.carpal_shift) for _ in range(3)]
         if bone == INDEX["Pisiform"]:
             shift[:2] += [draw(rng, ranges.pisiform_shift) for _ in range(2)]
             size *= draw(rng, ranges.pisiform_scale)
+        elif bone == INDEX["Trapezoid"]:
+            size[0] *= draw(fitting, ranges.trapezoid_width)
         place = centre + carpus * (middle - centre) + shift
-        vertices[bone] = ((vertices[bone] - middle) * size) @ turn.T + place
+        offset = (vertices[bone] - middle) * size
+        if bone == INDEX["Lunate"]:
+            offset = reaching(offset, corner, *LUNATE_CORNER)
+        vertices[bone] = offset @ turn.T + place
         anchors[bone] = ends[bone] = place
-    for ray in RAYS:
+    for number, ray in enumerate(RAYS):
         base = anchors[ray[0]]
         shift = warp(base[None])[0] + (carpus - 1.0) * (base - centre)
         shift[:2] += [draw(rng, ranges.ray_shift) for _ in range(2)]
+        if number == 0:
+            shift[1] += 0.5 * trapezium
         for bone in ray:
             vertices[bone] = vertices[bone] + shift
         anchors[list(ray)] += shift

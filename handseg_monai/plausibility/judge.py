@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,16 @@ from enum import StrEnum
 import numpy as np
 
 from handseg_monai.bones import NAMES
-from handseg_monai.plausibility.criteria import outcomes
+from handseg_monai.plausibility.criteria import Outcome, outcomes
 from handseg_monai.plausibility.hand_measures import LEAST_WHOLE, HandMeasures, measure_hand
 from handseg_monai.plausibility.hand_proportions import proportions
 from handseg_monai.plausibility.ranges import PlausibleRanges, load_ranges, measure_by_age, unusual_proportions
 
 LEAST_SCORE = 0.9
 """Score from which an image without a wrong finding is plausible."""
+LEAST_CREDIT = 0.05
+"""Credit below which the doubts about one bone, multiplied, are an error: two at a fifth say together what one at 0
+says."""
 
 
 class Severity(StrEnum):
@@ -39,7 +43,7 @@ class Finding:
     text: str
     """In words; millimetres are those of a hand of median size."""
     credit: float = 0.0
-    """Of the test that found it, below 1; 0 where it is wrong."""
+    """Of the test that found it, 0 to below 1."""
 
     def __str__(self) -> str:
         return self.text
@@ -88,7 +92,8 @@ def plausibility(planes: np.ndarray, ranges: PlausibleRanges | None = None) -> P
 
     A test has full credit within the range frozen over phantoms (:mod:`~handseg_monai.plausibility.ranges`), widened
     by :data:`~handseg_monai.plausibility.criteria.WIDEN`; from there credit falls linearly to 0. Less than full credit
-    is a *doubtful* finding, none a *wrong* one; of proportions the share beyond their ranges counts. Bones that the
+    is a *doubtful* finding, none a *wrong* one; doubtful ones on one bone are wrong where their credits multiply to
+    less than :data:`LEAST_CREDIT`. Of proportions the share beyond their ranges counts. Bones that the
     image's border cuts are exempt from presence, areas, places, neighbours and order (radius and ulna only where their
     end is out of view); the area of radius and ulna is not judged. A hand whose carpal bones are a young child's is
     judged by the ranges of that age, and bones that ossify late may be missing. The score is the same for a left and a
@@ -166,16 +171,22 @@ def judge_hand(
     tests = outcomes(hand, ranges, *unusual)
     parts = {part: float(np.mean([t.credit for t in of_part])) if of_part else 1.0 for part, of_part in tests.items()}
     faults = [(test, part) for part, of_part in tests.items() for test in of_part if test.credit < 1 and test.text]
+    credits = [[test.credit for test, _ in faults if k in test.bones and test.credit] for k in range(len(NAMES))]
+    astray = {k for k, of_bone in enumerate(credits) if math.prod(of_bone) < LEAST_CREDIT}
+
+    def is_wrong(test: Outcome) -> bool:
+        return test.credit == 0 or not astray.isdisjoint(test.bones)
+
     # One bone astray upsets the tests of its neighbours: what most findings name comes first.
-    named = Counter(k for test, _ in faults if test.credit == 0 for k in test.bones)
+    named = Counter(k for test, _ in faults if is_wrong(test) for k in test.bones)
     faults.sort(
-        key=lambda fault: (fault[0].credit > 0, -sum(named[k] for k in fault[0].bones) / max(len(fault[0].bones), 1))
+        key=lambda fault: (not is_wrong(fault[0]), -sum(named[k] for k in fault[0].bones) / max(len(fault[0].bones), 1))
     )
     findings = tuple(
         Finding(
             part,
             tuple(NAMES[k] for k in test.bones),
-            Severity.DOUBTFUL if test.credit > 0 else Severity.WRONG,
+            Severity.WRONG if is_wrong(test) else Severity.DOUBTFUL,
             test.text,
             test.credit,
         )

@@ -1,6 +1,7 @@
 """MONAI dictionary transforms that MONAI lacks."""
 
 from handseg_monai.transforms.clean_planes import CleanPlanesd
+from handseg_monai.transforms.drop_apart import drop_apart
 from handseg_monai.transforms.drop_covered import drop_covered
 from handseg_monai.transforms.drop_pieces import drop_pieces
 from handseg_monai.transforms.drop_small import drop_small
@@ -18,6 +19,7 @@ __all__ = [
     "RandAlbumentationsd",
     "ScalePercentilesd",
     "TurnNegatived",
+    "drop_apart",
     "drop_covered",
     "drop_pieces",
     "drop_small",

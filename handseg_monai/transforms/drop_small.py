@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from handseg_monai.bitplanes import areas, boxes
 from handseg_monai.bones import BONES, Group
 from handseg_monai.plausibility.ranges import load_ranges
 
+Box = tuple[slice, slice]
 _LONG = frozenset(bone.index for bone in BONES if bone.group not in (Group.CARPAL, Group.FOREARM))
 _FOREARM = frozenset(bone.index for bone in BONES if bone.group is Group.FOREARM)
 _TELLING = 3
@@ -35,25 +38,46 @@ def drop_small(planes: np.ndarray, least: float) -> np.ndarray:
         begin to ossify: they, the forearm, and bones that the border cuts go below 8 % of that.
     """
     found = dict(boxes(planes))
-    height, width = planes.shape
-    whole = {
-        bone
-        for bone, (rows, columns) in found.items()
-        if rows.start > 0 and columns.start > 0 and rows.stop < height and columns.stop < width
-    }
-    telling = sorted(whole - _FOREARM)
-    if len(telling) < _TELLING:
-        return planes
     ratio = areas(planes) / load_ranges().area
-    ratio /= np.median(ratio[telling])
+    scale = area_scale(planes, found)
+    if not scale:
+        return planes
+    ratio /= scale
     gone = 0
     for bone, box in found.items():
         if ratio[bone] >= least:
             continue
-        small = bone in _LONG and (bone in whole or _covered(planes[box], bone) > _COVERED)
+        is_whole = _is_whole(box, planes.shape)
+        small = bone in _LONG and (is_whole or _covered(planes[box], bone) > _COVERED)
         if small or ratio[bone] < _SPECK * least:
             gone |= 1 << bone
     return planes & np.int32(~gone) if gone else planes
+
+
+def area_scale(planes: np.ndarray, found: Mapping[int, Box]) -> float:
+    """Area of a hand's bones relative to those of a hand of median size, by the bones that lie whole in the image.
+
+    Parameters
+    ----------
+    planes
+        int32 (H, W) bit planes.
+    found
+        Box of each bone that is there, as :func:`~handseg_monai.bitplanes.boxes` gives them.
+
+    Returns
+    -------
+    scale
+        Pixels for each square millimetre of a hand of median size; 0 where fewer than three bones of hand and wrist
+        lie whole in the image.
+    """
+    telling = [bone for bone, box in found.items() if bone not in _FOREARM and _is_whole(box, planes.shape)]
+    if len(telling) < _TELLING:
+        return 0.0
+    return float(np.median((areas(planes) / load_ranges().area)[telling]))
+
+
+def _is_whole(box: Box, shape: tuple[int, ...]) -> bool:
+    return all(side.start > 0 and side.stop < length for side, length in zip(box, shape, strict=True))
 
 
 def _covered(planes: np.ndarray, bone: int) -> float:

@@ -58,10 +58,8 @@ class OverlapCount:
     """Of each telling pair, images that hold both bones."""
     met: np.ndarray = field(default_factory=lambda: np.zeros(len(_TELLING), np.int64))
     """Images in which they border on one another along a side, or overlap."""
-    border: int = 0
-    """Pixels near both bones of a pair."""
-    shared: int = 0
-    """Pixels that both bones share."""
+    shared: float = 0.0
+    """Sum over all that meet: pixels that both bones share, as a share of those near both."""
 
     def add(self, planes: np.ndarray) -> None:
         """Count one label, bit planes int32 (H, W)."""
@@ -83,8 +81,7 @@ class OverlapCount:
             self.seen[i] += 1
             if near >= 2 * np.sqrt(smaller):
                 self.met[i] += 1
-                self.border += near
-                self.shared += int(np.count_nonzero(shared))
+                self.shared += np.count_nonzero(shared) / near
 
     @property
     def flat(self) -> bool:
@@ -93,12 +90,12 @@ class OverlapCount:
         return bool(
             self.met.sum() >= _LEAST_MEETINGS
             and (self.met >= _MOST_MEET * self.seen)[judged].all()
-            and self.shared <= _NEXT_TO_NONE * self.border
+            and self.shared <= _NEXT_TO_NONE * self.met.sum()
         )
 
     def overlapping(self, images: int, of: int) -> bool:
         """Whether no source of ``of`` labels is flat whose first ``images`` were counted, if the rest is alike."""
-        return self.shared * images > 2 * _NEXT_TO_NONE * self.border * of
+        return bool(self.shared * images > 2 * _NEXT_TO_NONE * self.met.sum() * of)
 
 
 def is_flat(labels: Iterable[np.ndarray], number: int) -> bool:
