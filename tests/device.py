@@ -181,6 +181,7 @@ def cuda() -> Iterator[torch.device]:
         for name in ("tensor", "as_tensor"):
             stack.enter_context(patch.object(torch, name, _made_here_first(getattr(torch, name))))
         stack.enter_context(patch.object(torch.autograd, "_engine_run_backward", _run_backward))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its kernels are those of real devices
         stack.enter_context(_guarded())
         stack.enter_context(_Device())
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # no tensor changes its kind in place

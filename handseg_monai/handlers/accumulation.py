@@ -75,6 +75,7 @@ class StepSchedule(LrScheduleHandler):
     def __init__(self, accumulate: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.accumulate = accumulate
+        self._has_stepped = False
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
@@ -86,7 +87,11 @@ class StepSchedule(LrScheduleHandler):
         engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=stepped(self.accumulate)), self)
 
     def __call__(self, engine: Engine) -> None:
-        """Step."""
+        """Step; torch warns at the first one where the optimiser passed its own over."""
+        if self._has_stepped:
+            super().__call__(engine)
+            return
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
             super().__call__(engine)
+        self._has_stepped = True
