@@ -97,6 +97,9 @@ class _Device(TorchDispatchMode):
     """Sees what has no tensor of the device among its arguments: copies to it, and tensors that are made there."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            with self:  # in inference mode such operators come whole
+                return func.decompose(*args, **kwargs or {})
         return _run(func, args, kwargs or {})
 
 
