@@ -104,7 +104,7 @@ class TestInference:
 @pytest.mark.slow
 def test_the_benchmark_runs_without_a_gpu(weights: Path, tmp_path: Path) -> None:
     """All of its steps, small; bfloat16 may cost it the Dice that float16 reaches."""
-    options = ["--subjects", 5, "--size", 64, "--images", 2, "--compared", 2, "--side", 64, "--workers", 0]
+    options = ["--subjects", 5, "--size", 128, "--images", 2, "--compared", 2, "--side", 64, "--workers", 0]
     done = in_own_process(
         "tests.benchmarks.cuda", "--out", tmp_path, "--device", "cpu", "--weights", weights, *options, "--networks"
     )
