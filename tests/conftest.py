@@ -12,6 +12,8 @@ from pathlib import Path
 
 # Threads of tiny networks cost more than they give, and the tests' own processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The same tests on every machine; what takes a GPU is tests/benchmarks/cuda.py.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 # Of a shell's background job Ctrl-C is ignored, and so it would be of the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

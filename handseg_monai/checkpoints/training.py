@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import warnings
@@ -136,7 +137,7 @@ class TrainingCheckpoint:
             return
         content |= {"epoch": self.trainer.state.epoch} | self.facts
         with atomic_path(self.folder / name) as part:
-            torch.save(content, part)
+            torch.save(_on_cpu(content), part)
 
     def resume(self, resume: bool, unseen: Sequence[Item] = ()) -> None:
         """Go on from ``last.pt`` if ``resume``.
@@ -165,6 +166,9 @@ class TrainingCheckpoint:
         for name, part in parts.items():
             if name in content["states"]:
                 _restore(part, content["states"][name], self.epoch_steps and self.epoch_steps * content["epoch"])
+        if scale := content["states"].get("scaler"):
+            # MONAI's trainer makes its scaler when it starts to run.
+            self.trainer.add_event_handler(Events.STARTED, _restore_scale, scale)
         self.best_score = content["best_score"]
         state = self.trainer.state
         state.epoch = content["epoch"]
@@ -179,6 +183,17 @@ class TrainingCheckpoint:
         if any(getattr(part, "stopped", False) for part in parts.values()):
             print(f"{path}: training stopped early after epoch {state.epoch}; raise --patience to continue")
             sys.exit(0)
+
+
+def _on_cpu(content: dict[str, Any]) -> dict[str, Any]:
+    """Bring tensors to the CPU, so that any machine reads the file; those that share their memory go on sharing it."""
+    if all(value.device.type == "cpu" for value in content["network"].values()):
+        return content
+    held = io.BytesIO()
+    torch.save(content, held)
+    held.seek(0)
+    moved: dict[str, Any] = torch.load(held, map_location="cpu", weights_only=True)
+    return moved
 
 
 _OF_PLATEAU = {"best", "num_bad_epochs", "cooldown_counter", "last_epoch", "_last_lr"}
@@ -199,6 +214,11 @@ def _restore(part: Any, state: Mapping[str, Any], steps: int | None) -> None:
             group.update(values)
         return
     part.load_state_dict(state)
+
+
+def _restore_scale(trainer: Workflow, state: Mapping[str, Any]) -> None:
+    if trainer.scaler is not None:
+        trainer.scaler.load_state_dict(dict(state))
 
 
 def _step_anew(scheduler: LRScheduler, steps: int) -> None:

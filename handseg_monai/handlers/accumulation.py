@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -66,12 +67,15 @@ class AccumulationWeights:
 class StepSchedule(LrScheduleHandler):
     """MONAI's ``LrScheduleHandler`` that steps when the optimiser does, every ``accumulate`` batches.
 
-    With ``epoch_level`` it steps as MONAI's does.
+    With ``epoch_level`` it steps as MONAI's does. Where the loss scale of float16 makes the optimiser pass a step over,
+    as the first one often is, the schedule goes on: its place follows from the number of batches alone, and so is the
+    same after a resume.
     """
 
     def __init__(self, accumulate: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.accumulate = accumulate
+        self._has_stepped = False
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
@@ -81,3 +85,13 @@ class StepSchedule(LrScheduleHandler):
         if self._name is None:
             self.logger = engine.logger
         engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=stepped(self.accumulate)), self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Step; torch warns at the first one where the optimiser passed its own over."""
+        if self._has_stepped:
+            super().__call__(engine)
+            return
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
+            super().__call__(engine)
+        self._has_stepped = True

@@ -17,10 +17,10 @@ def join_ranks(device: torch.device | None = None) -> None:
     gloo still run: its exit status would not be that of the exception.
     """
     cuda = device is not None and device.type == "cuda"
+    if cuda:  # before the group, which would take the first GPU for that of every rank
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo")
     atexit.register(_leave)
-    if cuda:
-        torch.cuda.set_device(device)
 
 
 def _leave() -> None:
