@@ -145,7 +145,7 @@ class TestTwoHands:
             # The thumbs lie over each other, and a line between the hands cuts one of them.
             (11, ("finger-1", "finger-2", "Radius", "Ulna")),
             # Beyond the collimation the film is brighter than hands.
-            (5, ("Radius", "Ulna", "Capitate")),
+            (22, ("Radius", "Ulna", "Capitate")),
         ],
     )
     def test_hard_pairs_lose_no_bone(self, number: int, bones: tuple[str, ...]) -> None:
