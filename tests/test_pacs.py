@@ -29,7 +29,7 @@ from tests.dicoms import radiograph
 from tests.hands import both_hands
 from tests.orthanc import PASSWORD, USER, Orthanc, needs_orthanc
 from tests.programs import Done, handseg, in_own_process, said_by, start_module
-from tests.served import save_quick
+from tests.served import PATIENCE, save_quick
 from tests.test_dicom_seg import dciodvfy, from_pydicom, needs_dciodvfy
 
 pytestmark = needs_orthanc
@@ -219,7 +219,7 @@ def test_a_server_that_dies_and_comes_back(checkpoint: Path, credentials: None, 
             orthanc.kill()
             time.sleep(0.5)
             orthanc.start()
-        worker.join(120)
+        worker.join(PATIENCE)
         assert {row.result for row in rows} == {"stored"}
         assert_each_once(orthanc, sources)
 
@@ -228,15 +228,15 @@ def test_ctrl_c_and_a_kill_leave_nothing_half(checkpoint: Path, tmp_path: Path) 
     with Orthanc(tmp_path / "orthanc") as orthanc:
         sources = filled(orthanc, 9)
         killed = start(orthanc, checkpoint, tmp_path / "killed")
-        until_stored(orthanc, 9 + 2)
+        until_stored(orthanc, 9 + 2, killed)
         killed.kill()
         killed.join()
-        assert not (tmp_path / "killed" / "out" / "pacs.csv").exists()
+        assert not (tmp_path / "killed" / "copies" / "pacs.csv").exists()
         before = orthanc.count()
         stopped = start(orthanc, checkpoint, tmp_path / "stopped")
-        until_stored(orthanc, before + 2)
+        until_stored(orthanc, before + 2, stopped)
         os.kill(stopped.pid, signal.SIGINT)
-        stopped.join(60)
+        stopped.join(PATIENCE)
         said = said_by(stopped, tmp_path / "stopped")
         assert said.returncode == 130
         assert re.search(
@@ -244,29 +244,30 @@ def test_ctrl_c_and_a_kill_leave_nothing_half(checkpoint: Path, tmp_path: Path) 
         )
         new = orthanc.count() - before
         # The one that was on its way when Ctrl-C came may have no row.
-        rows = table(tmp_path / "stopped" / "out")
+        rows = table(tmp_path / "stopped" / "copies")
         assert sum(row["result"] == "stored" for row in rows) in (new, new - 1)
         for name in ("killed", "stopped"):
-            for copy in (tmp_path / name / "out").rglob("*.dcm"):
+            for copy in (tmp_path / name / "copies").rglob("*.dcm"):
                 dcmread(copy)
         end = start(orthanc, checkpoint, tmp_path / "end")
-        end.join(120)
+        end.join(PATIENCE)
         assert end.exitcode == 0
-        assert len(table(tmp_path / "end" / "out")) == 9
+        assert len(table(tmp_path / "end" / "copies")) == 9
         assert_each_once(orthanc, sources)
 
 
 def start(orthanc: Orthanc, checkpoint: Path, folder: Path) -> Any:
     """Start the command in a process of its own, as ``run`` runs it in this one."""
     folder.mkdir()
-    options = ["--checkpoint", checkpoint, "--threshold", LOW, "--out", folder / "out"]
+    options = ["--checkpoint", checkpoint, "--threshold", LOW, "--out", folder / "copies"]
     environment = {"HANDSEG_PACS_USER": USER, "HANDSEG_PACS_PASSWORD": PASSWORD}
     return start_module(folder, "handseg_monai", "pacs", orthanc.url, *options, **environment)
 
 
-def until_stored(orthanc: Orthanc, count: int) -> None:
-    """Wait until a server holds so many instances."""
-    end = time.monotonic() + 120
+def until_stored(orthanc: Orthanc, count: int, process: Any = None) -> None:
+    """Wait until a server holds so many instances, which a process stores."""
+    end = time.monotonic() + PATIENCE
     while orthanc.count() < count:
         assert time.monotonic() < end, "waited in vain"
+        assert process is None or process.is_alive(), "the command has ended"
         time.sleep(0.05)

@@ -197,10 +197,13 @@ class Session(requests.Session):
             shown = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         except ValueError:
             return "no address"
+        if len(shown) > 100 or not (shown.isascii() and shown.isprintable()):
+            return "no address"
+        if self._authorization is None:
+            return shown
         from handseg_monai.follow.redact import hide
 
-        secrets = (self._authorization or "").split()[1:]
-        return hide(shown, *secrets) if len(shown) < 100 and shown.isascii() and shown.isprintable() else "no address"
+        return hide(shown, self._authorization.partition(" ")[2])
 
     def _body(self, response: requests.Response, most: int) -> bytes:
         stated = response.headers.get("Content-Length", "")
