@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import signal
@@ -20,17 +21,20 @@ from pydicom import Dataset, dcmread
 
 from handseg_monai.bitplanes import unpack
 from handseg_monai.pacs.address import Address
-from handseg_monai.pacs.query import Query
+from handseg_monai.pacs.query import Instance, Query
 from handseg_monai.pacs.segment import Segmenter, segment_pacs
 from handseg_monai.pacs.server import Server
 from handseg_monai.run.inference import Inference
 from tests.conftest import draw_radiograph
 from tests.dicoms import radiograph
 from tests.hands import both_hands
+from tests.nonsense import Nonsense, answer
 from tests.orthanc import PASSWORD, USER, Orthanc, needs_orthanc
 from tests.programs import Done, handseg, in_own_process, said_by, start_module
 from tests.served import PATIENCE, save_quick
+from tests.services import Request
 from tests.test_dicom_seg import dciodvfy, from_pydicom, needs_dciodvfy
+from tests.test_pacs_hostile import AT, PARTED, parted
 
 pytestmark = needs_orthanc
 LOW = 0.02
@@ -190,6 +194,49 @@ class TestRoundTrip:
         )
         assert len(said.stderr.splitlines()) == 1
         assert "another one" not in said.stderr
+
+
+def file_of(dataset: Dataset) -> bytes:
+    content = io.BytesIO()
+    dataset.save_as(content, enforce_file_format=True)
+    return content.getvalue()
+
+
+OTHER = {"StudyInstanceUID": AT.study, "SeriesInstanceUID": AT.series, "SOPInstanceUID": "1.2.6"}
+CT = {**OTHER, "SOPInstanceUID": AT.uid, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (b"<html>", "not a DICOM file: no DICM after the first 128 bytes"),
+        (file_of(drawn(0)), "the server sent another instance than the one asked for"),
+        (file_of(drawn(0, **OTHER)), "the server sent another instance than the one asked for"),
+        (file_of(drawn(0, **CT)), "CT Image Storage: not a radiograph"),
+        (file_of(drawn(0, **OTHER | {"SOPInstanceUID": AT.uid}))[:-999], "cut short|contradict|pixel data"),
+    ],
+)
+def test_what_is_not_the_radiograph_asked_for_is_never_segmented(sent: bytes, words: str, checkpoint: Path) -> None:
+    def reply(request: Request) -> list[bytes]:
+        is_search = request.path.endswith("/instances")
+        return [answer([]) if is_search else answer(parted(sent), kind=PARTED)]
+
+    with Nonsense(reply) as nonsense, Server(Address.of(nonsense.url)) as server:
+        (row,) = segment_pacs(server, [AT], Segmenter(str(checkpoint)), progress=False)
+    assert row.result == "refused"
+    assert re.search(words, row.why)
+    assert {request.method for request in nonsense.requests} == {"GET"}
+
+
+def test_a_uid_that_is_none_is_never_asked_for_and_the_rest_goes_on_until_a_login_is_over(checkpoint: Path) -> None:
+    found = [Instance(AT.study, "", AT.uid), AT, Instance(AT.study, AT.series, "1.2.7")]
+    with Nonsense(lambda _: [answer(status="401 Over")]) as nonsense, Server(Address.of(nonsense.url)) as server:
+        rows = segment_pacs(server, found, Segmenter(str(checkpoint)), progress=False)
+    assert [row.instance for row in rows] == found
+    assert [row.result for row in rows] == ["refused"] * 3
+    words = ["a UID for it that is none", "answers 401", "not reached"]
+    assert all(word in row.why for word, row in zip(words, rows, strict=True))
+    assert len(nonsense.requests) == 1
 
 
 def test_both_hands_are_58_segments(credentials: None, tmp_path: Path) -> None:
