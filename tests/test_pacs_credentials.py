@@ -39,6 +39,9 @@ class TestCredentials:
                     search(Server(Address.of(here.url), QUICK))
                 assert here.requests[0].headers["authorization"].startswith("Basic ")
         assert other.requests == []
+        sent = answer(status="302 Found", Location=f"https://me:{SECRET}@{SECRET}.example/{SECRET}")
+        with Nonsense(lambda _: [sent]) as here, pytest.raises(PacsError, match=r"on to https://\*\*\*.example, which"):
+            search(Server(Address.of(here.url), QUICK))
 
     def test_a_certificate_that_nobody_trusts(
         self, secret: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
