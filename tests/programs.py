@@ -107,11 +107,16 @@ class _StandardOutput(io.TextIOBase):
 def in_fork(module: str, *arguments: object, cwd: Path | None = None) -> Done:
     """Run ``python -m module`` in a fork: a process of its own, without a GPU, that has torch and MONAI loaded."""
     with tempfile.TemporaryDirectory() as folder:
-        process = start_fork(Path(folder), _run_module, module, [str(text) for text in arguments], cwd)
+        process = start_module(Path(folder), module, *arguments, cwd=cwd)
         process.join(timeout=300)
         process.kill()
         process.join()
         return said_by(process, Path(folder))
+
+
+def start_module(folder: Path, module: str, *arguments: object, cwd: Path | None = None, **environment: str) -> Any:
+    """Start ``python -m module`` in a fork; its output goes to files in ``folder``."""
+    return start_fork(folder, _run_module, module, [str(text) for text in arguments], cwd, **environment)
 
 
 def start_fork(folder: Path, function: Callable[..., None], *arguments: Any, **environment: str) -> Any:

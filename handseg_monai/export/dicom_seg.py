@@ -66,36 +66,55 @@ class DicomSeg(Form):
 
     def add(self, masks: Masks) -> None:
         """Write the segments of an image; ``MasksNotWrittenError`` where the image's header does not allow that."""
-        source = _source(masks.path)
-        try:
-            segmentation = _segmentation(source, masks)
-            texts = [element for element in segmentation.iterall() if element.VR != "SQ"]
-            strange = sorted({element.keyword for element in texts if UNKNOWN in str(element.value)})
-        except Exception:  # its message may quote a patient
-            raise MasksNotWrittenError(
-                "the SEG can't copy its header: attributes of patient or study are damaged"
-            ) from None
-        if strange:
-            raise MasksNotWrittenError(
-                f"{' and '.join(strange)}, which the SEG copies, can't be decoded by the file's Specific Character "
-                "Set; state the right one in the file"
-            )
-        if left_out := _drop_invalid(segmentation):
-            logger.warning(
-                "%s: %s break%s the DICOM standard; the SEG leaves %s out",
-                masks.path,
-                " and ".join(left_out),
-                "s" if len(left_out) == 1 else "",
-                "it" if len(left_out) == 1 else "them",
-            )
-        path = self._path(masks, ".dcm")
-        try:
-            segmentation.save_as(path)
-        except OSError:
-            raise
-        except Exception:  # its message may quote a patient
-            path.unlink(missing_ok=True)
-            raise MasksNotWrittenError("the SEG can't hold what its header says of patient or study") from None
+        write_seg(masks, self._path(masks, ".dcm"))
+
+
+def write_seg(masks: Masks, path: Path, series_uid: str | None = None, instance_uid: str | None = None) -> None:
+    """Write the masks of a DICOM image as a SEG.
+
+    Parameters
+    ----------
+    masks
+        The masks, whose ``path`` is the image's.
+    path
+        File to write.
+    series_uid, instance_uid
+        UIDs of the SEG and its series; None: new ones.
+
+    Raises
+    ------
+    MasksNotWrittenError
+        The image's header does not allow a SEG.
+    """
+    source = _source(masks.path)
+    try:
+        segmentation = _segmentation(source, masks, series_uid, instance_uid)
+        texts = [element for element in segmentation.iterall() if element.VR != "SQ"]
+        strange = sorted({element.keyword for element in texts if UNKNOWN in str(element.value)})
+    except Exception:  # its message may quote a patient
+        raise MasksNotWrittenError(
+            "the SEG can't copy its header: attributes of patient or study are damaged"
+        ) from None
+    if strange:
+        raise MasksNotWrittenError(
+            f"{' and '.join(strange)}, which the SEG copies, can't be decoded by the file's Specific Character "
+            "Set; state the right one in the file"
+        )
+    if left_out := _drop_invalid(segmentation):
+        logger.warning(
+            "%s: %s break%s the DICOM standard; the SEG leaves %s out",
+            masks.path,
+            " and ".join(left_out),
+            "s" if len(left_out) == 1 else "",
+            "it" if len(left_out) == 1 else "them",
+        )
+    try:
+        segmentation.save_as(path)
+    except OSError:
+        raise
+    except Exception:  # its message may quote a patient
+        path.unlink(missing_ok=True)
+        raise MasksNotWrittenError("the SEG can't hold what its header says of patient or study") from None
 
 
 def _source(path: Path) -> Dataset:
@@ -159,7 +178,7 @@ def _drop_invalid(segmentation: Dataset) -> list[str]:
     return dropped
 
 
-def _segmentation(source: Dataset, masks: Masks) -> Any:
+def _segmentation(source: Dataset, masks: Masks, series_uid: str | None, instance_uid: str | None) -> Any:
     from highdicom import UID
     from highdicom.seg import Segmentation
 
@@ -171,9 +190,9 @@ def _segmentation(source: Dataset, masks: Masks) -> Any:
             _segment(number, bone, hand.side, source)
             for number, (hand, bone) in enumerate(product(masks.hands, BONES), 1)
         ],
-        series_instance_uid=UID(),
+        series_instance_uid=UID(series_uid),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=UID(),
+        sop_instance_uid=UID(instance_uid),
         instance_number=1,
         manufacturer=_NAME,
         manufacturer_model_name=_NAME,

@@ -1,0 +1,1 @@
+"""A PACS: its radiographs by DICOMweb, and their masks back to it as DICOM SEG."""

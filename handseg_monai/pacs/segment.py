@@ -1,0 +1,192 @@
+"""The radiographs of a PACS, segmented: each gets one DICOM SEG beside it, however often it is asked for."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from handseg_monai.bones import NUM_BONES, SIDES, Side
+from handseg_monai.checkpoints import Checkpoint
+from handseg_monai.data.reading.dicom import read_header, value_of
+from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
+from handseg_monai.export.dicom_seg import DicomSeg, write_seg
+from handseg_monai.export.form import HandMasks, Masks, MasksNotWrittenError
+from handseg_monai.files import atomic_path
+from handseg_monai.inferers.thresholds import thresholds_of
+from handseg_monai.pacs.query import Instance
+from handseg_monai.pacs.rows import Row, tally, write_rows
+from handseg_monai.pacs.server import Server
+from handseg_monai.pacs.session import PacsError, PacsGoneError
+from handseg_monai.run.inference import Inference
+
+_NOT_REACHED = "not reached: the run ended before it"
+
+
+@dataclass
+class Segmenter:
+    """Draws the masks of radiographs, and knows which SEG it would make of one.
+
+    Parameters
+    ----------
+    checkpoint
+        File of weights; None: those that ``handseg infer`` would take.
+    threshold
+        See :func:`~handseg_monai.inferers.thresholds.thresholds_of`.
+    hands
+        Segment ``"one"`` hand of an image, or ``"both"``.
+    any_body_part
+        Whether to accept headers that name another part of the body.
+
+    Raises
+    ------
+    ValueError
+        There are no such weights or thresholds.
+    """
+
+    checkpoint: str | None = None
+    threshold: float | str = 0.5
+    hands: Literal["one", "both"] = "one"
+    any_body_part: bool = False
+    _inference: Inference = field(init=False, repr=False)
+    _masks_depend_on: list[str] = field(init=False, repr=False)
+    _is_loaded: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        thresholds = thresholds_of(self.threshold)
+        self._inference = Inference(self.checkpoint, threshold=list(thresholds), hands=self.hands)
+        digest = Checkpoint.read(self._inference.checkpoint).digest
+        self._masks_depend_on = [digest, *map(repr, thresholds), self.hands]
+
+    def seg_of(self, instance: Instance) -> Instance:
+        """Return where the SEG of an instance is, or would be: the same for the same masks."""
+        from pydicom.uid import generate_uid
+
+        of = "\n".join([instance.uid, *self._masks_depend_on])
+        return Instance(instance.study, *(str(generate_uid(entropy_srcs=[of, what])) for what in ("series", "SEG")))
+
+    def write(self, instance: Instance, image: Path, seg: Path) -> str:
+        """Draw the masks of a DICOM file, write its SEG, and return what is unusual about the image, or an empty text.
+
+        Raises
+        ------
+        UnreadableImageError
+            It is no radiograph of a hand, or damaged.
+        MasksNotWrittenError
+            It shows no bone, or its header allows no SEG.
+        """
+        pixels = read_radiograph(image, any_body_part=self.any_body_part)
+        if not self._is_loaded:
+            self._inference.load()
+            self._is_loaded = True
+        drawn = self._inference.infer(pixels)
+        if not drawn.planes.any():
+            raise MasksNotWrittenError("no bone was found in it")
+        sides: Sequence[Side | None] = SIDES if len(drawn.planes) > 1 else [None]
+        given = np.ones(NUM_BONES, bool)
+        hands = [HandMasks(side, planes, given) for side, planes in zip(sides, drawn.planes, strict=True)]
+        target = self.seg_of(instance)
+        write_seg(Masks(image.name, image, hands), seg, target.series, target.uid)
+        return drawn.note
+
+
+def segment_pacs(
+    server: Server,
+    found: Sequence[Instance],
+    segmenter: Segmenter,
+    out: Path | None = None,
+    dry_run: bool = False,
+    progress: bool = True,
+) -> list[Row]:
+    """Segment radiographs of a PACS, and store a SEG of each in its study.
+
+    Each SEG has a UID of its own that depends on the radiograph and on all that the masks depend on. What the PACS
+    holds is left out, so that the same call again, after any end, adds what lacks and nothing twice.
+
+    Parameters
+    ----------
+    server
+        The PACS.
+    found
+        The radiographs, as :meth:`~handseg_monai.pacs.server.Server.search` lists them.
+    segmenter
+        What draws the masks.
+    out
+        Folder for copies, ``images/<study>/<instance>.dcm`` and ``seg/<study>/<instance>.dcm``, and ``pacs.csv``, a row
+        for each radiograph; written when the run ends, by Ctrl-C too. None: nothing is kept.
+    dry_run
+        Only say what there would be to do.
+    progress
+        Whether to show a progress bar on a terminal.
+
+    Returns
+    -------
+    rows
+        What became of each radiograph; whatever goes wrong with one is in its row.
+    """
+    DicomSeg.check(())
+    rows: list[Row] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="handseg-pacs-") as folder:
+            for instance in tqdm(found, "pacs", unit="image", disable=None if progress else True):
+                try:
+                    rows.append(_segment(server, instance, segmenter, Path(folder), out, dry_run))
+                except PacsGoneError as error:
+                    rows.append(Row(instance, "refused", str(error)))
+                    rows += [Row(other, "refused", _NOT_REACHED) for other in found[len(rows) :]]
+                    break
+    except KeyboardInterrupt:
+        print(f"interrupted: {tally(rows)}; the same command again continues", file=sys.stderr)
+        raise
+    finally:
+        if out is not None:
+            write_rows(rows, out / "pacs.csv")
+    return rows
+
+
+def _segment(
+    server: Server, instance: Instance, segmenter: Segmenter, folder: Path, out: Path | None, dry_run: bool
+) -> Row:
+    from pydicom import dcmread
+
+    if not instance.is_whole:
+        return Row(instance, "refused", "the server states a UID for it that is none by the DICOM standard")
+    image, seg = folder / f"{instance.uid}.dcm", folder / "seg.dcm"
+    try:
+        if server.holds(segmenter.seg_of(instance)):
+            return Row(instance, "there already")
+        if dry_run:
+            return Row(instance, "to do")
+        image.write_bytes(server.fetch(instance))
+        _require_same(image, instance)
+        note = segmenter.write(instance, image, seg)
+        if out is not None:  # before storing: what is there already gets no copy
+            for kind, path in (("images", image), ("seg", seg)):
+                with atomic_path(out / kind / instance.study / image.name) as part:
+                    shutil.copyfile(path, part)
+        server.store(dcmread(seg))
+        return Row(instance, "stored", note)
+    except PacsGoneError:
+        raise
+    except (PacsError, UnreadableImageError, MasksNotWrittenError) as error:
+        return Row(instance, "refused", str(error).removeprefix(f"{image}: "))
+    finally:
+        for path in (image, seg):
+            path.unlink(missing_ok=True)
+
+
+def _require_same(image: Path, instance: Instance) -> None:
+    try:
+        header = read_header(image)
+        stated = [value_of(header, name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+    except ValueError as error:
+        raise UnreadableImageError(str(error)) from error
+    if stated != [instance.study, instance.series, instance.uid]:
+        raise PacsError("the server sent another instance than the one asked for; tell who runs it")
