@@ -47,6 +47,8 @@ def run_module(module: str, *arguments: object, cwd: Path | None = None) -> Done
         sys.argv = [module, *map(str, arguments)]
         for _, handler in _monai_handlers():
             handler.stream = _StandardOutput()
+        if "absl.logging" in sys.modules:  # it closes what it prints to, once that is not the standard error any more
+            sys.modules["absl.logging"].get_absl_handler().python_handler.setStream(io.StringIO())
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         except SystemExit as exit_:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from handseg_monai.bones import INDEX, NUM_BONES
+from handseg_monai.bones import BONES, INDEX, NUM_BONES
 from handseg_monai.inferers import AutocastInferer
 from handseg_monai.inferers.hand import HandInferer, closer_view, stretched, wrist_view
 from handseg_monai.inferers.looks import merged, sample
@@ -106,6 +106,29 @@ def test_a_network_that_knows_upright_hands_alone_finds_one_that_lies_on_its_sid
     assert dice(logits[0, INDEX["Capitate"]] > 0, masks[INDEX["Capitate"]] > 0) > 0.93
     one = HandInferer(WINDOW, turns=1)(image[None], SeeingNetwork(reach=30.0))
     assert (one < 0).all()
+
+
+class SureNetwork(SeeingNetwork):
+    """Sees all 29 bones for sure: those that are not drawn where one of their group is."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        shown = {INDEX[name] for name, *_ in SPOTS}
+        of_group = {BONES[index].group: index for index in shown}
+        channels = [bone.index if bone.index in shown else of_group.get(bone.group, TIP) for bone in BONES]
+        return 20 * super().forward(image)[:, channels]
+
+
+@pytest.mark.parametrize(
+    ("network", "angle", "looks"),
+    [(SureNetwork(), 30, 1), (SureNetwork(), -60, 4), (SureNetwork(), 180, 4), (SeeingNetwork(), 30, 4)],
+)
+def test_a_hand_that_surely_points_up_is_looked_at_in_no_other_turn(
+    network: SeeingNetwork, angle: float, looks: int
+) -> None:
+    image, _ = drawn(400, 400, 180.0, 210.0, 190.0, math.radians(angle))
+    network.seen.clear()
+    HandInferer(WINDOW, flip=False)(image[None], network)
+    assert len(network.seen) == looks + 1
 
 
 def test_what_lies_beyond_the_second_look_comes_from_the_first() -> None:

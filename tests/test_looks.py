@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import SimpleInferer, SlidingWindowInferer
-from torch.nn.functional import interpolate
+from torch.nn.functional import grid_sample, interpolate
 
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NUM_BONES
@@ -84,6 +84,42 @@ def test_masks_are_those_of_whole_probabilities(size: tuple[int, int], members: 
     assert expected.sum() > 0.1 * expected.size
     # Rounding of a place decides where a probability equals the threshold.
     assert (found != expected).mean() < 1e-4
+
+
+def everywhere(look: Look, plane: torch.Tensor, size: tuple[int, int], padding: str) -> torch.Tensor:
+    """Values (h, w) of a look's plane at every pixel of the image, by its inverse matrix."""
+    inverse = torch.linalg.inv(torch.cat([look.matrix.double(), torch.tensor([[0.0, 0, 1]]).double()]))
+    y, x = torch.meshgrid(*(torch.arange(n).double() for n in size), indexing="ij")
+    places = torch.stack([x, y, torch.ones_like(x)], dim=-1) @ inverse[:2].T
+    width, height = look.logits.shape[-1], look.logits.shape[-2]
+    grid = (2 * places + 1) / torch.tensor([width, height]) - 1
+    reduction = float(torch.linalg.det(inverse[:2, :2]).abs().sqrt())
+    if reduction > 1.3:
+        inner = round(height / reduction), round(width / reduction)
+        plane = interpolate(plane[None, None], inner, mode="bilinear", antialias=True)[0, 0]
+    return grid_sample(plane[None, None], grid[None].float(), padding_mode=padding, align_corners=False)[0, 0]
+
+
+@pytest.mark.parametrize("size", [(90, 120), (61, 200)])
+@pytest.mark.parametrize("step", [0.4, 0.9, 2.5])
+def test_a_look_counts_as_far_as_it_shows_the_image_over_those_before_it(size: tuple[int, int], step: float) -> None:
+    """Of a part, of a part that reaches beyond the image, and of more than the image."""
+    even = torch.ones(72, 72)
+    looks = looks_at(5, size)
+    looks += [
+        Look(view(step, 2.0, 50, 20), blobs(8, 72, 72), even),
+        Look(view(0.3, 0, -400, 0), blobs(9, 72, 72), even),
+    ]
+    expected = []
+    for bone in range(NUM_BONES):
+        first, *others = looks
+        logits = everywhere(first, first.logits[bone], size, "border")
+        for look in others:
+            assert look.weight is not None
+            share = everywhere(look, look.weight, size, "zeros")
+            logits = logits + share * (everywhere(look, look.logits[bone], size, "border") - logits)
+        expected.append(logits)
+    torch.testing.assert_close(merged(looks, size), torch.stack(expected), rtol=1e-3, atol=2e-3)
 
 
 def test_a_look_at_all_of_it_is_bilinear_interpolation() -> None:

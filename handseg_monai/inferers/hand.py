@@ -22,17 +22,20 @@ LEVEL = {
     Group.DISTAL_PHALANX: 3.2,
 }
 """How far along the hand a group of bones lies, in any unit."""
+_SURE = 28.0
+"""Certainty, of 29 bones, from which a hand that points up as the image is need not be looked at in other turns."""
 
 
 class HandInferer(LookingInferer):
     """Infer in views of the hand alone: find it in the whole image, then lay upright what was found and look again.
 
     The first look is at the whole image, in each of `turns` quarter turns, of which the one with the most certain
-    bones counts. The bones found there say where the hand is and which way it points. Each further look is a square of
-    `margin` times the hand's extent, turned so that the fingers point up, at `window` pixels; its intensities are
-    stretched again between its own percentiles. Where looks overlap the last one counts, blended over its border;
-    beyond it (down the forearm) the first one. Carpal bones are small and lie close together: a look at the wrist
-    alone comes last, and what it shows is averaged with what the one before it showed there.
+    bones counts; a hand that points up as the image is, with all of its bones certain, is looked at in no other turn.
+    The bones found there say where the hand is and which way it points. Each further look is a square of `margin`
+    times the hand's extent, turned so that the fingers point up, at `window` pixels; its intensities are stretched
+    again between its own percentiles. Where looks overlap the last one counts, blended over its border; beyond it (down
+    the forearm) the first one. Carpal bones are small and lie close together: a look at the wrist alone comes last, and
+    what it shows is averaged with what the one before it showed there.
 
     Parameters
     ----------
@@ -133,12 +136,20 @@ class HandInferer(LookingInferer):
         step = max(height, width) / self.window
         matrix = _matrix(step, 0.0, 0.5 * (width - 1), 0.5 * (height - 1), self.window).to(image.device)
         view = sample(image, matrix, (self.window, self.window))
-        turned = torch.stack([view.rot90(turn, (-2, -1)) for turn in range(self.turns)])
-        logits = torch.cat([network(turned[[turn]]) for turn in range(self.turns)])
-        certainty = torch.stack([_certainty(one) for one in logits])
-        best = int(certainty.argmax())
-        upright = logits[best].rot90(-best, (-2, -1)).contiguous()
-        return Look(matrix, upright)
+        best, most, upright = 0, -1.0, view
+        for turn in range(self.turns):
+            logits = network(view.rot90(turn, (-2, -1))[None])[0]
+            if (certainty := float(_certainty(logits))) > most:
+                best, most, upright = turn, certainty, logits
+            if turn == 0 and most >= _SURE and _points_up(logits, matrix, (height, width)):
+                break
+        return Look(matrix, upright.rot90(-best, (-2, -1)).contiguous())
+
+
+def _points_up(logits: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int]) -> bool:
+    """Whether the fingers that an upright view shows point up, to within 45 degrees."""
+    view = closer_view(logits, matrix, shape, logits.shape[-1], 1.0)
+    return view is not None and float(view[0, 0]) > abs(float(view[1, 0]))
 
 
 def _ramp(window: int, device: torch.device) -> torch.Tensor:

@@ -188,13 +188,28 @@ class _Drawn:
         self.reduction = float(torch.linalg.det(self.matrix[:, :2]).abs().sqrt())
         self.logits = look.logits
         self.weight = None if look.weight is None else _reduced(look.weight[None], self.reduction)
+        step = 2 * max(self.reduction, 1.0)  # so far beyond the view its weight, averaged, may come
+        self.shown = self._image_of((-step, -step, self.height - 1 + step, self.width - 1 + step))
         self._last: tuple[int, torch.Tensor] | None = None
+
+    def _image_of(self, box: tuple[float, float, float, float]) -> Box:
+        """Return the box of the image around a box (top, left, bottom, right) of the view."""
+        top, left, bottom, right = box
+        corners = [(left, top, 1.0), (right, top, 1.0), (left, bottom, 1.0), (right, bottom, 1.0)]
+        places = torch.tensor(corners).double() @ self.forward.T
+        low, high = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+        return math.floor(low[1]) - 1, math.floor(low[0]) - 1, math.ceil(high[1]) + 2, math.ceil(high[0]) + 2
 
     def plane(self, bone: int) -> torch.Tensor:
         """Logits of a bone all over the view, float32 (h, w), averaged where the image is smaller."""
         if self._last is None or self._last[0] != bone:
             self._last = bone, _reduced(self.logits[bone].float()[None], self.reduction)[0]
         return self._last[1]
+
+    def all_planes(self) -> torch.Tensor:
+        """The same of all bones at once, float32 (29, h, w)."""
+        assert isinstance(self.logits, torch.Tensor)
+        return _reduced(self.logits.float(), self.reduction)
 
     def box(self, bone: int, limit: float) -> Box | None:
         """Where in the image a bone may be: wherever its logits may come to its limit."""
@@ -208,19 +223,24 @@ class _Drawn:
         # A pixel further, where bilinear interpolation still comes to it; at the view's border it goes on.
         low_y, high_y = (int(y[0]) - 1) * step_y, (int(y[-1]) + 2) * step_y
         low_x, high_x = (int(x[0]) - 1) * step_x, (int(x[-1]) + 2) * step_x
-        corners = [(low_x, low_y, 1.0), (high_x, low_y, 1.0), (low_x, high_y, 1.0), (high_x, high_y, 1.0)]
-        places = torch.tensor(corners).double() @ self.forward.T
-        low, high = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
-        top, left, bottom, right = math.floor(low[1]), math.floor(low[0]), math.ceil(high[1]), math.ceil(high[0])
-        return top - 1, left - 1, bottom + 2, right + 2
+        return self._image_of((low_y, low_x, high_y, high_x))
 
-    def over(self, below: torch.Tensor | None, bone: int, box: Box) -> torch.Tensor:
-        """Logits (h, w) of a bone in a box, over what looks before this one give there."""
-        grid = _grid(self.matrix, box, self.height, self.width, self.logits.device)[None]
-        drawn = _sampled(self.plane(bone)[None], grid, "border")[0]
+    def over(self, below: torch.Tensor | None, planes: torch.Tensor, box: Box) -> torch.Tensor:
+        """Logits (C, h, w) of ``planes`` of the view in a box, over what looks before this one give there.
+
+        Writes into ``below``.
+        """
         if below is None or self.weight is None:
-            return drawn
-        return below + _sampled(self.weight, grid, "zeros")[0] * (drawn - below)
+            return _sampled(planes, self._grid_of(box), "border")
+        part = _union([self.shown], box)
+        if part is not None:  # beyond the view its weight is 0
+            grid = self._grid_of(part)
+            there = below[:, part[0] - box[0] : part[2] - box[0], part[1] - box[1] : part[3] - box[1]]
+            there += _sampled(self.weight, grid, "zeros") * (_sampled(planes, grid, "border") - there)
+        return below
+
+    def _grid_of(self, box: Box) -> torch.Tensor:
+        return _grid(self.matrix, box, self.height, self.width, self.logits.device)[None]
 
 
 def _sampled(image: torch.Tensor, grid: torch.Tensor, padding_mode: str) -> torch.Tensor:
@@ -231,8 +251,10 @@ def merged(looks: Sequence[Look], shape: tuple[int, int]) -> torch.Tensor:
     """Return the logits of the whole image, float32 (29, H, W): each look over those before it."""
     if not looks:
         raise ValueError("expected at least one look")
-    drawn = [_Drawn(look) for look in looks]
-    return torch.stack([_of_bone(drawn, bone, (0, 0, *shape)) for bone in range(NUM_BONES)])
+    drawn, whole = [_Drawn(look) for look in looks], (0, 0, *shape)
+    if any(isinstance(look.logits, NearBones) for look in looks):  # whole, all bones of a large view take too much
+        return torch.cat([_of_bone(drawn, bone, whole) for bone in range(NUM_BONES)])
+    return _laid([(one, one.all_planes()) for one in drawn], whole)
 
 
 def planes_of_looks(
@@ -259,12 +281,12 @@ def planes_of_looks(
     planes = torch.zeros(size, dtype=torch.int32, device=device)
     for bone in range(NUM_BONES):
         # A mean above the threshold takes a member, and in it a look, above it.
-        box = _union([look.box(bone, float(limits[bone])) for looks in drawn for look in looks], size)
+        box = _union([look.box(bone, float(limits[bone])) for looks in drawn for look in looks], (0, 0, *size))
         if box is None:
             continue
         for top in range(box[0], box[2], _AT_ONCE):
             strip = top, box[1], min(top + _AT_ONCE, box[2]), box[3]
-            logits = [_of_bone(looks, bone, strip) for looks in drawn]
+            logits = [_of_bone(looks, bone, strip)[0] for looks in drawn]
             if len(logits) == 1:
                 inside = logits[0] > limits[bone]
             else:
@@ -274,17 +296,23 @@ def planes_of_looks(
 
 
 def _of_bone(looks: Sequence[_Drawn], bone: int, box: Box) -> torch.Tensor:
+    return _laid([(look, look.plane(bone)[None]) for look in looks], box)
+
+
+def _laid(looks: Sequence[tuple[_Drawn, torch.Tensor]], box: Box) -> torch.Tensor:
+    """Return the logits (C, h, w) of a box: planes (C, h', w') of each look over those of the looks before it."""
     logits: torch.Tensor | None = None
-    for look in looks:
-        logits = look.over(logits, bone, box)
+    for look, planes in looks:
+        logits = look.over(logits, planes, box)
     assert logits is not None
     return logits
 
 
-def _union(boxes: Sequence[Box | None], size: tuple[int, int]) -> Box | None:
+def _union(boxes: Sequence[Box | None], within: Box) -> Box | None:
+    """Return the smallest box around some, or what of it lies within another one; None where nothing does."""
     there = [box for box in boxes if box is not None]
     if not there:
         return None
-    top, left = max(min(b[0] for b in there), 0), max(min(b[1] for b in there), 0)
-    bottom, right = min(max(b[2] for b in there), size[0]), min(max(b[3] for b in there), size[1])
+    top, left = max(min(b[0] for b in there), within[0]), max(min(b[1] for b in there), within[1])
+    bottom, right = min(max(b[2] for b in there), within[2]), min(max(b[3] for b in there), within[3])
     return (top, left, bottom, right) if top < bottom and left < right else None

@@ -1,6 +1,7 @@
 """What MONAI lacks for its networks, and the networks that no library has."""
 
 from handseg_monai.networks.attention_unet import DilatedAttentionUNet
+from handseg_monai.networks.backends import OpenVINONetwork, on_backend
 from handseg_monai.networks.ducknet import DUCKNet
 from handseg_monai.networks.encoders import begin_encoder, efficientnet_encoder, smp_encoder, timm_encoder
 from handseg_monai.networks.fitting import take_lone_values, with_momentum, without
@@ -15,6 +16,7 @@ __all__ = [
     "DUCKNet",
     "DilatedAttentionUNet",
     "Heads",
+    "OpenVINONetwork",
     "RAPUNet",
     "SpaceToDepth",
     "UNet3Plus",
@@ -22,6 +24,7 @@ __all__ = [
     "check_packages",
     "efficientnet_encoder",
     "heads_of",
+    "on_backend",
     "set_output_bias",
     "smp_encoder",
     "take_lone_values",

@@ -228,6 +228,9 @@ class Options(Declared):
     )
     compile: Flag = option("compile the network with `torch.compile`; checkpoints stay the same")
     compile_backend: str = option("backend of `torch.compile`; on a CPU, inductor needs a C++ compiler")
+    backend: Literal["torch", "openvino"] = option(
+        "what computes the network: `torch`, or `openvino`, which is faster on a CPU and needs the extra `[openvino]`"
+    )
     run_name: Text | None = option("name of the run in messages, tables and MLflow", derived="folder and time")
     experiment_name: Text = option("name of the experiment in MLflow")
 
@@ -235,6 +238,8 @@ class Options(Declared):
     def _check(self) -> Options:
         self._check_training()
         self._check_schedule()
+        if self.compile and self.backend == "openvino":
+            raise ValueError("--compile true and --backend openvino: each compiles the network; give only one of them")
         if self.window is not None and self.size_divisor is not None:
             check_window(self.window, self.size_divisor, self.network_name or "")
         return self

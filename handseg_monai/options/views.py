@@ -18,7 +18,7 @@ class HandView(Declared):
 
     window: int = option("side of each look (a square view of the image), in pixels", derived="`--window`", ge=1)
     turns: int = option(
-        "number of quarter turns that the first look tries; 1 tries the image only as it is", ge=1, le=4
+        "largest number of quarter turns that the first look tries; 1 tries the image only as it is", ge=1, le=4
     )
     closer: int = option("number of closer looks at the hand; each starts from what the look before found", ge=0)
     margin: Number = option("side of a closer look, as a multiple of the extent of the hand's bones", ge=1)
