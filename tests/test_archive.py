@@ -32,7 +32,7 @@ from handseg_monai.measure import measure_hand
 from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.rle import decode_planes
 from tests.archive_faults import DEADLY
-from tests.bundle_runs import run_bundle
+from tests.bundle_runs import CONFIGS, run_bundle
 from tests.conftest import draw_radiograph
 from tests.dicoms import write_dicom
 from tests.programs import handseg
@@ -72,10 +72,19 @@ def submission(radiographs: Path, checkpoint: Path, tmp_path_factory: pytest.Tem
 
 
 def inferred(images: Path, checkpoint: Path, out: Path) -> bytes:
-    options = {"dataset_dir": images, "checkpoint": checkpoint, "output_dir": out, "bundle_root": bundle_root()}
-    given = [text for name, value in options.items() for text in (f"--{name}", value)]
-    config = bundle_root() / "configs" / "inference.json"
-    run_bundle("--config_file", config, *given, "--overlays", "false", "--num_workers", "0")
+    given = ("--checkpoint", checkpoint, "--overlays", "false", "--num_workers", 0)
+    done = run_bundle(
+        "--config_file",
+        CONFIGS / "inference.json",
+        "--bundle_root",
+        bundle_root(),
+        *given,
+        "--dataset_dir",
+        images,
+        "--output_dir",
+        out,
+    )
+    assert (out / "submission.csv").exists(), done
     return (out / "submission.csv").read_bytes()
 
 

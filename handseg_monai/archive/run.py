@@ -196,17 +196,20 @@ def _settings(store: Store, progress: bool) -> Iterator[None]:
         "print_on_execution_start": False,
     }
     before = {name: getattr(context, name) for name in settings}
-    logger = logging.getLogger("ray.data")
-    level = logger.level
+    # What it says with a stack is kept in its file of logs alone.
+    terminal = [h for h in logging.getLogger("ray.data").handlers if isinstance(h, logging.StreamHandler)]
+    levels = [handler.level for handler in terminal]
     try:
         for name, value in settings.items():
             setattr(context, name, value)
-        logger.setLevel(logging.ERROR)
+        for handler in terminal:
+            handler.setLevel(logging.CRITICAL)
         yield
     finally:
         for name, value in before.items():
             setattr(context, name, value)
-        logger.setLevel(level)
+        for handler, level in zip(terminal, levels, strict=True):
+            handler.setLevel(level)
 
 
 @dataclass(frozen=True)
