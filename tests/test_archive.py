@@ -48,7 +48,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped weights as those of a network that looks at few pixels, and so is quick."""
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     content = torch.load(bundle_root() / "models" / "model.pt", map_location="cpu", weights_only=True)
-    torch.save(content | {"window": 64}, path)
+    torch.save(content | {"window": 128}, path)
     return path
 
 

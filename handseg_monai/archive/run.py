@@ -164,6 +164,10 @@ def archive(
     return Archived(len(found.images), len(found.images) - left, store.failures())
 
 
+def _tries() -> dict[str, Any]:
+    return {"max_task_retries": _TRIES}
+
+
 def _of_network(options: Options) -> dict[str, Any]:
     return {"hands": options.hands, "invert": options.invert}
 
@@ -263,7 +267,7 @@ class _Run:
                 compute=ActorPoolStrategy(size=plan.actors),
                 num_cpus=plan.actor_cores,
                 num_gpus=plan.gpus,
-                max_task_retries=_TRIES,
+                ray_remote_args_fn=_tries,
                 **one,
             )
             .map_batches(partial(judge, weights=self.weights), **task, **one)
