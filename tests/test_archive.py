@@ -37,9 +37,10 @@ from tests.conftest import draw_radiograph
 from tests.dicoms import write_dicom
 from tests.programs import handseg
 
-SHAPE = (256, 208)
+SHAPE, MANY = (256, 208), 24
 PATIENCE = 500.0
 """Seconds that a busy machine may take for anything."""
+os.environ.update(RAY_idle_worker_killing_time_threshold_ms="600000", RAY_USAGE_STATS_ENABLED="0")
 RAY = {"include_dashboard": False, "object_store_memory": 100 << 20}
 
 
@@ -252,6 +253,11 @@ def test_what_a_kill_leaves_counts_for_nothing(tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]] == names
 
 
+def test_a_submission_of_the_rows_needs_neither_ray_nor_torch() -> None:
+    script = "import sys, handseg_monai.archive.csv; sys.exit(bool({'ray', 'torch', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     images = pa.table({"id": [1], "name": ["a"], "path": ["a"]})
     (tmp_path / "letter.txt").touch()
@@ -266,9 +272,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty radiographs."""
+    """Some more of them."""
     folder = tmp_path_factory.mktemp("many")
-    for number in range(40):
+    for number in range(MANY):
         cv2.imwrite(str(folder / f"{number:02d}.png"), draw_radiograph(number, SHAPE)[0])
     return folder
 
@@ -281,7 +287,7 @@ def submission_of_many(many: Path, checkpoint: Path, tmp_path_factory: pytest.Te
 def check(out: Path, expected: bytes) -> None:
     """Each image is there once, and as inference has it."""
     names = [row["name"] for row in rows_of(out)]
-    assert len(names) == len(set(names)) == 40
+    assert len(names) == len(set(names)) == MANY
     archive_csv(out, out / "own.csv")
     assert (out / "own.csv").read_bytes() == expected
 
@@ -319,7 +325,7 @@ def test_the_driver_is_killed_in_the_middle(
         until(lambda: written(out) > 2, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert written(out) < 20
+        assert written(out) < MANY // 2
         process = start(*given)
         said = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0, said

@@ -27,6 +27,15 @@ one that judges must find a place then, or nothing moves."""
 _PATIENCE = 20.0
 """Seconds in which a node that has ended may come back, before the work is laid out anew on what is left."""
 
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
+}
+"""Of a Ray that is started here. It would end a process that is idle for a second, as those that judge are between two
+images, and the next one would load its libraries anew."""
+
 
 class DoesNotFitError(ValueError):
     """A cluster that can't do the work. The message says what it has and what is missing."""
@@ -106,9 +115,8 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
     DoesNotFitError
         There is no such cluster.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     if ray.is_initialized():
         yield
         return

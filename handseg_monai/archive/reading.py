@@ -6,7 +6,7 @@ import posixpath
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
 from handseg_monai.archive.places import is_local, place_of_image
+from handseg_monai.archive.rows import Radiograph
 from handseg_monai.archive.sources import Source
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import read_radiograph
@@ -40,27 +41,6 @@ SCHEMA = pa.schema(
     ]
 )
 """Of an image that was read; ``failure`` says why it was not."""
-
-
-@dataclass(frozen=True, eq=False)
-class Radiograph:
-    """An image that was read.
-
-    Attributes
-    ----------
-    id, name, path
-        As :func:`~handseg_monai.archive.sources.list_images` lists it.
-    image
-        (H, W), see :func:`~handseg_monai.data.reading.images.read_radiograph`.
-    spacing
-        That its header states.
-    """
-
-    id: int
-    name: str
-    path: str
-    image: np.ndarray
-    spacing: Spacing | None
 
 
 def radiograph_of(batch: pa.Table) -> Radiograph:
@@ -93,7 +73,7 @@ class Radiographs(Datasource):
 
     def get_name(self) -> str:
         """Word for the step in the progress bar."""
-        return "read"
+        return "Radiographs"
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Nobody knows before it is read."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
-from handseg_monai.archive.reading import Radiograph
 from handseg_monai.bones import SIDES
 from handseg_monai.measure import Spacing, measure_hand
 from handseg_monai.measure.fitting import fitting_spacing
@@ -49,6 +49,27 @@ SCHEMA = pa.schema(
 _FAILURES = ValueError, ArithmeticError, LookupError, cv2.error
 """What judging and measuring fail by where masks have no shape that can be measured."""
 NO_BONE = "no bone was found in it"
+
+
+@dataclass(frozen=True, eq=False)
+class Radiograph:
+    """An image that was read.
+
+    Attributes
+    ----------
+    id, name, path
+        As :func:`~handseg_monai.archive.sources.list_images` lists it.
+    image
+        (H, W), see :func:`~handseg_monai.data.reading.images.read_radiograph`.
+    spacing
+        That its header states.
+    """
+
+    id: int
+    name: str
+    path: str
+    image: np.ndarray
+    spacing: Spacing | None
 
 
 class Row(TypedDict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -164,10 +165,6 @@ def archive(
     return Archived(len(found.images), len(found.images) - left, store.failures())
 
 
-def _tries() -> dict[str, Any]:
-    return {"max_task_retries": _TRIES}
-
-
 def _of_network(options: Options) -> dict[str, Any]:
     return {"hands": options.hands, "invert": options.invert}
 
@@ -203,17 +200,20 @@ def _settings(store: Store, progress: bool) -> Iterator[None]:
     # What it says with a stack is kept in its file of logs alone.
     terminal = [h for h in logging.getLogger("ray.data").handlers if isinstance(h, logging.StreamHandler)]
     levels = [handler.level for handler in terminal]
-    try:
-        for name, value in settings.items():
-            setattr(context, name, value)
-        for handler in terminal:
-            handler.setLevel(logging.CRITICAL)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(context, name, value)
-        for handler, level in zip(terminal, levels, strict=True):
-            handler.setLevel(level)
+    with warnings.catch_warnings():
+        # Ray has no other argument yet for how often an actor tries.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+        try:
+            for name, value in settings.items():
+                setattr(context, name, value)
+            for handler in terminal:
+                handler.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(context, name, value)
+            for handler, level in zip(terminal, levels, strict=True):
+                handler.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ class _Run:
                 compute=ActorPoolStrategy(size=plan.actors),
                 num_cpus=plan.actor_cores,
                 num_gpus=plan.gpus,
-                ray_remote_args_fn=_tries,
+                max_task_retries=_TRIES,
                 **one,
             )
             .map_batches(partial(judge, weights=self.weights), **task, **one)
