@@ -201,7 +201,7 @@ def _settings(store: Store, progress: bool) -> Iterator[None]:
     terminal = [h for h in logging.getLogger("ray.data").handlers if isinstance(h, logging.StreamHandler)]
     levels = [handler.level for handler in terminal]
     with warnings.catch_warnings():
-        # Ray has no other argument yet for how often an actor tries.
+        # Ray has no other argument yet for how often tasks and actors try; of its own accord they try for ever.
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
         try:
             for name, value in settings.items():
@@ -259,6 +259,7 @@ class _Run:
                 Radiographs(left, block, self.options.any_body_part, self.options.max_pixels),
                 override_num_blocks=-(-len(left.images) // block),
                 concurrency=plan.readers,
+                ray_remote_args={"max_retries": _TRIES},
                 **task,
             )
             .map_batches(
@@ -270,7 +271,7 @@ class _Run:
                 max_task_retries=_TRIES,
                 **one,
             )
-            .map_batches(partial(judge, weights=self.weights), **task, **one)
+            .map_batches(partial(judge, weights=self.weights), max_retries=_TRIES, **task, **one)
         )
         try:
             rows.write_parquet(
