@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from handseg_monai.commands import bundle, datasets, pacs, results, serve, submissions, training
+from handseg_monai.commands import archive, bundle, datasets, pacs, results, serve, submissions, training
 
 # What needs torch or numba is imported inside its command, so that --help answers at once.
 
@@ -51,6 +51,8 @@ for command in (
     submissions.vote,
     submissions.export,
     serve.serve,
+    archive.archive,
+    archive.archive_csv,
     pacs.pacs,
 ):
     app.command()(command)

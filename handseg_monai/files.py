@@ -157,19 +157,20 @@ def find_files(folder: str | Path, wanted: str | tuple[str, ...] | Callable[[Pat
         for top in waiting:
             for place, folders, files in os.walk(top, onerror=fail):
                 real = os.path.realpath(place)
-                folders[:] = sorted(name for name in folders if not _is_of_system(name) and real not in seen)
+                folders[:] = sorted(name for name in folders if not is_of_system(name) and real not in seen)
                 if real in seen:
                     continue
                 seen.add(real)
                 links += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
-                found += filter(is_wanted, (Path(place, name) for name in files if not _is_of_system(name)))
+                found += filter(is_wanted, (Path(place, name) for name in files if not is_of_system(name)))
         waiting = links
     found.sort()
     _check_names(found, Path(folder))
     return found
 
 
-def _is_of_system(name: str) -> bool:
+def is_of_system(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or lies there as systems lay it."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 

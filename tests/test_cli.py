@@ -48,6 +48,8 @@ def test_help_lists_the_commands_and_imports_no_torch() -> None:
         "vote",
         "export",
         "serve",
+        "archive",
+        "archive-csv",
     ):
         assert command in result.stdout
         assert handseg(command, "--help").returncode == 0

@@ -35,7 +35,7 @@ TORCH_FLOOR = [
     {"checkpoints"},
     {"run"},
 ]
-FACES: list[set[str]] = [{"serve"}, {"pacs"}, {"commands", "notebook"}, {"cli"}, {"__main__"}]
+FACES: list[set[str]] = [{"serve", "archive", "pacs"}, {"commands", "notebook"}, {"cli"}, {"__main__"}]
 FLOORS = [*NUMPY_FLOOR, *TORCH_FLOOR, *FACES]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {"torch", "monai", "ignite", "pandas", "albumentations", "scipy.stats"}

@@ -67,10 +67,15 @@ def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) ->
         name = image.relative_to(root).as_posix() if relative_names and image != root else image.name
         if (other := paths.setdefault(nfc(name), image)) is not image:
             raise DatasetError(f"two images of the name {name}: {other} and {image}; use --relative_names true")
-        if _UNREADABLE.search(name):
-            raise DatasetError(f"{str(image)!a}: a CSV can't hold this name; expected UTF-8, no control characters")
+        require_name(name, image)
         items.append(Item(image=str(image), name=name))
     return items
+
+
+def require_name(name: str, path: str | Path) -> None:
+    """Raise :class:`DatasetError` where a submission can't hold the name of an image, which lies at ``path``."""
+    if _UNREADABLE.search(name):
+        raise DatasetError(f"{str(path)!a}: a CSV can't hold this name; expected UTF-8, no control characters")
 
 
 def training_datalist(

@@ -46,7 +46,7 @@ _NO_PICTURE = re.compile(
     r"part|old|orig|swp|lock|crdownload|download|md5|sha256|svg|mp[34]|avi|mov|wav)"
 )
 """Suffixes of files that are never opened to see whether they are images."""
-_START = 132
+START = 132
 """Bytes that tell a picture's kind."""
 _NAMED = 8
 _SPREAD = (1, 2, 4)
@@ -71,10 +71,10 @@ def find_images(folder: str | Path) -> list[Path]:
     others: dict[Path, str] = {}
 
     def is_image(path: Path) -> bool:
-        suffix = path.suffix.lower()
-        if suffix in IMAGE_SUFFIXES:
-            return True
-        if _NO_PICTURE.fullmatch(suffix) or path.name.upper() == "DICOMDIR" or not path.is_file():
+        told = by_name(path.name)
+        if told is not None:
+            return told
+        if not path.is_file():
             return False
         kind = _kind(path)
         if kind:
@@ -91,13 +91,27 @@ def find_images(folder: str | Path) -> list[Path]:
     return found
 
 
+def by_name(name: str) -> bool | None:
+    """Whether a file of this name is an image; None where its first bytes have to tell, see :func:`by_start`."""
+    suffix = Path(name).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return True
+    return False if _NO_PICTURE.fullmatch(suffix) or name.upper() == "DICOMDIR" else None
+
+
 def _kind(path: Path) -> str | None:
-    """Kind of a picture that is not read, in words; empty where it is read, None where a file is no picture."""
     try:
         with path.open("rb") as file:
-            start = file.read(_START)
+            return by_start(file.read(START))
     except OSError as error:
         return error.strerror or "can't be opened"
+
+
+def by_start(start: bytes) -> str | None:
+    """Kind of a picture that is not read, in words, by the :data:`START` bytes that its file begins with.
+
+    Empty where it is read, None where a file is no picture.
+    """
     if has_mark(start) or is_picture(start):
         return ""
     return "DICOM without its mark, DICM" if begins_unmarked(start) else kind_not_read(start)
@@ -202,7 +216,7 @@ def _is_to_be_dicom(path: Path) -> bool:
     if is_dicom(path) or path.suffix.lower() not in DICOM_SUFFIXES:
         return is_dicom(path)
     with path.open("rb") as file:
-        return not is_picture(file.read(_START))
+        return not is_picture(file.read(START))
 
 
 def _require_file(path: Path) -> None:

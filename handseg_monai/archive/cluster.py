@@ -1,0 +1,178 @@
+"""The cluster: what of it the work takes, and what is done when a node has ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from handseg_monai.words import counted
+
+_ACTOR_CORES, _TASK_CORES = 0.75, 0.125
+"""Of a core, by Ray's count, where cores draw: as many actors as cores, and on each core room for two tasks beside, for
+reading is a small share of the work."""
+_GPU_ACTOR_CORES, _GPU_TASK_CORES = 1.0, 1.0
+"""Where GPUs draw, the tasks that feed them have work for whole cores."""
+_READERS = 0.5
+"""Share of that room for reading, at most. A task that reads waits, and keeps its place, where the network is behind;
+one that judges must find a place then, or nothing moves."""
+_PATIENCE = 20.0
+"""Seconds in which a node that has ended may come back, before the work is laid out anew on what is left."""
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
+}
+"""Of a Ray that is started here. It would end a process that is idle for a second, as those that judge are between two
+images, and the next one would load its libraries anew."""
+
+
+class DoesNotFitError(ValueError):
+    """A cluster that can't do the work. The message says what it has and what is missing."""
+
+
+class NodeLostError(Exception):
+    """A node has ended, and what is left can't hold all actors: they would be waited for in vain."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the work is laid out on a cluster.
+
+    Attributes
+    ----------
+    actors
+        Processes that hold the weights.
+    gpus, actor_cores
+        What each of them takes.
+    task_cores
+        What a task that reads, judges or writes takes.
+    readers
+        Tasks that read at a time, at most.
+    cores
+        Of the whole cluster.
+    """
+
+    actors: int
+    gpus: int
+    actor_cores: float
+    task_cores: float
+    readers: int
+    cores: int
+
+    def __str__(self) -> str:
+        what = "GPU" if self.gpus else "core"
+        return f"{counted(self.actors, 'network')}, each with a {what}, on {counted(self.cores, 'core')}"
+
+
+def layout(nodes: Sequence[Mapping[str, float]]) -> Layout:
+    """Lay out the work on nodes, given by what Ray says of each: ``{"CPU": 8, "GPU": 1}``.
+
+    Actors and the tasks beside them always fit: Ray would wait for ever for what does not.
+
+    Raises
+    ------
+    DoesNotFitError
+        There is no room for one actor and one task.
+    """
+    gpus = any(node.get("GPU", 0) >= 1 for node in nodes)
+    actor, task = (_GPU_ACTOR_CORES, _GPU_TASK_CORES) if gpus else (_ACTOR_CORES, _TASK_CORES)
+    whole = [int(node.get("CPU", 0)) for node in nodes]
+    cores = sum(whole)
+    places = sum(min(n, int(node.get("GPU", 0))) if gpus else n for n, node in zip(whole, nodes, strict=True))
+    actors = min(places, int((cores - 2 * task) / actor))
+    if actors < 1:
+        needed = f"a GPU on a node with a core, and {actor + 2 * task:g} cores in all" if gpus else "a core"
+        raise DoesNotFitError(
+            f"the cluster has {counted(len(nodes), 'node')} with {counted(cores, 'core')} in all; the network and the "
+            f"tasks that feed it need {needed}: add a node, or start Ray with more (--num-cpus)"
+        )
+    room = int((cores - actors * actor) / task)
+    return Layout(actors, int(gpus), actor, task, max(1, int(room * _READERS)), cores)
+
+
+def alive() -> list[Mapping[str, float]]:
+    """Resources of the nodes that are alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+@contextmanager
+def connected(address: str | None, **options: Any) -> Iterator[None]:
+    """Start Ray on this machine, or connect to the cluster at an address; without telemetry and dashboard.
+
+    Raises
+    ------
+    DoesNotFitError
+        There is no such cluster.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        yield
+        return
+    own: dict[str, Any] = {} if address else {"include_dashboard": False, **options}
+    try:
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, RuntimeError, TimeoutError) as error:
+        raise DoesNotFitError(
+            f"--address {address}: no cluster answers there ({str(error).splitlines()[0]}); start one with: "
+            "ray start --head"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def watching(planned: Layout) -> Iterator[None]:
+    """Interrupt the block where the cluster has become too small for what was planned, and stays so.
+
+    Raises
+    ------
+    NodeLostError
+        It did.
+    """
+    if threading.current_thread() is not threading.main_thread():  # nobody else can be interrupted
+        yield
+        return
+    ended, lost = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        since = None
+        while not ended.wait(1.0):
+            since = None if _fits(planned) else since or time.monotonic()
+            if since is not None and time.monotonic() - since > _PATIENCE:
+                lost.set()
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if lost.is_set():
+            raise NodeLostError from error
+        raise
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _fits(planned: Layout) -> bool:
+    try:
+        now = layout(alive())
+    except DoesNotFitError:
+        return False
+    return now.actors >= planned.actors and now.gpus == planned.gpus

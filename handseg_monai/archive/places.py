@@ -1,0 +1,61 @@
+"""Places of files: paths of this machine, and of what pyarrow reaches by a URI."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pyarrow.fs import FileSystem, LocalFileSystem
+
+
+def place_of(text: str | Path, filesystem: FileSystem | None = None) -> tuple[FileSystem, str]:
+    """File system and path of a place.
+
+    Parameters
+    ----------
+    text
+        A path, or a URI such as ``s3://bucket/folder?region=eu-central-1`` or ``file:///folder``.
+    filesystem
+        Where the path lies; None: on this machine, or where the URI says.
+
+    Raises
+    ------
+    ValueError
+        No file system is known by such a URI.
+    """
+    text = os.fspath(text)
+    if filesystem is not None:
+        return filesystem, text.rstrip("/")
+    if "://" not in text:
+        return LocalFileSystem(), str(Path(text).absolute())
+    try:
+        found, path = FileSystem.from_uri(text)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{text}: {error}; expected a path, or a URI such as s3://BUCKET/FOLDER") from error
+    return found, path.rstrip("/")
+
+
+def place_of_image(path: str, filesystem: FileSystem) -> tuple[FileSystem, str]:
+    """File system and path of an image of a list: where the list lies, unless the path names a scheme.
+
+    What follows the scheme and the bucket is the key as it is, spaces and ``#`` among it.
+    """
+    scheme, separator, rest = path.partition("://")
+    if not separator:
+        return filesystem, path
+    root, _, key = rest.partition("/")
+    found, base = _root(f"{scheme}://{root}/")
+    return found, f"{base}/{key}"
+
+
+@lru_cache
+def _root(uri: str) -> tuple[FileSystem, str]:
+    """A connection for all images of a bucket: each new one costs a handshake."""
+    found, base = FileSystem.from_uri(uri)
+    return found, base.rstrip("/")
+
+
+def is_local(filesystem: FileSystem) -> bool:
+    """Whether paths of a file system are those of this machine."""
+    return isinstance(filesystem, LocalFileSystem)

@@ -1,0 +1,308 @@
+"""Running an archive: listing, reading, drawing, judging and writing, by Ray Data."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from pyarrow.fs import FileSystem
+from ray.data import ActorPoolStrategy, DataContext
+from ray.data.checkpoint import CheckpointConfig, IdColumnCheckpointManager
+from ray.exceptions import RayError
+
+import handseg_monai
+from handseg_monai.archive.cluster import Layout, NodeLostError, alive, connected, layout, watching
+from handseg_monai.archive.network import Network, judge
+from handseg_monai.archive.reading import Radiographs
+from handseg_monai.archive.rows import SCHEMA, failed
+from handseg_monai.archive.sources import Source, list_images, say
+from handseg_monai.archive.store import Store
+from handseg_monai.data.reading import MAX_PIXELS
+from handseg_monai.run.inference import Inference
+from handseg_monai.words import counted
+
+_BLOCK_BYTES = 32 << 20
+"""Of a block of images on its way: some eight radiographs of 2048 pixels."""
+_BLOCK = 256
+"""Images that a task reads, at most."""
+_TRIES = 2
+"""How often Ray does again what a process has not outlived."""
+_START_SECONDS = 600
+"""For all actors to start, before any task takes their place."""
+_LOST_BLOCKS = 100
+"""Blocks that may come to nothing before the run ends; their images are tried once more, one by one."""
+_LOST_IMAGES = 20
+"""Images that may end their process each time. More of them is no fault of theirs."""
+
+
+class IncompleteArchiveError(Exception):
+    """Images have no row; the text says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What rows depend on beside the weights; see ``handseg options inference``.
+
+    Attributes
+    ----------
+    hands, invert, any_body_part, max_pixels
+        As those of ``inference.json``.
+    """
+
+    hands: str = "one"
+    invert: str = "auto"
+    any_body_part: bool = False
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Archived:
+    """What was done.
+
+    Attributes
+    ----------
+    images, earlier
+        How many there are, and how many of them earlier runs had done.
+    failures
+        Reasons by the names of images without masks.
+    """
+
+    images: int
+    earlier: int
+    failures: dict[str, str]
+
+
+def archive(
+    source: str | Path,
+    out: str | Path,
+    *,
+    address: str | None = None,
+    checkpoint: str | None = None,
+    options: Options | None = None,
+    relative_names: bool = False,
+    rows_per_file: int = 500,
+    retry_failed: bool = False,
+    filesystem: FileSystem | None = None,
+    out_filesystem: FileSystem | None = None,
+    progress: bool = True,
+    **start: Any,
+) -> Archived:
+    """Segment, judge and measure all radiographs of an archive on a cluster, and write a row for each.
+
+    A killed run goes on by the same call. Each image has one row in the end.
+
+    Parameters
+    ----------
+    source
+        See :func:`~handseg_monai.archive.sources.list_images`.
+    out
+        Folder to write, a path or a URI, see :class:`~handseg_monai.archive.store.Store`; on a cluster all nodes need
+        to reach it.
+    address
+        Of a Ray cluster, ``auto`` or ``HOST:6379``; None: Ray is started on this machine.
+    checkpoint
+        File of weights; None: those that ``handseg infer`` would take.
+    options
+        What rows depend on beside the weights.
+    relative_names
+        Name images by their path in the source rather than by that of the file.
+    rows_per_file
+        Rows of a file, at least. What a kill leaves of one is done again.
+    retry_failed
+        Do images again that earlier runs found no masks for, say because their store did not answer.
+    filesystem, out_filesystem
+        Where source and result lie; None: on this machine, or where a URI says.
+    progress
+        Show a progress bar.
+    start
+        Further arguments of ``ray.init``, where Ray is started here.
+
+    Returns
+    -------
+    archived
+        Counts, and the failures.
+
+    Raises
+    ------
+    DatasetError, StoreError, DoesNotFitError, ValueError
+        Source, folder, cluster or weights can't be right.
+    IncompleteArchiveError
+        Images have no row.
+    """
+    options = options or Options()
+    found = list_images(source, relative_names, filesystem)
+    inference = Inference(checkpoint, device="$torch.device('cpu')", **_of_network(options))
+    inference.load()
+    store = Store(out, out_filesystem)
+    store.begin({"version": handseg_monai.__version__, "weights": inference.weights, **asdict(options)}, found.images)
+    store.settle(retry_failed)
+    run = _Run(store, found, options, inference.weights, Path(inference.checkpoint).read_bytes(), rows_per_file)
+    del inference
+    left = len(run.remaining().images)
+    while len(run.remaining().images):
+        try:
+            with connected(address, **start), _settings(store, progress):
+                run.all()
+            break
+        except NodeLostError:  # a new connection, because the old one's actors would wait for the node
+            print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
+    if missing := len(run.remaining().images):
+        raise IncompleteArchiveError(
+            f"{out}: {counted(missing, 'image')} of {len(found.images)} have no row there; can all nodes of the "
+            "cluster write to that folder? The same command goes on"
+        )
+    return Archived(len(found.images), len(found.images) - left, store.failures())
+
+
+def _of_network(options: Options) -> dict[str, Any]:
+    return {"hands": options.hands, "invert": options.invert}
+
+
+class _Known(IdColumnCheckpointManager):
+    """Ray's manager where the images that are done were left out before: it adds no step that takes a core for that."""
+
+    def load_checkpoint(self, *args: object, **kwargs: object) -> tuple[None, int]:
+        return None, 0
+
+
+@contextmanager
+def _settings(store: Store, progress: bool) -> Iterator[None]:
+    """Set what Ray Data takes from the process, for as long as it runs."""
+    context = DataContext.get_current()
+    checkpoints = CheckpointConfig(
+        id_column="id",
+        checkpoint_path=store.done,
+        override_filesystem=store.filesystem,
+        delete_checkpoint_on_success=False,
+        checkpoint_manager_cls=_Known,
+    )
+    settings = {
+        "checkpoint_config": checkpoints,
+        "target_max_block_size": _BLOCK_BYTES,
+        "max_errored_blocks": _LOST_BLOCKS,
+        "max_consecutive_actor_init_deaths": layout(alive()).actors + _TRIES,
+        "wait_for_min_actors_s": _START_SECONDS,
+        "enable_progress_bars": progress and sys.stderr.isatty(),
+        "print_on_execution_start": False,
+    }
+    before = {name: getattr(context, name) for name in settings}
+    # What it says with a stack is kept in its file of logs alone.
+    terminal = [h for h in logging.getLogger("ray.data").handlers if isinstance(h, logging.StreamHandler)]
+    levels = [handler.level for handler in terminal]
+    with warnings.catch_warnings():
+        # Ray has no other argument yet for how often tasks and actors try; of its own accord they try for ever.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+        try:
+            for name, value in settings.items():
+                setattr(context, name, value)
+            for handler in terminal:
+                handler.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(context, name, value)
+            for handler, level in zip(terminal, levels, strict=True):
+                handler.setLevel(level)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Passes over the images until each of them has a row."""
+
+    store: Store
+    source: Source
+    options: Options
+    weights: str
+    content: bytes
+    """Of the file of weights."""
+    rows_per_file: int
+
+    def remaining(self) -> Source:
+        """Images without a row; what a kill has left of others is taken away."""
+        self.store.settle()
+        images = self.source.images
+        done = np.isin(np.asarray(images["id"]), self.store.ids())
+        return Source(images.filter(pa.array(~done)), self.source.filesystem)
+
+    def all(self) -> None:
+        """Do all images, and those that have ended their process once more, one by one."""
+        content = ray.put(self.content)
+        for block in (_BLOCK, 1):
+            left = self.remaining()
+            if len(left.images):
+                plan = layout(alive())
+                print(f"{counted(len(left.images), 'image')}: {plan}", file=sys.stderr)
+                with watching(plan):
+                    self._pass(left, plan, block, content)
+        left = self.remaining()
+        if len(left.images):
+            self._give_up(left)
+
+    def _pass(self, left: Source, plan: Layout, block: int, content: object) -> None:
+        # Few images are spread over all cores too.
+        block = max(1, min(block, len(left.images) // (4 * plan.cores)))
+        task: dict[str, Any] = {"num_cpus": plan.task_cores}
+        one: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
+        rows = (
+            ray.data.read_datasource(
+                Radiographs(left, block, self.options.any_body_part, self.options.max_pixels),
+                override_num_blocks=-(-len(left.images) // block),
+                concurrency=plan.readers,
+                ray_remote_args={"max_retries": _TRIES},
+                **task,
+            )
+            .map_batches(
+                Network,
+                fn_constructor_args=(content, _of_network(self.options)),
+                compute=ActorPoolStrategy(size=plan.actors),
+                num_cpus=plan.actor_cores,
+                num_gpus=plan.gpus,
+                max_task_retries=_TRIES,
+                **one,
+            )
+            .map_batches(partial(judge, weights=self.weights), max_retries=_TRIES, **task, **one)
+        )
+        try:
+            rows.write_parquet(
+                self.store.rows,
+                filesystem=self.store.filesystem,
+                min_rows_per_file=self.rows_per_file,
+                compression="zstd",
+                ray_remote_args=task,
+                # With a number of its own Ray keeps it apart from judging, which would wait for the masks of a file.
+                concurrency=plan.cores,
+            )
+        except RayError as error:
+            raise IncompleteArchiveError(
+                f"{self.store.place}: stopped ({_in_words(error)}); the same command goes on"
+            ) from error
+
+    def _give_up(self, left: Source) -> None:
+        """Write failures for images that have ended the process of each try, if they are few."""
+        images = left.images.to_pylist()
+        if len(images) > _LOST_IMAGES:
+            raise IncompleteArchiveError(
+                f"{self.store.place}: {say(row['name'] for row in images)}: the processes that had them ended, each "
+                "time (does the memory suffice? Ray's logs lie in /tmp/ray/session_latest/logs); the same command "
+                "goes on"
+            )
+        said = f"the process that had it ended, {2 * (_TRIES + 1)} times; does it take more memory than there is?"
+        rows = [failed(row["id"], row["name"], row["path"], self.weights, f"{row['path']}: {said}") for row in images]
+        self.store.add(pa.Table.from_pylist(rows, schema=SCHEMA), f"ended_{uuid.uuid4().hex}")
+
+
+def _in_words(error: BaseException) -> str:
+    """The last line of an error of Ray, which says what happened; the others are its stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,147 @@
+"""The folder of an archive: what it is of, the list of its images, the rows, and which images are done."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSelector, FileSystem, FileType
+
+from handseg_monai.archive.places import is_local, place_of
+from handseg_monai.archive.rows import SCHEMA
+from handseg_monai.files import hold
+
+_JOB, _IMAGES, _ROWS, _DONE, _LOCK = "job.json", "images.parquet", "rows", "done", "lock"
+_PENDING = ".pending.parquet"
+
+
+class StoreError(ValueError):
+    """A folder that is not that of an archive, or of another one. The message says what is there."""
+
+
+class Store:
+    """The folder that an archive is written to.
+
+    ``job.json`` says what rows depend on, ``images.parquet`` lists the images in the order of a submission, ``rows``
+    holds the rows, and ``done`` Ray's checkpoints, a file for each file of rows.
+
+    Parameters
+    ----------
+    place
+        A path, or a URI.
+    filesystem
+        Where the path lies; None: see :func:`~handseg_monai.archive.places.place_of`.
+    """
+
+    def __init__(self, place: str | Path, filesystem: FileSystem | None = None) -> None:
+        self.place = place
+        self.filesystem, self.path = place_of(place, filesystem)
+        self.rows, self.done = self._inner(_ROWS), self._inner(_DONE)
+
+    def begin(self, job: Mapping[str, object], images: pa.Table) -> None:
+        """Make the folder, or go on with it: the list of images is the one given.
+
+        Raises
+        ------
+        StoreError
+            It holds something else, or the archive of another job.
+        """
+        there = self.job()
+        if there is None:
+            there_are = self.filesystem.get_file_info(FileSelector(self.path, allow_not_found=True))
+            others = sorted(info.base_name for info in there_are if info.base_name not in (_LOCK, _part(_JOB)))
+            if others:
+                named = ", ".join(others[:3])
+                raise StoreError(f"{self.place} holds other files ({named}); expected an empty or a new folder (--out)")
+        elif there != dict(job):
+            differing = [key for key in job if job[key] != there.get(key)]
+            said = "; ".join(f"{key} {there.get(key)!r} instead of {job[key]!r}" for key in differing)
+            raise StoreError(f"{self.place} holds an archive that was made with {said}; choose another folder (--out)")
+        self.filesystem.create_dir(self.path, recursive=True)
+        if is_local(self.filesystem):
+            hold(self._inner(_LOCK), f"--out {self.place}")
+        part = self._inner(_part(_JOB))
+        with self.filesystem.open_output_stream(part) as file:
+            file.write(json.dumps(dict(job), indent=1, ensure_ascii=False).encode())
+        self.filesystem.move(part, self._inner(_JOB))
+        for folder in (self.rows, self.done):
+            self.filesystem.create_dir(folder, recursive=True)
+        self._write_table(self._inner(_IMAGES), images)
+
+    def job(self) -> dict[str, object] | None:
+        """What the rows depend on; None where there is no archive yet."""
+        if self.filesystem.get_file_info(self._inner(_JOB)).type == FileType.NotFound:
+            return None
+        with self.filesystem.open_input_stream(self._inner(_JOB)) as file:
+            return dict(json.loads(file.read()))
+
+    def images(self) -> pa.Table:
+        """The list of images: ``id``, ``name`` and ``path``."""
+        return pq.read_table(self._inner(_IMAGES), filesystem=self.filesystem)
+
+    def table(self) -> ds.Dataset:
+        """All rows."""
+        return ds.dataset(self.rows, schema=SCHEMA, filesystem=self.filesystem, format="parquet")
+
+    def ids(self) -> np.ndarray:
+        """Ids of the rows, int64 (N,)."""
+        return np.asarray(self.table().to_table(columns=["id"])["id"])
+
+    def settle(self, failed: bool = False) -> None:
+        """Take away rows that count for nothing or twice, and with ``failed`` those of images without masks.
+
+        Ray writes the ids of a file's images beforehand, as ``NAME.pending.parquet``, and renames that to
+        ``NAME.parquet`` once the file is whole. A kill in between leaves rows that are not known to be whole; a process
+        that outlives its killed job may write some that the next job has written too.
+        """
+        there = {posixpath.basename(path).removesuffix("-0.parquet"): path for path in self.table().files}
+        marks = self.filesystem.get_file_info(FileSelector(self.done, allow_not_found=True))
+        for mark in marks:
+            if mark.base_name.endswith(_PENDING):
+                self.filesystem.delete_file(mark.path)
+        for name in there.keys() - {mark.base_name.removesuffix(".parquet") for mark in marks}:
+            self.filesystem.delete_file(there.pop(name))
+        ids = self.ids()
+        if len(np.unique(ids)) == len(ids) and not (failed and self.failures()):
+            return
+        seen = np.empty(0, np.int64)
+        for path in there.values():
+            table = pq.read_table(path, filesystem=self.filesystem, columns=["id", "failure"])
+            of_file = np.asarray(table["id"])
+            out = np.isin(of_file, seen)
+            seen = np.concatenate([seen, of_file])
+            if failed:
+                out |= np.asarray(table["failure"].is_valid())
+            if out.any():
+                whole = pq.read_table(path, filesystem=self.filesystem)
+                self._write_table(path, whole.filter(pa.array(~out)))
+
+    def add(self, rows: pa.Table, name: str) -> None:
+        """Write rows beside those of Ray, as a file of this name, and that they are done."""
+        self._write_table(f"{self.rows}/{name}-0.parquet", rows)
+        self._write_table(f"{self.done}/{name}.parquet", rows.select(["id"]))
+
+    def failures(self) -> dict[str, str]:
+        """Why images have no masks, by their names."""
+        table = self.table().to_table(columns=["name", "failure"], filter=pc.field("failure").is_valid())
+        return dict(zip(table["name"].to_pylist(), table["failure"].to_pylist(), strict=True))
+
+    def _inner(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    def _write_table(self, path: str, table: pa.Table) -> None:
+        """Write a file beside, then rename it."""
+        part = f"{posixpath.dirname(path)}/{_part(posixpath.basename(path))}"
+        pq.write_table(table, part, filesystem=self.filesystem, compression="zstd")
+        self.filesystem.move(part, path)
+
+
+def _part(name: str) -> str:
+    return f".{name}.part"

@@ -1,0 +1,364 @@
+"""A hospital's archive on a cluster: the rows are those of inference, each image once, whatever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+
+from handseg_monai import bundle_root
+from handseg_monai.archive.cluster import DoesNotFitError, layout
+from handseg_monai.archive.csv import archive_csv
+from handseg_monai.archive.rows import SCHEMA
+from handseg_monai.archive.run import Options, archive
+from handseg_monai.archive.sources import id_of, list_images
+from handseg_monai.archive.store import Store, StoreError
+from handseg_monai.data.datalists import DatasetError, inference_datalist
+from handseg_monai.measure import measure_hand
+from handseg_monai.plausibility.judge import plausibility
+from handseg_monai.rle import decode_planes
+from tests.archive_faults import DEADLY
+from tests.bundle_runs import CONFIGS, run_bundle
+from tests.conftest import draw_radiograph
+from tests.dicoms import write_dicom
+from tests.programs import handseg
+
+SHAPE, MANY = (256, 208), 24
+PATIENCE = 500.0
+"""Seconds that a busy machine may take for anything."""
+os.environ.update(RAY_idle_worker_killing_time_threshold_ms="600000", RAY_USAGE_STATS_ENABLED="0")
+RAY = {"include_dashboard": False, "object_store_memory": 100 << 20}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped weights as those of a network that looks at few pixels, and so is quick."""
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    content = torch.load(bundle_root() / "models" / "model.pt", map_location="cpu", weights_only=True)
+    torch.save(content | {"window": 128}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven radiographs in two folders, one of them DICOM with millimetres, and a file that is none."""
+    folder = tmp_path_factory.mktemp("radiographs")
+    for number in range(6):
+        (folder / f"{number % 2}").mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f"{number % 2}" / f"hand {number}.png"), draw_radiograph(number, SHAPE)[0])
+    write_dicom(folder / "1" / "no suffix", draw_radiograph(6, SHAPE)[0].astype(np.uint16), PixelSpacing=[0.5, 0.5])
+    (folder / "0" / "bad.png").write_bytes(b"no image")
+    (folder / "1" / "notes.txt").write_text("no image either")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def submission(radiographs: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What inference writes of them."""
+    return inferred(radiographs, checkpoint, tmp_path_factory.mktemp("inferred"))
+
+
+def inferred(images: Path, checkpoint: Path, out: Path) -> bytes:
+    given = ("--checkpoint", checkpoint, "--overlays", "false", "--num_workers", 0)
+    done = run_bundle(
+        "--config_file",
+        CONFIGS / "inference.json",
+        "--bundle_root",
+        bundle_root(),
+        *given,
+        "--dataset_dir",
+        images,
+        "--output_dir",
+        out,
+    )
+    assert (out / "submission.csv").exists(), done
+    return (out / "submission.csv").read_bytes()
+
+
+@contextmanager
+def cluster(*cores: int) -> Iterator[object]:
+    """A cluster of nodes with so many cores; nothing of it lives on."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": cores[0], **RAY})
+    try:
+        for number in cores[1:]:
+            nodes.add_node(num_cpus=number, object_store_memory=RAY["object_store_memory"])
+        yield nodes
+    finally:
+        nodes.shutdown()
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """Start ``handseg archive`` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "handseg_monai", "archive", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+def until(is_so: object, process: subprocess.Popen[str] | None = None) -> None:
+    end = time.monotonic() + PATIENCE
+    while not is_so():  # type: ignore[operator]
+        assert time.monotonic() < end, "waited in vain"
+        if process is not None and process.poll() is not None:
+            raise AssertionError(process.communicate()[0])
+        time.sleep(0.1)
+
+
+def rows_of(out: Path) -> list[dict[str, object]]:
+    return pq.read_table(out / "rows").to_pylist()
+
+
+def written(out: Path) -> int:
+    return len([path for path in (out / "done").glob("*.parquet") if ".pending" not in path.name])
+
+
+def test_rows_on_two_nodes_are_those_of_inference(
+    radiographs: Path, checkpoint: Path, submission: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out #1 100%"
+    with cluster(1, 1) as nodes:
+        process = start(radiographs, "--out", out, "--checkpoint", checkpoint, "--address", nodes.address)
+        said = process.communicate(timeout=PATIENCE)[0]
+        # Once all is done the same command has nothing to do.
+        again = handseg("archive", radiographs, "--out", out, "--checkpoint", checkpoint, "--address", nodes.address)
+        both = handseg("archive", radiographs, "--out", out, "--checkpoint", checkpoint, "--hands", "both")
+    assert process.returncode == 1, said
+    assert "7 of 8 images" in said
+    assert "2 networks" in said
+    assert f"{radiographs / '0' / 'bad.png'}: not an image, or cut short or damaged" in said
+    assert (again.returncode, again.stdout.count("7 of 8 images, 8 of them earlier")) == (1, 1)
+    assert (both.returncode, "hands 'one' instead of 'both'" in both.stderr) == (2, True)
+    assert handseg("archive-csv", out, "--out", tmp_path / "own.csv").returncode == 0
+    assert (tmp_path / "own.csv").read_bytes() == submission
+
+    rows = {row["name"]: row for row in rows_of(out)}
+    assert sorted(rows) == sorted([*(f"hand {number}.png" for number in range(6)), "no suffix", "bad.png"])
+    assert rows["bad.png"]["hands"] == []
+    for name, row in rows.items():
+        assert row["id"] == id_of(name)
+        if name == "bad.png":
+            continue
+        assert (row["height"], row["width"], row["failure"]) == (*SHAPE, None)
+        (hand,) = row["hands"]
+        planes = decode_planes(hand["rle"], SHAPE)
+        assert hand["score"] == plausibility(planes).score
+        assert hand["findings"] == [finding.text for finding in plausibility(planes).findings]
+        assert [m["name"] for m in hand["measures"]] == [m.name for m in measure_hand(planes)]
+        assert len(hand["confidence"]) == len(hand["rle"]) == 29
+
+
+def listed(source: object, **options: object) -> list[tuple[str, str]]:
+    images = list_images(source, **options).images
+    return list(zip(images["name"].to_pylist(), images["path"].to_pylist(), strict=True))
+
+
+def test_a_store_is_listed_as_a_folder_is(radiographs: Path, tmp_path: Path) -> None:
+    expected = [(item["name"], item["image"]) for item in inference_datalist(radiographs)]
+    assert listed(radiographs) == expected
+    assert listed(radiographs.as_uri()) == expected
+    (radiographs / ".hidden").mkdir(exist_ok=True)
+    (radiographs / ".hidden" / "x.png").touch()
+    store = SubTreeFileSystem(str(radiographs.parent), LocalFileSystem())
+    inner = listed(radiographs.name, filesystem=store)
+    assert inner == [(name, str(Path(path).relative_to(radiographs.parent))) for name, path in expected]
+    relative = [item["name"] for item in inference_datalist(radiographs, True)]
+    assert [name for name, _ in listed(radiographs.name, filesystem=store, relative_names=True)] == relative
+
+    lines = "".join(f"{path}\n" for _, path in expected)
+    (tmp_path / "list.txt").write_text(f"{lines}\n")
+    assert listed(tmp_path / "list.txt") == expected
+    names = [f"{number}.png" for number in range(len(expected))]
+    pq.write_table(pa.table({"path": [path for _, path in expected], "name": names}), tmp_path / "list.parquet")
+    assert listed(tmp_path / "list.parquet") == list(zip(names, (path for _, path in expected), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"file": ["a.png"]}, "has the columns file; expected path"),
+        ({"path": [1]}, "column path is int64"),
+        ({"path": ["a.png", None]}, "1 empty"),
+        ({"path": ["x/a.png", "y/a.png"]}, "two images of the name a.png: .*x/a.png and .*y/a.png"),
+        ({"path": ["x/"]}, "is a folder"),
+        ({"path": ["a\n.png"]}, "a CSV can't hold this name"),
+        ({"path": pa.array([], pa.string())}, "no images"),
+    ],
+)
+def test_a_list_that_cannot_be_right_is_refused(content: dict[str, list[object]], message: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table(content), tmp_path / "list.parquet")
+    with pytest.raises(DatasetError, match=message):
+        list_images(tmp_path / "list.parquet")
+
+
+def test_a_cluster_holds_actors_and_leaves_room_for_tasks() -> None:
+    for nodes in ([1], [1, 1], [2], [12, 2], [64] * 8):
+        plan = layout([{"CPU": cores} for cores in nodes])
+        assert plan.actors == sum(nodes)
+        # Wherever Ray puts actors and the tasks that read, some node has room for a task that judges.
+        taken = plan.actors * plan.actor_cores + plan.readers * plan.task_cores
+        assert sum(nodes) - taken >= plan.task_cores
+        assert plan.actor_cores % plan.task_cores == 0
+    gpus = layout([{"CPU": 16, "GPU": 8}, {"CPU": 4}])
+    assert (gpus.actors, gpus.gpus, gpus.readers) == (8, 1, 6)
+    assert layout([{"CPU": 4, "GPU": 8}]).actors == 2
+    for nodes in ([], [{"CPU": 0.5}], [{"CPU": 1, "GPU": 1}], [{"GPU": 1}, {"CPU": 1}]):
+        with pytest.raises(DoesNotFitError, match="the network and the tasks that feed it need"):
+            layout(nodes)
+
+
+def _row(name: str, rle: str) -> dict[str, object]:
+    hand = {"side": None, "rle": [rle] * 29}
+    return {"id": id_of(name), "name": name, "path": name, "hands": [hand], "weights": "w"}
+
+
+def test_what_a_kill_leaves_counts_for_nothing(tmp_path: Path) -> None:
+    names = ["c.png", "a.png", "b.png"]
+    images = pa.table({"id": [id_of(n) for n in names], "name": names, "path": names})
+    store = Store(tmp_path / "out")
+    store.begin({"weights": "w"}, images)
+    tables = [pa.Table.from_pylist([_row(n, "1 2")], schema=SCHEMA) for n in names]
+    for name, table in zip(("one", "two", "three"), tables, strict=True):
+        store.add(table, name)
+    # Killed between a file and its mark; a process that outlived its job has written an image once more.
+    (tmp_path / "out" / "done" / "three.parquet").rename(tmp_path / "out" / "done" / "three.pending.parquet")
+    store.add(pa.concat_tables(tables[:2]), "late")
+    store.settle()
+    assert sorted(store.ids()) == sorted(id_of(n) for n in names[:2])
+    assert not list((tmp_path / "out" / "done").glob("*pending*"))
+    with pytest.raises(StoreError, match="1 image of 3 not done"):
+        archive_csv(tmp_path / "out", tmp_path / "x.csv")
+    store.add(tables[2], "again")
+    store.settle()
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 3
+    # The order of the list, not that of the rows.
+    assert [line.split(",")[0] for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]] == names
+
+
+def test_a_submission_of_the_rows_needs_neither_ray_nor_torch() -> None:
+    script = "import sys, handseg_monai.archive.csv; sys.exit(bool({'ray', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    images = pa.table({"id": [1], "name": ["a"], "path": ["a"]})
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(StoreError, match=r"holds other files \(letter.txt\)"):
+        Store(tmp_path).begin({"weights": "w"}, images)
+    with pytest.raises(StoreError, match="is no archive"):
+        archive_csv(tmp_path, tmp_path / "x.csv")
+    Store(tmp_path / "out").begin({"weights": "w"}, images)
+    with pytest.raises(StoreError, match="weights 'w' instead of 'v'"):
+        Store(tmp_path / "out").begin({"weights": "v"}, images)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some more of them."""
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(MANY):
+        cv2.imwrite(str(folder / f"{number:02d}.png"), draw_radiograph(number, SHAPE)[0])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def submission_of_many(many: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return inferred(many, checkpoint, tmp_path_factory.mktemp("inferred"))
+
+
+def check(out: Path, expected: bytes) -> None:
+    """Each image is there once, and as inference has it."""
+    names = [row["name"] for row in rows_of(out)]
+    assert len(names) == len(set(names)) == MANY
+    archive_csv(out, out / "own.csv")
+    assert (out / "own.csv").read_bytes() == expected
+
+
+def networks() -> list[psutil.Process]:
+    """Processes of this machine that hold the weights, as Ray names them."""
+    lines = {process: " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])}
+    return [process for process, line in lines.items() if "MapWorker" in line and "Network" in line]
+
+
+@pytest.mark.slow
+def test_a_node_dies_in_the_middle(many: Path, checkpoint: Path, submission_of_many: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with cluster(1, 1) as nodes:
+        process = start(
+            many, "--out", out, "--checkpoint", checkpoint, "--rows_per_file", 2, "--address", nodes.address
+        )
+        until(lambda: written(out) > 2, process)
+        nodes.remove_node(nodes.worker_nodes.copy().pop(), allow_graceful=False)
+        said = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 0, said
+    assert "going on with what is left" in said
+    assert "1 network, each with a core" in said
+    check(out, submission_of_many)
+
+
+@pytest.mark.slow
+def test_the_driver_is_killed_in_the_middle(
+    many: Path, checkpoint: Path, submission_of_many: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with cluster(1, 1) as nodes:
+        given = (many, "--out", out, "--checkpoint", checkpoint, "--rows_per_file", 2, "--address", nodes.address)
+        process = start(*given)
+        until(lambda: written(out) > 2, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert written(out) < MANY // 2
+        process = start(*given)
+        said = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 0, said
+    assert "of them earlier" in said
+    check(out, submission_of_many)
+
+
+@pytest.mark.slow
+def test_actors_die_in_the_middle(many: Path, checkpoint: Path, submission_of_many: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with cluster(1, 1) as nodes:
+        process = start(
+            many, "--out", out, "--checkpoint", checkpoint, "--rows_per_file", 2, "--address", nodes.address
+        )
+        until(lambda: written(out) > 2, process)
+        killed = networks()
+        for actor in killed:  # as the system does where memory is short
+            actor.kill()
+        said = process.communicate(timeout=PATIENCE)[0]
+    assert len(killed) == 2
+    assert process.returncode == 0, said
+    check(out, submission_of_many)
+
+
+@pytest.mark.slow
+def test_an_image_that_ends_its_process_each_time_becomes_a_failure(checkpoint: Path, tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(images / f"{number}.png"), draw_radiograph(number, SHAPE)[0])
+    cv2.imwrite(str(images / "deadly.png"), draw_radiograph(3, DEADLY)[0])
+    options = Options(invert="$__import__('tests.archive_faults').archive_faults.plant()")
+    done = archive(images, out, checkpoint=str(checkpoint), options=options, progress=False, num_cpus=1, **RAY)
+    assert list(done.failures) == ["deadly.png"]
+    assert "deadly.png: the process that had it ended, 6 times" in done.failures["deadly.png"]
+    assert archive_csv(out, tmp_path / "own.csv") == 3
