@@ -794,7 +794,9 @@ class TestScreens:
         )
         errors = page.driver.execute_async_script(say, errors_of_the_server())
         assert len(errors) > 30
-        assert not [text for text in errors if set(re.findall("[A-Za-z]{3,}", text)) - {"PNG", "JPEG", "BMP", "TIFF", "DICOM"}]
+        assert not [
+            text for text in errors if set(re.findall("[A-Za-z]{3,}", text)) - {"PNG", "JPEG", "BMP", "TIFF", "DICOM"}
+        ]
         shown = page.one("body").text
         page.open("a hand.png")
         page.press("#window summary")
