@@ -37,10 +37,12 @@ from tests.conftest import draw_radiograph
 from tests.dicoms import write_dicom
 from tests.programs import handseg
 
-SHAPE, MANY = (256, 208), 24
+SHAPE, MANY = (256, 208), 60
 PATIENCE = 500.0
 """Seconds that a busy machine may take for anything."""
-os.environ.update(RAY_idle_worker_killing_time_threshold_ms="600000", RAY_USAGE_STATS_ENABLED="0")
+os.environ.update(
+    RAY_idle_worker_killing_time_threshold_ms="600000", RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0"
+)
 RAY = {"include_dashboard": False, "object_store_memory": 100 << 20}
 
 
