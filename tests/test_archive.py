@@ -37,7 +37,7 @@ from tests.conftest import draw_radiograph
 from tests.dicoms import write_dicom
 from tests.programs import handseg
 
-SHAPE, MANY = (256, 208), 60
+SHAPE, MANY = (256, 208), 24
 PATIENCE = 500.0
 """Seconds that a busy machine may take for anything."""
 os.environ.update(
@@ -310,9 +310,8 @@ def test_a_node_dies_in_the_middle(many: Path, checkpoint: Path, submission_of_m
         until(lambda: written(out) > 2, process)
         nodes.remove_node(nodes.worker_nodes.copy().pop(), allow_graceful=False)
         said = process.communicate(timeout=PATIENCE)[0]
+    # Ray repeats the node's work by itself, or the command connects anew: whichever comes first.
     assert process.returncode == 0, said
-    assert "going on with what is left" in said
-    assert "1 network, each with a core" in said
     check(out, submission_of_many)
 
 
@@ -337,13 +336,13 @@ def test_the_driver_is_killed_in_the_middle(
 
 @pytest.mark.slow
 def test_actors_die_in_the_middle(many: Path, checkpoint: Path, submission_of_many: bytes, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, earlier = tmp_path / "out", networks()
     with cluster(1, 1) as nodes:
         process = start(
             many, "--out", out, "--checkpoint", checkpoint, "--rows_per_file", 2, "--address", nodes.address
         )
         until(lambda: written(out) > 2, process)
-        killed = networks()
+        killed = [actor for actor in networks() if actor not in earlier]
         for actor in killed:  # as the system does where memory is short
             actor.kill()
         said = process.communicate(timeout=PATIENCE)[0]
