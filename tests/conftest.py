@@ -108,6 +108,7 @@ def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LONGEST = (
+    *("archive", "demo", "cuda_inference", "exports", "cuda", "pacs", "pacs_hostile"),
     *("cross_validation", "serve", "serve_hostile", "kills", "serve_page", "fine_tuning", "store", "measures"),
     *("notebooks", "phantom", "stopped", "labels", "drawn", "training", "scene", "weights"),
     *("network_overlays", "schedules", "track", "ranks", "submission", "report", "audit", "bad_input", "tracking"),
