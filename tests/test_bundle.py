@@ -139,8 +139,9 @@ def test_training_and_inference_prepare_images_alike() -> None:
     del steps[0]["picture_side"]
     assert infer["inferer"].pop("hands") == "@hands"  # a label is of one hand
     assert train["validate"]["preprocessing"]["transforms"][:2] == steps
-    # Where results go, how a checkpoint says that it saw images, and the run itself.
-    own = {"imports", "output_dir", "checkpoint", "views", "size", "window", "datalist"}
+    assert infer["network"] == f"$run.checked(networks.on_backend, {train['network'][1:]}, @backend)"
+    # Where results go, how a checkpoint says that it saw images, what computes the network, and the run itself.
+    own = {"imports", "output_dir", "checkpoint", "views", "size", "window", "datalist", "network"}
     own |= {"follow", "initialize", "evaluating", "run", "finalize"}
     shared = train.keys() & infer.keys() - own
     assert len(shared) >= 30
