@@ -131,8 +131,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect slow tests without ``--slow``, and those on real radiographs without ``HANDSEG_REAL_DIR``.
 
-    And those of libraries that are not installed, and of tests/device.py without ``-m device``: tensors that it made may
-    end the process later on, when they are collected.
+    And those of libraries that are not installed, and of tests/device.py without ``-m device``: tensors that it made
+    may end the process later on, when they are collected.
     """
     markers = [] if config.getoption("--slow") else ["slow"]
     markers += [] if os.environ.get("HANDSEG_REAL_DIR") else ["real"]
