@@ -294,7 +294,7 @@ class _Run:
         if len(images) > _LOST_IMAGES:
             raise IncompleteArchiveError(
                 f"{self.store.place}: {say(row['name'] for row in images)}: the processes that had them ended, each "
-                "time (does the memory suffice? Ray's logs lie in /tmp/ray/session_latest/logs); the same command "
+                "time (does the memory suffice? Ray's logs say more); the same command "
                 "goes on"
             )
         said = f"the process that had it ended, {2 * (_TRIES + 1)} times; does it take more memory than there is?"
