@@ -171,6 +171,20 @@ def test_runs_of_the_bundle_give_the_rows_of_torch(drawn_dataset: Path, tmp_path
     assert sum(a == b for a, b in texts) >= 0.9 * len(texts)
 
 
+def test_a_network_let_go_in_another_thread_leaves_signals_in_order() -> None:
+    script = (
+        "import os, signal, threading, torch\nfrom handseg_monai.networks import on_backend\n"
+        "networks = [on_backend(torch.nn.Conv2d(1, 2, 1).eval(), 'openvino')]\n"
+        "networks[0](torch.rand(1, 1, 8, 8))\n"
+        "thread = threading.Thread(target=networks.clear)\nthread.start()\nthread.join()\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('seen'))\nos.kill(os.getpid(), signal.SIGUSR1)\n"
+        "print('alive')"
+    )
+    # OpenVINO sets its own stack for signals only where one was set before, as faulthandler does.
+    result = subprocess.run([sys.executable, "-X", "faulthandler", "-c", script], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "seen\nalive\n"), result.stderr[-1000:]
+
+
 def test_nothing_is_reported_to_the_makers_of_openvino(tmp_path: Path) -> None:
     """By itself OpenVINO leaves an identity in the home folder, and sends events of each import and conversion."""
     script = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from functools import cache
 import warnings
 from typing import Any
 
@@ -68,9 +69,20 @@ class OpenVINONetwork(nn.Module):
         return _request(model, precision), tuple(expected.shape)
 
 
-def _request(model: Any, precision: str) -> Any:
+@cache
+def _core() -> Any:
+    """OpenVINO's one core of this process, which is never let go.
+
+    Its CPU plugin gives the thread that loads it a stack for signals of its own, and frees that stack with the last
+    core. Freed in another thread, it stays in force where it was: the next signal, Ctrl-C or the end of a child, would
+    end the process.
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def _request(model: Any, precision: str) -> Any:
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -78,7 +90,7 @@ def _request(model: Any, precision: str) -> Any:
         # Several processes would all be bound to the first cores.
         "ENABLE_CPU_PINNING": False,
     }
-    return openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    return _core().compile_model(model, "CPU", settings).create_infer_request()
 
 
 def _same(request: Any, image: torch.Tensor, expected: torch.Tensor) -> bool:
