@@ -108,7 +108,7 @@ def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LONGEST = (
-    *("archive", "demo", "exports", "pacs", "pacs_hostile"),
+    *("archive", "demo", "cuda_inference", "exports", "cuda", "pacs", "pacs_hostile"),
     *("cross_validation", "serve", "serve_hostile", "kills", "serve_page", "fine_tuning", "store", "measures"),
     *("notebooks", "phantom", "stopped", "labels", "drawn", "training", "scene", "weights"),
     *("network_overlays", "schedules", "track", "ranks", "submission", "report", "audit", "bad_input", "tracking"),
@@ -129,14 +129,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect slow tests without ``--slow``, and those on real radiographs without ``HANDSEG_REAL_DIR``.
-
-    And those of libraries that are not installed, and of tests/device.py without ``-m device``: tensors that it made
-    may end the process later on, when they are collected.
+    """Deselect slow tests without ``--slow``, those on real radiographs without ``HANDSEG_REAL_DIR``, and those of
+    libraries that are not installed.
     """
     markers = [] if config.getoption("--slow") else ["slow"]
     markers += [] if os.environ.get("HANDSEG_REAL_DIR") else ["real"]
-    markers += [] if "device" in (config.option.markexpr or "") else ["device"]
     if not all(importlib.util.find_spec(name) for name in ("segmentation_models_pytorch", "timm", "torchvision")):
         markers.append("networks")
     left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in markers)]

@@ -25,7 +25,6 @@ from tests.schedule_runs import SMALL as CONVOLUTION
 from tests.test_network_overlays import LARGE, SMALL
 
 pytestmark = [
-    pytest.mark.device,
     pytest.mark.usefixtures("restore_globals"),
     pytest.mark.filterwarnings("ignore:.torch.cuda.amp.GradScaler:FutureWarning"),  # MONAI's
 ]

@@ -23,7 +23,7 @@ from tests.hands import pair, phantom
 from tests.programs import in_own_process
 from tests.served import save_quick
 
-pytestmark = [pytest.mark.device, pytest.mark.usefixtures("restore_globals")]
+pytestmark = pytest.mark.usefixtures("restore_globals")
 
 On = Callable[[], AbstractContextManager[Any]]
 

@@ -12,8 +12,6 @@ from torch import nn
 
 from tests.device import DEVICE, DeviceTensor, cuda
 
-pytestmark = pytest.mark.device
-
 
 def small() -> nn.Module:
     """Convolutions, both kinds of normalisation, and a sum that is broadcast."""
