@@ -18,7 +18,7 @@ from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.rle import read_csv
 from handseg_monai.run.inference import Inference
 from handseg_monai.score.dice import dice
-from tests.bundle_runs import CONFIGS, run_bundle, run_here, save_untrained
+from tests.bundle_runs import CONFIGS, run_bundle, run_here, save_untrained, tiny
 from tests.served import save_quick
 from tests.test_network_overlays import parsed
 
@@ -124,7 +124,7 @@ class TestRefused:
         own = parsed("swinunetr", "inference.json").get_parsed_content("network_def").eval()
         with (
             torch.inference_mode(),
-            pytest.raises(ValueError, match=r"^--backend openvino: .* other logits"),
+            pytest.raises(NotImplementedError, match=r"^--backend openvino: .* other logits"),
         ):
             on_backend(own, "openvino")(image(1, 1, 64, 96))
 
@@ -169,6 +169,43 @@ def test_runs_of_the_bundle_give_the_rows_of_torch(drawn_dataset: Path, tmp_path
     texts = [(a, b) for name in rows["torch"] for a, b in zip(rows["torch"][name], rows["openvino"][name], strict=True)]
     assert any(a for a, _ in texts)
     assert sum(a == b for a, b in texts) >= 0.9 * len(texts)
+
+
+def test_an_evaluation_finds_the_dice_of_torch(drawn_dataset: Path, tmp_path: Path) -> None:
+    checkpoint, found = save_untrained(tmp_path / "tiny.pt", "dynunet"), []
+    for backend in ("torch", "openvino"):
+        run_here(
+            *("train.json", "evaluate.json"),
+            dataset_dir=str(drawn_dataset),
+            output_dir=str(tmp_path / backend),
+            checkpoint=str(checkpoint),
+            backend=backend,
+            amp=False,
+            **tiny(),
+        )
+        table = tmp_path / backend / "evaluation" / "val_mean_dice_raw.csv"
+        found.append(np.genfromtxt(table, delimiter=",", skip_header=1)[:, 1:30])
+    assert found[0].max() > 0
+    np.testing.assert_allclose(found[1], found[0], atol=5e-3)
+
+
+def test_a_network_that_openvino_can_not_compute_ends_the_run_in_one_line(
+    drawn_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_here(
+            *("inference.json", "network_swinunetr.json"),
+            dataset_dir=str(drawn_dataset / "train" / "DCM" / "ID001"),
+            output_dir=str(tmp_path / "out"),
+            checkpoint=str(save_untrained(tmp_path / "tiny.pt", "swinunetr")),
+            backend="openvino",
+            amp=False,
+            **tiny("swinunetr", inference=True),
+        )
+    assert end.value.code == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("--backend openvino: OpenVINO computes other logits than PyTorch with this network")
+    assert not (tmp_path / "out" / "submission.csv").exists()
 
 
 def test_a_network_let_go_in_another_thread_leaves_signals_in_order() -> None:

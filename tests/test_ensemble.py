@@ -11,7 +11,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from handseg_monai.checkpoints import CheckpointError, load_members
-from handseg_monai.rle import read_csv
+from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.score.dice import dice
 from tests.bundle_runs import CONFIGS, NETWORKS, run_here, save_untrained, tiny
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
@@ -89,6 +90,24 @@ def test_a_compiled_ensemble_gives_the_masks_of_a_plain_one(
     compiled = infer(drawn_dataset, tmp_path / "out", members, network_files, compile=True, compile_backend="eager")
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 1
     assert compiled == plain
+
+
+def test_an_ensemble_that_openvino_computes_gives_the_masks_of_torch(
+    drawn_dataset: Path, checkpoints: dict[str, Path], network_files: list[str], tmp_path: Path
+) -> None:
+    # Both see the whole image: where an untrained network sees hands, rounding decides which way up.
+    whole = tmp_path / "whole.pt"
+    torch.save(torch.load(checkpoints["dynunet"], weights_only=True) | {"views": "image"}, whole)
+    members = [whole, checkpoints["segresnet"]]
+    plain, fast = (
+        infer(drawn_dataset, tmp_path / backend, members, network_files, backend=backend)
+        for backend in ("torch", "openvino")
+    )
+    assert plain.keys() == fast.keys()
+    for name, texts in plain.items():
+        masks = decode_planes(texts, (96, 72))
+        assert masks.any()
+        assert dice(decode_planes(fast[name], (96, 72)), masks).min() > 0.98
 
 
 def test_networks_that_see_differently_go_together(

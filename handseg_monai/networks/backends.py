@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from functools import cache
 import warnings
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,8 +26,8 @@ class OpenVINONetwork(nn.Module):
     ----------
     network
         A network on the CPU that gives a tensor while it evaluates. Its logits of the first image are compared with
-        PyTorch's: ``ValueError`` where OpenVINO's, in float32, are not the same. So it is with SwinUNETR, which counts
-        its windows in Python.
+        PyTorch's: ``NotImplementedError`` where OpenVINO's, in float32, are not the same. So it is with SwinUNETR,
+        which counts its windows in Python.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -62,7 +62,7 @@ class OpenVINONetwork(nn.Module):
             # Its sizes stay open: with fixed ones OpenVINO orders the memory of the logits the slower way.
             model = openvino.convert_model(self.network, example_input=image)
             if not _same(_request(model, "f32"), image, expected):
-                raise ValueError(
+                raise NotImplementedError(
                     "--backend openvino: OpenVINO computes other logits than PyTorch with this network; "
                     "leave --backend out"
                 )

@@ -32,12 +32,12 @@ def checked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> None:
     """Call what does the work of a run; where it can't go on, print in one line what ``kept`` says is kept, and exit.
 
-    An ``OSError`` (a disk that is full) and a ``FloatingPointError`` (training that has diverged) exit with code 1,
-    Ctrl-C with 130.
+    An ``OSError`` (a disk that is full), a ``FloatingPointError`` (training that has diverged) and a
+    ``NotImplementedError`` (a backend that can't compute the network) exit with code 1, Ctrl-C with 130.
     """
     try:
         function()
     except KeyboardInterrupt:
         stop(f"interrupted: {kept()}", 130)
-    except (OSError, FloatingPointError) as error:
+    except (OSError, FloatingPointError, NotImplementedError) as error:
         stop(f"{error}: {kept()}", 1)
