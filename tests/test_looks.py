@@ -15,7 +15,8 @@ from torch.nn.functional import grid_sample, interpolate
 from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.inferers import EnsembleInferer, HandInferer, PlanesInferer, WindowsInferer
-from handseg_monai.inferers.looks import Look, merged, planes_of_looks
+from handseg_monai.inferers import looks as looks_module
+from handseg_monai.inferers.looks import Look, merged, moved, planes_of_looks, whole_view
 from tests.test_hand_inferer import SeeingNetwork, drawn
 
 HALF = (0.5,) * NUM_BONES
@@ -120,6 +121,67 @@ def test_a_look_counts_as_far_as_it_shows_the_image_over_those_before_it(size: t
             logits = logits + share * (everywhere(look, look.logits[bone], size, "border") - logits)
         expected.append(logits)
     torch.testing.assert_close(merged(looks, size), torch.stack(expected), rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [(90, 120), (270, 360), (75, 100)])
+@pytest.mark.parametrize("angle", [0.0, 0.6, 3.5])
+def test_what_a_look_hides_is_left_out_and_no_more(
+    size: tuple[int, int], angle: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small bones, some where the second look counts alone, some across its border; a third counts by half."""
+    shape = (90, 120)
+    edge = torch.minimum(torch.arange(72), torch.arange(72).flip(0)).float()
+    ramp = (torch.minimum(edge[:, None], edge[None, :]) / 8).clamp(0, 1)
+    looks = [
+        Look(matrix, torch.where(spots(matrix, logits, shape), logits, -5.0), weight)
+        for matrix, logits, weight in (
+            (whole_view((64, 64), shape).float(), blobs(1, 64, 64), None),
+            (around(60, 45, 1.3, angle), blobs(2, 72, 72), ramp),
+            (around(70, 60, 0.5, angle), blobs(3, 72, 72), 0.5 * ramp),
+        )
+    ]
+    asked: list[bool] = []
+    hides = looks_module._Drawn.hides
+
+    def hides_and_tells(one: looks_module._Drawn, box: looks_module.Box) -> bool:
+        if one.weight is not None:
+            asked.append(hides(one, box))
+        return hides(one, box)
+
+    monkeypatch.setattr(looks_module._Drawn, "hides", hides_and_tells)
+    found = planes_of_looks([looks], shape, size, HALF)
+    monkeypatch.setattr(looks_module._Drawn, "hides", lambda one, box: one.weight is None)
+    expected = planes_of_looks([looks], shape, size, HALF)
+    assert float((expected != 0).float().mean()) > 0.05
+    assert torch.equal(found, expected)
+    assert 0 < sum(asked) < len(asked)
+
+    # Of any box: hidden is where the weight is 1 all over.
+    drawn = looks_module._Drawn(moved(looks[1], shape, size))
+    weight = everywhere(moved(looks[1], shape, size), ramp, size, "zeros")
+    rng, right = np.random.default_rng(0), []
+    for _ in range(2000):
+        top, left = (int(rng.integers(0, n)) for n in size)
+        bottom, end = (int(rng.integers(low + 1, n + 1)) for low, n in zip((top, left), size, strict=True))
+        alone = bool((weight[top:bottom, left:end] >= 1 - 1e-5).all())
+        told = hides(drawn, (top, left, bottom, end))
+        assert alone or not told
+        right.append(alone == told)
+    assert np.mean(right) > 0.97
+
+
+def around(x: float, y: float, step: float, angle: float) -> torch.Tensor:
+    """The view of 72 x 72 pixels with its middle at (x, y)."""
+    turned = view(step, angle, 0, 0)
+    return turned + torch.tensor([[0, 0, x], [0, 0, y]]) - turned @ torch.tensor([[0, 0, 35.5]] * 2 + [[0, 0, 0.0]])
+
+
+def spots(matrix: torch.Tensor, logits: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Where in a view each bone may be, boolean like its logits (29, h, w): a square of the image of its own."""
+    y, x = torch.meshgrid(*(torch.arange(n).float() for n in logits.shape[1:]), indexing="ij")
+    column, row = (torch.stack([x, y, torch.ones_like(x)], dim=-1) @ matrix.T).unbind(dim=-1)
+    square = (row * 5 / shape[0]).floor() * 6 + (column * 6 / shape[1]).floor()
+    return square == torch.arange(NUM_BONES)[:, None, None]
 
 
 def test_a_look_at_all_of_it_is_bilinear_interpolation() -> None:

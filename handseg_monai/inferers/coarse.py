@@ -27,8 +27,8 @@ def coarse_masks(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         ((torch.arange(count, device=planes.device) + 0.5) * (pixels / count)).long()
         for pixels, count in zip(planes.shape, size, strict=True)
     )
-    bones = torch.arange(NUM_BONES, device=planes.device)[:, None, None]
-    return (planes[rows[:, None], columns] >> bones) & 1 == 1
+    bits = torch.tensor([1 << bone for bone in range(NUM_BONES)], dtype=torch.int32, device=planes.device)
+    return planes[rows[:, None], columns].int() & bits[:, None, None] != 0
 
 
 def confidences(probabilities: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
@@ -38,6 +38,6 @@ def confidences(probabilities: torch.Tensor, planes: torch.Tensor) -> torch.Tens
     ``2 sum(p m) / (sum(p) + sum(m))``; of one without a mask ``1 - max(p)``. The probabilities are those of
     :func:`coarse_probabilities`, the masks bit planes, int32 (H, W), at any size.
     """
-    masks = coarse_masks(planes, (probabilities.shape[-2], probabilities.shape[-1]))
+    masks = coarse_masks(planes, (probabilities.shape[-2], probabilities.shape[-1])).float()
     inside, mass, area = (probabilities * masks).sum((1, 2)), probabilities.sum((1, 2)), masks.sum((1, 2))
     return torch.where(area > 0, 2 * inside / (mass + area), 1 - probabilities.amax((1, 2)))

@@ -188,6 +188,7 @@ class _Drawn:
         self.reduction = float(torch.linalg.det(self.matrix[:, :2]).abs().sqrt())
         self.logits = look.logits
         self.weight = None if look.weight is None else _reduced(look.weight[None], self.reduction)
+        self._whole = None if self.weight is None else _whole(self.weight[0], self.height, self.width)
         step = 2 * max(self.reduction, 1.0)  # so far beyond the view its weight, averaged, may come
         self.shown = self._image_of((-step, -step, self.height - 1 + step, self.width - 1 + step))
         self._last: tuple[int, torch.Tensor] | None = None
@@ -225,12 +226,21 @@ class _Drawn:
         low_x, high_x = (int(x[0]) - 1) * step_x, (int(x[-1]) + 2) * step_x
         return self._image_of((low_y, low_x, high_y, high_x))
 
+    def hides(self, box: Box) -> bool:
+        """Whether in a box of the image nothing of the looks before this one counts."""
+        if self.weight is None or self._whole is None:
+            return self.weight is None
+        corners = [(x, y, 1.0) for y in (box[0], box[2] - 1) for x in (box[1], box[3] - 1)]
+        x, y = (torch.tensor(corners).double() @ self.matrix.T).unbind(dim=1)
+        top, left, bottom, right = self._whole
+        return bool(((x >= left) & (x <= right) & (y >= top) & (y <= bottom)).all())
+
     def over(self, below: torch.Tensor | None, planes: torch.Tensor, box: Box) -> torch.Tensor:
         """Logits (C, h, w) of ``planes`` of the view in a box, over what looks before this one give there.
 
         Writes into ``below``.
         """
-        if below is None or self.weight is None:
+        if below is None or self.weight is None or self.hides(box):
             return _sampled(planes, self._grid_of(box), "border")
         part = _union([self.shown], box)
         if part is not None:  # beyond the view its weight is 0
@@ -296,7 +306,26 @@ def planes_of_looks(
 
 
 def _of_bone(looks: Sequence[_Drawn], bone: int, box: Box) -> torch.Tensor:
-    return _laid([(look, look.plane(bone)[None]) for look in looks], box)
+    hidden = max((number for number, look in enumerate(looks) if look.hides(box)), default=0)
+    return _laid([(look, look.plane(bone)[None]) for look in looks[hidden:]], box)
+
+
+def _whole(weight: torch.Tensor, height: int, width: int) -> tuple[float, float, float, float] | None:
+    """Return where in a view (height, width) its weight (h, w) is 1: the first and last row and column, or None."""
+    full = weight >= 1
+    if not full.any():
+        return None
+    top, left, bottom, right = box_around(full)
+    if not full[top:bottom, left:right].all():
+        return None
+    step_y, step_x = height / weight.shape[0], width / weight.shape[1]
+    # Middles of the outermost pixels, between which bilinear interpolation gives 1 too.
+    return (
+        (top + 0.5) * step_y - 0.5,
+        (left + 0.5) * step_x - 0.5,
+        (bottom - 0.5) * step_y - 0.5,
+        (right - 0.5) * step_x - 0.5,
+    )
 
 
 def _laid(looks: Sequence[tuple[_Drawn, torch.Tensor]], box: Box) -> torch.Tensor:
