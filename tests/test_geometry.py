@@ -89,7 +89,7 @@ def test_a_bent_wrist_leaves_the_bones_themselves_alone() -> None:
         if name.startswith(("length", "width", "joint", "cortical", "ulnar", "radial")):
             assert bent[name] == pytest.approx(value, rel=1e-6, abs=1e-6), name
         if name == "metacarpal sign":  # the metacarpals slide a little on the carpus
-            assert bent[name] == pytest.approx(value, abs=0.7)
+            assert bent[name] == pytest.approx(value, abs=0.5)
 
 
 def test_a_bent_finger_shows_shorter() -> None:
@@ -113,13 +113,18 @@ def test_variance_follows_the_ulna_and_not_its_styloid() -> None:
 
 
 def test_inclination_and_height_follow_the_styloid_of_the_radius() -> None:
-    short, long = (
-        true_measures(hand_of(1, replace(STANDARD, radial_styloid=(length, length)), FLAT)) for length in (1.0, 3.0)
-    )
-    higher = long["radial height"] - short["radial height"]
-    assert 1.0 < higher < 2.4
-    assert long["radial inclination"] > short["radial inclination"] + 1.5
-    assert abs(long["ulnar variance"] - short["ulnar variance"]) < 0.1 * higher
+    changed = []
+    for hand in range(4):
+        short, long = (
+            true_measures(hand_of(hand, replace(STANDARD, radial_styloid=(length, length)), FLAT))
+            for length in (1.0, 3.0)
+        )
+        higher = long["radial height"] - short["radial height"]
+        assert 1.0 < higher < 2.4
+        assert long["radial inclination"] > short["radial inclination"] + 1.5
+        changed.append(abs(long["ulnar variance"] - short["ulnar variance"]))
+        assert changed[-1] < 0.1 * higher
+    assert np.mean(changed) < 0.1
 
 
 @pytest.mark.parametrize("share", [0.4, 0.7])
