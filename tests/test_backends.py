@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from handseg_monai.networks import OpenVINONetwork, SpaceToDepth, on_backend
+from handseg_monai.networks.backends import _core
 from handseg_monai.options import Options, checked_values
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.rle import read_csv
@@ -22,6 +23,7 @@ from tests.bundle_runs import CONFIGS, run_bundle, run_here, save_untrained, tin
 from tests.served import save_quick
 from tests.test_network_overlays import parsed
 
+ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("restore_globals")
 
 
@@ -69,8 +71,6 @@ class TestNetwork:
             torch.testing.assert_close(fast(x), own(x), rtol=1e-4, atol=1e-5)
 
     def test_computes_in_the_precision_of_the_autocast_in_force(self) -> None:
-        import openvino
-
         own = network()
         fast, x = on_backend(own, "openvino"), image(1, 1, 32, 32)
         with torch.no_grad():
@@ -81,7 +81,7 @@ class TestNetwork:
         assert seen.dtype == torch.float32
         torch.testing.assert_close(again, exact, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(seen, expected, rtol=0.05, atol=0.05)
-        if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             assert (seen - exact).abs().max() > 1e-4
 
     def test_takes_as_many_threads_as_torch(self) -> None:
@@ -127,6 +127,15 @@ class TestRefused:
             pytest.raises(NotImplementedError, match=r"^--backend openvino: .* other logits"),
         ):
             on_backend(own, "openvino")(image(1, 1, 64, 96))
+
+    def test_another_network_is_computed_after_it(self, tmp_path: Path) -> None:
+        script = (
+            "import pytest\nfrom pathlib import Path\nfrom tests import test_backends as tests\n"
+            "tests.TestRefused().test_a_network_of_which_it_gives_other_logits()\n"
+            f"tests.test_masks_of_the_shipped_weights_are_those_of_torch(Path({str(tmp_path)!r}))\n"
+        )
+        result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+        assert result.returncode == 0, result.stderr[-1000:]
 
     def test_a_run_says_so_in_one_line(self, drawn_dataset: Path, tmp_path: Path) -> None:
         arguments = ["--config_file", CONFIGS / "inference.json", "--dataset_dir", drawn_dataset / "train"]
