@@ -34,7 +34,7 @@ from tests.programs import Done, handseg, in_own_process, said_by, start_module
 from tests.served import PATIENCE, save_quick
 from tests.services import Request
 from tests.test_dicom_seg import dciodvfy, from_pydicom, needs_dciodvfy
-from tests.test_pacs_hostile import AT, PARTED, parted
+from tests.test_pacs_hostile import AT, PARTED, QUICK, parted
 
 pytestmark = needs_orthanc
 LOW = 0.02
@@ -239,6 +239,77 @@ def test_a_uid_that_is_none_is_never_asked_for_and_the_rest_goes_on_until_a_logi
     assert len(nonsense.requests) == 1
 
 
+FAILURES = {
+    torch.OutOfMemoryError("CUDA out of memory for PHANTOM"): "out of memory",
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"): "out of memory",
+    MemoryError("PHANTOM"): "out of memory",
+    RuntimeError("PHANTOM"): "RuntimeError",
+    cv2.error("PHANTOM"): "(cv2.error)",
+    KeyError("PHANTOM"): "KeyError",
+    ZeroDivisionError("PHANTOM"): "ZeroDivisionError",
+    ValueError("PHANTOM"): "ValueError",
+}
+
+
+def test_an_image_that_the_network_fails_at_is_refused_and_the_others_go_on(
+    checkpoint: Path, credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import highdicom.seg
+
+    segmenter = Segmenter(str(checkpoint), LOW)
+    segmenter._load()
+    failing = iter(FAILURES)
+
+    def fail(*_: object) -> None:
+        if error := next(failing, None):
+            raise error
+
+    def run_out(**_: object) -> None:
+        raise MemoryError("PHANTOM")
+
+    segmenter._inference.network.register_forward_pre_hook(fail)
+    with Orthanc(tmp_path / "orthanc") as orthanc, Server(Address.of(orthanc.url)) as server:
+        filled(orthanc, len(FAILURES) + 1)
+        found = server.search(Query())
+        rows = segment_pacs(server, found, segmenter, progress=False)
+        assert [row.result for row in rows] == ["refused"] * len(FAILURES) + ["stored"]
+        for words, row in zip(FAILURES.values(), rows, strict=False):
+            assert words in row.why
+            assert "PHANTOM" not in row.why
+        with monkeypatch.context() as patch:  # while the SEG is written, too
+            patch.setattr(highdicom.seg, "Segmentation", run_out)
+            (row,) = segment_pacs(server, found[:1], segmenter, progress=False)
+        assert "out of memory" in row.why
+        (row,) = segment_pacs(server, found[:1], segmenter, progress=False)
+        assert row.result == "stored"
+
+
+def test_weights_that_no_image_can_be_drawn_by_end_the_run(checkpoint: Path, credentials: None, tmp_path: Path) -> None:
+    segmenter = Segmenter(str(checkpoint), LOW)
+    checkpoint = tmp_path / "damaged.pt"
+    segmenter._inference.parser["checkpoint"] = str(checkpoint)
+    checkpoint.write_bytes(b"PK damaged")
+    with Orthanc(tmp_path / "orthanc") as orthanc, Server(Address.of(orthanc.url)) as server:
+        filled(orthanc, 2)
+        with pytest.raises(ValueError, match=r"damaged\.pt"):
+            segment_pacs(server, server.search(Query()), segmenter, progress=False)
+
+
+def test_one_that_the_server_never_gives_does_not_keep_those_behind_it_back(checkpoint: Path) -> None:
+    found = [AT, Instance(AT.study, AT.series, "1.2.7")]
+
+    def reply(request: Request) -> list[bytes]:
+        if request.query:
+            return [answer([])]
+        return [answer(status="502 Bad" if request.path.endswith(AT.uid) else "404 None")]
+
+    with Nonsense(reply) as nonsense, Server(Address.of(nonsense.url), QUICK) as server:
+        rows = segment_pacs(server, found, Segmenter(str(checkpoint)), progress=False)
+    assert [row.result for row in rows] == ["refused"] * 2
+    assert "answers 502 (Bad Gateway), for 1 seconds, though it answers a search" in rows[0].why
+    assert "answers 404" in rows[1].why
+
+
 def test_both_hands_are_58_segments(credentials: None, tmp_path: Path) -> None:
     image = cv2.resize(both_hands(0, 1)[0], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     with Orthanc(tmp_path / "orthanc") as orthanc:
@@ -303,11 +374,27 @@ def test_ctrl_c_and_a_kill_leave_nothing_half(checkpoint: Path, tmp_path: Path) 
         assert_each_once(orthanc, sources)
 
 
-def start(orthanc: Orthanc, checkpoint: Path, folder: Path) -> Any:
+def test_sigterm_ends_as_ctrl_c_and_leaves_no_radiograph(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    with Orthanc(tmp_path / "orthanc") as orthanc:
+        filled(orthanc, 9)
+        stopped = start(orthanc, checkpoint, tmp_path / "stopped", TMPDIR=str(tmp_path / "temporary"))
+        until_stored(orthanc, 9 + 1, stopped)
+        assert list((tmp_path / "temporary").glob("handseg-pacs-*"))
+        stopped.terminate()
+        stopped.join(PATIENCE)
+    said = said_by(stopped, tmp_path / "stopped")
+    assert said.returncode == 130
+    assert "the same command again continues" in said.stderr
+    assert table(tmp_path / "stopped" / "copies")
+    assert not list((tmp_path / "temporary").glob("handseg-pacs-*"))
+
+
+def start(orthanc: Orthanc, checkpoint: Path, folder: Path, **more: str) -> Any:
     """Start the command in a process of its own, as ``run`` runs it in this one."""
     folder.mkdir()
     options = ["--checkpoint", checkpoint, "--threshold", LOW, "--out", folder / "copies"]
-    environment = {"HANDSEG_PACS_USER": USER, "HANDSEG_PACS_PASSWORD": PASSWORD}
+    environment = {"HANDSEG_PACS_USER": USER, "HANDSEG_PACS_PASSWORD": PASSWORD, **more}
     return start_module(folder, "handseg_monai", "pacs", orthanc.url, *options, **environment)
 
 

@@ -141,6 +141,19 @@ class TestSearch:
         with Nonsense(lambda _: [next(answers)]) as nonsense, Server(Address.of(nonsense.url), PATIENT) as server:
             assert search(server) == [AT]
 
+    def test_patience_begins_with_the_first_failure(self) -> None:
+        """Which may come later than it would last."""
+        pieces = iter([[answer("[", Content_Length="9"), lambda: time.sleep(0.8)], [answer([])]])
+        with Nonsense(lambda _: next(pieces)) as nonsense, Server(Address.of(nonsense.url), QUICK) as server:
+            assert search(server) == []
+
+    def test_a_modality_is_asked_for_once(self) -> None:
+        def page(request: Request) -> list[bytes]:
+            return [answer([item()] if request.query["offset"] == ["0"] else [])]
+
+        with Nonsense(page) as nonsense, Server(Address.of(nonsense.url), QUICK) as server:
+            assert server.search(Query(["DX", "DX"])) == [AT]
+
     def test_what_does_not_pass_is_asked_once(self) -> None:
         for status in ("401 No", "403 No", "404 No", "500 No"):
             with Nonsense(lambda _, status=status: [answer(status=status)]) as nonsense:
@@ -184,6 +197,33 @@ class TestFetch:
         content = b"\r\n--y\r\n\r\n--" + bytes(range(256))
         assert asks([answer(parted(content), kind=PARTED.replace("=x", '="x"'))], fetch) == content
         assert asks([answer(content, kind="application/dicom")], fetch) == content
+
+
+class TestOneInstance:
+    @pytest.mark.parametrize(
+        "bad",
+        [[answer(status="502 Bad")], [], [answer("x", kind=PARTED, Content_Length="9")]],
+        ids=["502", "lost", "cut"],
+    )
+    def test_one_that_never_comes_is_its_own_matter_while_the_server_answers_searches(self, bad: list[Piece]) -> None:
+        def reply(request: Request) -> list[Piece]:
+            return [answer([])] if request.query else bad
+
+        with Nonsense(reply) as nonsense, Server(Address.of(nonsense.url), QUICK) as server:
+            assert not server.holds(AT)
+            with pytest.raises(
+                PacsError, match="for 1 seconds, though it answers a search; look into its log"
+            ) as raised:
+                fetch(server)
+        assert not isinstance(raised.value, PacsGoneError)
+
+    @pytest.mark.parametrize("bad", [answer(status="503 Busy"), answer(status="401 Over"), b""])
+    def test_one_that_comes_no_more_than_searches_ends_the_run(self, bad: bytes) -> None:
+        replies = itertools.chain([answer([])], itertools.repeat(answer(status="503 Busy"), 2), itertools.repeat(bad))
+        with Nonsense(lambda _: [next(replies)]) as nonsense, Server(Address.of(nonsense.url), QUICK) as server:
+            assert not server.holds(AT)
+            with pytest.raises(PacsGoneError):
+                fetch(server)
 
 
 def outcome(key: str, reason: int | None = None) -> dict[str, Any]:

@@ -64,14 +64,16 @@ def _checked(url: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ValueError(f"the URL can't be read; {_EXPECTED}") from None
-    if "@" in parts.netloc:
+    is_of_the_web = parts.scheme in ("http", "https") and bool(host)
+    # Without // after it, or without a scheme, a password is in what passes for the path.
+    if "@" in (parts.netloc if is_of_the_web else url):
         raise ValueError(
             "the URL holds a user or a password, which logs and lists of processes would show; take them out, and set "
             f"{_USER} and {_PASSWORD} in the environment"
         )
     if parts.query or parts.fragment:
         raise ValueError(f"the URL has a part after ? or #, which may be a secret; {_EXPECTED}")
-    if parts.scheme not in ("http", "https") or not host:
+    if not is_of_the_web:
         raise ValueError(f"{url}: not an address of the web; {_EXPECTED}")
     return url.strip().rstrip("/")
 

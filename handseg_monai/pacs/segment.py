@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -28,6 +33,13 @@ from handseg_monai.pacs.session import PacsError, PacsGoneError
 from handseg_monai.run.inference import Inference
 
 _NOT_REACHED = "not reached: the run ended before it"
+_OF_THE_IMAGE = MasksNotWrittenError, ValueError, ArithmeticError, LookupError, MemoryError, RuntimeError, cv2.error
+"""What segmenting one image fails by; PyTorch's errors of memory and of a GPU are each a RuntimeError."""
+_OUT_OF_MEMORY = re.compile("out of memory|allocate memory|insufficient memory", re.IGNORECASE)
+
+
+class _WeightsError(ValueError):
+    """The network can't be loaded, for this image or another."""
 
 
 @dataclass
@@ -81,11 +93,11 @@ class Segmenter:
             It is no radiograph of a hand, or damaged.
         MasksNotWrittenError
             It shows no bone, or its header allows no SEG.
+        ValueError
+            The weights are of another network, damaged, or too large for the memory.
         """
         pixels = read_radiograph(image, any_body_part=self.any_body_part)
-        if not self._is_loaded:
-            self._inference.load()
-            self._is_loaded = True
+        self._load()
         drawn = self._inference.infer(pixels)
         if not drawn.planes.any():
             raise MasksNotWrittenError("no bone was found in it")
@@ -95,6 +107,17 @@ class Segmenter:
         target = self.seg_of(instance)
         write_seg(Masks(image.name, image, hands), seg, target.series, target.uid)
         return drawn.note
+
+    def _load(self) -> None:
+        if self._is_loaded:
+            return
+        try:
+            self._inference.load()
+        except ValueError as error:
+            raise _WeightsError(str(error)) from error
+        except _OF_THE_IMAGE as error:
+            raise _WeightsError(f"the weights can't be loaded: {_in_words(error)}") from None
+        self._is_loaded = True
 
 
 def segment_pacs(
@@ -120,7 +143,7 @@ def segment_pacs(
         What draws the masks.
     out
         Folder for copies, ``images/<study>/<instance>.dcm`` and ``seg/<study>/<instance>.dcm``, and ``pacs.csv``, a row
-        for each radiograph; written when the run ends, by Ctrl-C too. None: nothing is kept.
+        for each radiograph; written when the run ends, by Ctrl-C and SIGTERM too. None: nothing is kept.
     dry_run
         Only say what there would be to do.
     progress
@@ -130,11 +153,16 @@ def segment_pacs(
     -------
     rows
         What became of each radiograph; whatever goes wrong with one is in its row.
+
+    Raises
+    ------
+    ValueError
+        The network can't be loaded.
     """
     DicomSeg.check(())
     rows: list[Row] = []
     try:
-        with tempfile.TemporaryDirectory(prefix="handseg-pacs-") as folder:
+        with _stopped_by_sigterm(), tempfile.TemporaryDirectory(prefix="handseg-pacs-") as folder:
             for instance in tqdm(found, "pacs", unit="image", disable=None if progress else True):
                 try:
                     rows.append(_segment(server, instance, segmenter, Path(folder), out, dry_run))
@@ -149,6 +177,23 @@ def segment_pacs(
         if out is not None:
             write_rows(rows, out / "pacs.csv")
     return rows
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """End as after Ctrl-C when the process receives SIGTERM, so that no radiograph stays in a temporary folder."""
+    if threading.current_thread() is not threading.main_thread():  # which alone receives signals
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _segment(
@@ -173,13 +218,35 @@ def _segment(
                     shutil.copyfile(path, part)
         server.store(dcmread(seg))
         return Row(instance, "stored", note)
-    except PacsGoneError:
+    except (PacsGoneError, _WeightsError):
         raise
-    except (PacsError, UnreadableImageError, MasksNotWrittenError) as error:
-        return Row(instance, "refused", str(error).removeprefix(f"{image}: "))
+    except _OF_THE_IMAGE as error:
+        return Row(instance, "refused", _in_words(error).removeprefix(f"{image}: "))
     finally:
         for path in (image, seg):
             path.unlink(missing_ok=True)
+
+
+def _in_words(error: BaseException) -> str:
+    """Return why an image is refused; of an error of another package the kind alone, as it may quote a patient."""
+    if isinstance(error, PacsError | UnreadableImageError):
+        return str(error)
+    if _is_of_memory(error):
+        return "there is too little memory for it (out of memory); end other programs, or use a machine with more"
+    if isinstance(error, MasksNotWrittenError):
+        return str(error)
+    kind = f"{type(error).__module__}.{type(error).__name__}".removeprefix("builtins.")
+    return f"segmenting it failed ({kind}); if others fail too, look at the machine and its GPU"
+
+
+def _is_of_memory(error: BaseException | None) -> bool:
+    """Whether memory was lacking, also where an error stands for one of memory."""
+    while error is not None:
+        is_foreign = isinstance(error, RuntimeError | cv2.error)
+        if isinstance(error, MemoryError) or (is_foreign and _OUT_OF_MEMORY.search(str(error))):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _require_same(image: Path, instance: Instance) -> None:

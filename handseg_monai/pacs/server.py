@@ -68,7 +68,7 @@ class Server:
             The server answers nonsense, other instances than were asked for, or the same for each page.
         """
         found: dict[Instance, None] = {}
-        for modality in query.modalities:
+        for modality in dict.fromkeys(query.modalities):
             filters = query.filters(modality)
             seen = 0
             while query.limit is None or len(found) < query.limit:

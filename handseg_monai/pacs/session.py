@@ -83,6 +83,7 @@ class Session(requests.Session):
         # A proxy in between would be another machine, which http shows the credentials.
         self._proxies = dict.fromkeys(("http", "https", "all")) if address.is_here else None
         self._answered = False
+        self._listed: tuple[str, dict[str, Any]] | None = None
         # With a function here requests never looks for other credentials, in ~/.netrc.
         self.auth = self._sign
         self.headers.update(
@@ -104,7 +105,8 @@ class Session(requests.Session):
         Raises
         ------
         PacsError
-            The answer is not one of success, too large, too slow, encoded, or of another type than was asked for.
+            The answer is not one of success, too large, too slow, encoded, or of another type than was asked for; or
+            none comes to this request, though the server answers a search.
         PacsGoneError
             The server is gone, or asks for other credentials.
         """
@@ -119,7 +121,7 @@ class Session(requests.Session):
             "proxies": self._proxies,
             "timeout": (self._limits.connect, self._limits.silence),
         }
-        wait, end = 0.25, time.monotonic() + self._limits.patience
+        wait, end = 0.25, None
         while True:
             try:
                 response = self._send(method, url, *args, **options)
@@ -132,14 +134,32 @@ class Session(requests.Session):
             except _PassingError as error:
                 if not self._answered:
                     raise PacsGoneError(f"{error}; is the URL right, and does the server run?") from None
-                if time.monotonic() + wait > end:
-                    raise PacsGoneError(
-                        f"{error}, for {self._limits.patience:.0f} seconds; run the same command again once it answers"
-                    ) from None
+                now = time.monotonic()
+                end = end or now + self._limits.patience
+                if now + wait > end:
+                    problem = f"{error}, for {self._limits.patience:.0f} seconds"
+                    if self._is_there():
+                        raise PacsError(f"{problem}, though it answers a search; look into its log") from None
+                    raise PacsGoneError(f"{problem}; run the same command again once it answers") from None
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
         response.raw = io.BytesIO(body if multipart else _json_of(response, body))
+        if not multipart and response.ok and response.request.method == "GET":
+            self._listed = url, options
         return response
+
+    def _is_there(self) -> bool:
+        """Whether the server answers the last search again that it has answered before."""
+        if self._listed is None:
+            return False
+        url, options = self._listed
+        try:
+            with self._send("GET", url, **options) as response:
+                self._check_status(response)
+                self._body(response, self._limits.listing)
+        except (_PassingError, PacsError):
+            return False
+        return True
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Return that there is none: requests would read the whole body of such an answer to prepare for the next."""
