@@ -1,11 +1,13 @@
-"""A fault planted into processes of an archive: the system kills the one that has a certain image, as by its memory."""
+"""Faults in an archive's processes: one that has a certain image is killed, as by its memory; a disk that is full."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
 import numpy as np
+from fsspec.implementations.local import LocalFileSystem
 
 from handseg_monai.run.inference import Drawn, Inference
 
@@ -24,3 +26,12 @@ def plant() -> str:
 
     Inference.infer = deadly  # type: ignore[method-assign]
     return "auto"
+
+
+class Full(LocalFileSystem):
+    """The disk of a node on which no rows can be written."""
+
+    def _open(self, path: str, mode: str = "rb", **options: object) -> object:
+        if "w" in mode and "/rows/" in path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super()._open(path, mode, **options)

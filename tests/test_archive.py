@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,9 +24,9 @@ from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from handseg_monai import bundle_root
 from handseg_monai.archive.cluster import DoesNotFitError, layout
 from handseg_monai.archive.csv import archive_csv
+from handseg_monai.archive.reading import read_images
 from handseg_monai.archive.rows import SCHEMA
-from handseg_monai.archive.run import Options, archive
-from handseg_monai.archive.sources import id_of, list_images
+from handseg_monai.archive.sources import _there, id_of, list_images
 from handseg_monai.archive.store import Store, StoreError
 from handseg_monai.data.datalists import DatasetError, inference_datalist
 from handseg_monai.measure import measure_hand
@@ -37,6 +38,7 @@ from tests.conftest import draw_radiograph
 from tests.dicoms import write_dicom
 from tests.programs import handseg
 
+ROOT = Path(__file__).parents[1]
 SHAPE, MANY = (256, 208), 24
 PATIENCE = 500.0
 """Seconds that a busy machine may take for anything."""
@@ -116,6 +118,16 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
+def called(source: Path, out: Path, arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call the function in a process of its own, on a Ray of this machine alone, and print what it returns."""
+    script = (
+        "from pyarrow.fs import FSSpecHandler, PyFileSystem\nfrom handseg_monai.archive.run import Options, archive\n"
+        "from tests.archive_faults import Full\n"
+        f"print(archive({str(source)!r}, {str(out)!r}, progress=False, num_cpus=1, **{RAY!r}, {arguments}))"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, cwd=ROOT)
+
+
 def until(is_so: object, process: subprocess.Popen[str] | None = None) -> None:
     end = time.monotonic() + PATIENCE
     while not is_so():  # type: ignore[operator]
@@ -168,6 +180,23 @@ def test_rows_on_two_nodes_are_those_of_inference(
         assert len(hand["confidence"]) == len(hand["rle"]) == 29
 
 
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_secret_in_an_address_is_refused_and_not_repeated(scheme: str, tmp_path: Path) -> None:
+    address = f"{scheme}://KEY:hush@bucket/radiographs"
+    (tmp_path / "list.txt").write_text(f"{address}/a.png\n")
+    for call in (list_images, Store, lambda _: list_images(tmp_path / "list.txt"), lambda a: archive_csv(a, "x.csv")):
+        with pytest.raises(ValueError, match=r"holds a key and a secret; .* in the environment") as found:
+            call(address)
+        assert "hush" not in str(found.value)
+
+
+def test_images_of_the_bucket_of_a_list_are_read_as_the_list_is() -> None:
+    there = partial(_there, "s3://radiographs/list.txt?endpoint_override=localhost:9000&scheme=http")
+    assert there("s3://radiographs/a b/#1.png") == "radiographs/a b/#1.png"
+    for path in ("s3://others/a.png", "gs://radiographs/a.png", "radiographs/a.png", "/a.png"):
+        assert there(path) == path
+
+
 def listed(source: object, **options: object) -> list[tuple[str, str]]:
     images = list_images(source, **options).images
     return list(zip(images["name"].to_pylist(), images["path"].to_pylist(), strict=True))
@@ -184,6 +213,14 @@ def test_a_store_is_listed_as_a_folder_is(radiographs: Path, tmp_path: Path) -> 
     assert inner == [(name, str(Path(path).relative_to(radiographs.parent))) for name, path in expected]
     relative = [item["name"] for item in inference_datalist(radiographs, True)]
     assert [name for name, _ in listed(radiographs.name, filesystem=store, relative_names=True)] == relative
+
+    names = ("a/y.png", "a-b/x.png", "hand/1.png", "hand 2/2.png", "hand 2.png", "z")
+    for name in names:
+        (tmp_path / "odd" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "odd" / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+    at_once = [name for name, _ in listed("odd", filesystem=SubTreeFileSystem(str(tmp_path), LocalFileSystem()))]
+    assert at_once == [item["name"] for item in inference_datalist(tmp_path / "odd")]
+    assert len(at_once) == len(names)
 
     lines = "".join(f"{path}\n" for _, path in expected)
     (tmp_path / "list.txt").write_text(f"{lines}\n")
@@ -253,6 +290,84 @@ def test_what_a_kill_leaves_counts_for_nothing(tmp_path: Path) -> None:
     assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 3
     # The order of the list, not that of the rows.
     assert [line.split(",")[0] for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]] == names
+
+
+def test_rows_are_of_the_images_that_are_listed(tmp_path: Path) -> None:
+    def images(**paths: str) -> pa.Table:
+        names = [f"{name}.png" for name in paths]
+        return pa.table({"id": [id_of(n) for n in names], "name": names, "path": list(paths.values())})
+
+    store = Store(tmp_path / "out")
+    assert store.begin({}, images(a="/one/a.png", b="/one/b.png")) == []
+    rows = [
+        {**_row("a.png", "1 2"), "path": "/one/a.png"},
+        {**_row("b.png", ""), "path": "/one/b.png", "hands": [], "failure": "not an image"},
+    ]
+    store.add(pa.Table.from_pylist(rows, schema=SCHEMA), "first")
+    assert store.failures() == {"b.png": "not an image"}
+    with pytest.raises(
+        StoreError, match=r"another a.png: it lay at /one/a.png, now at /two/a.png; choose another fold"
+    ):
+        store.begin({}, images(c="/two/c.png", a="/two/a.png"))
+    # What is listed no longer counts neither for the submission nor as a failure, and is told.
+    assert store.begin({}, images(a="/one/a.png")) == ["b.png"]
+    assert store.failures() == {}
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 1
+    assert store.begin({}, images(b="/one/b.png", c="/one/c.png")) == ["a.png"]
+    assert store.failures() == {"b.png": "not an image"}
+
+
+def test_a_damaged_file_of_rows_is_done_again(tmp_path: Path) -> None:
+    names = ["a.png", "b.png"]
+    images = pa.table({"id": [id_of(n) for n in names], "name": names, "path": names})
+    store = Store(tmp_path / "out")
+    store.begin({}, images)
+    for name in names:
+        store.add(pa.Table.from_pylist([_row(name, "1 2")], schema=SCHEMA), name)
+    path = tmp_path / "out" / "rows" / "b.png-0.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(StoreError, match=r"a file of rows is damaged .*; the same handseg archive command does"):
+        archive_csv(tmp_path / "out", tmp_path / "x.csv")
+    store.begin({}, images)
+    assert store.ids().tolist() == [id_of("a.png")]
+    store.settle()
+    with pytest.raises(StoreError, match="1 image of 2 not done"):
+        archive_csv(tmp_path / "out", tmp_path / "x.csv")
+
+
+def test_a_submission_opens_few_files_for_images_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number:03d}.png" for number in range(200)]
+    images = pa.table({"id": [id_of(n) for n in names], "name": names, "path": names})
+    store = Store(tmp_path / "out")
+    store.begin({}, images)
+    for start in range(0, 200, 20):
+        rows = [_row(name, f"{number + 1} 1") for number, name in enumerate(names[start : start + 20], start)]
+        store.add(pa.Table.from_pylist(rows[::-1], schema=SCHEMA), f"{start}")
+    opened: list[str] = []
+    read = pq.read_table
+    monkeypatch.setattr(pq, "read_table", lambda path, **more: opened.append(str(path)) or read(path, **more))
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 200
+    lines = [line.split(",") for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]]
+    assert [(line[0], line[2]) for line in lines] == [(name, f"{n + 1} 1") for n, name in enumerate(names)]
+    assert len(opened) <= 1 + 2 * 10  # the list; each file for its ids, and for its rows
+
+
+def test_a_spacing_that_cannot_be_read_leaves_the_masks(radiographs: Path, tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", draw_radiograph(6, SHAPE)[0].astype(np.uint16), PixelSpacing=[0.5, 0.5])
+    spacing = b"\x28\x00\x30\x00"
+    assert spacing + b"DS" in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(spacing + b"DS", spacing + b"XX"))
+    (table,) = read_images(
+        [1], ["a.dcm"], [str(path)], filesystem=LocalFileSystem(), any_body_part=False, max_pixels=10**6
+    )
+    (row,) = table.to_pylist()
+    assert row["failure"] is None
+    assert row["spacing"]["unit"] == "px"
+    assert row["spacing"]["says"].startswith("in pixels: ")
+    assert str(tmp_path) not in row["spacing"]["says"]
+    # Whatever else goes wrong is of this image alone too.
+    (table,) = read_images([1], ["a"], ["x/a.png"], filesystem=None, any_body_part=False, max_pixels=10**6)
+    assert table.to_pylist()[0]["failure"].startswith("x/a.png: AttributeError: ")
 
 
 def test_a_submission_of_the_rows_needs_neither_ray_nor_torch() -> None:
@@ -358,8 +473,26 @@ def test_an_image_that_ends_its_process_each_time_becomes_a_failure(checkpoint: 
     for number in range(3):
         cv2.imwrite(str(images / f"{number}.png"), draw_radiograph(number, SHAPE)[0])
     cv2.imwrite(str(images / "deadly.png"), draw_radiograph(3, DEADLY)[0])
-    options = Options(invert="$__import__('tests.archive_faults').archive_faults.plant()")
-    done = archive(images, out, checkpoint=str(checkpoint), options=options, progress=False, num_cpus=1, **RAY)
-    assert list(done.failures) == ["deadly.png"]
-    assert "deadly.png: the process that had it ended, 6 times" in done.failures["deadly.png"]
+    options = "Options(invert=\"$__import__('tests.archive_faults').archive_faults.plant()\")"
+    done = called(images, out, f"checkpoint={str(checkpoint)!r}, options={options}")
+    assert done.stdout.count(" ended, 6 times") == 1
+    assert f"{{'deadly.png': '{images / 'deadly.png'}: the process that had it ended, 6 times" in done.stdout
     assert archive_csv(out, tmp_path / "own.csv") == 3
+
+
+@pytest.mark.slow
+def test_rows_that_cannot_be_written_are_no_fault_of_the_images(
+    radiographs: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    out, given = tmp_path / "out", f"checkpoint={str(checkpoint)!r}"
+    failed = called(radiographs, out, f"{given}, out_filesystem=PyFileSystem(FSSpecHandler(Full()))")
+    assert failed.returncode == 1
+    last = failed.stderr.strip().splitlines()[-1]
+    assert "IncompleteArchiveError" in last
+    assert "8 images of 8 have no row there (" in last
+    assert "No space left" in last
+    assert last.endswith("can all nodes of the cluster write to that folder? The same command goes on")
+    assert not list((out / "rows").iterdir())
+    # With room again the same call goes on.
+    done = called(radiographs, out, given)
+    assert "images=8, earlier=0, failures={'bad.png': " in done.stdout, done.stderr

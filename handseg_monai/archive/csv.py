@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from handseg_monai.archive.store import Store, StoreError
 from handseg_monai.rle import row_name, write_csv
 from handseg_monai.words import counted
 
-_AT_ONCE = 1000
-"""Rows in memory."""
+_FILES = 16
+"""Of rows, in memory; images that follow each other in the list lie in few."""
 
 
 def archive_csv(archive: str | Path, out: str | Path, filesystem: FileSystem | None = None) -> int:
@@ -43,7 +45,7 @@ def archive_csv(archive: str | Path, out: str | Path, filesystem: FileSystem | N
     if store.job() is None:
         raise StoreError(f"{archive} is no archive; expected a folder that handseg archive has written")
     listed = np.asarray(store.images()["id"])
-    ids = store.ids()
+    files, ids, number, place = store.index()
     order = np.argsort(ids, kind="stable")
     at = np.searchsorted(ids, listed, sorter=order)
     found = at < len(ids)
@@ -51,17 +53,20 @@ def archive_csv(archive: str | Path, out: str | Path, filesystem: FileSystem | N
     if not found.all():
         missing = counted(int((~found).sum()), "image")
         raise StoreError(f"{archive}: {missing} of {len(listed)} not done; the same handseg archive command goes on")
-    table = store.table()
     written = 0
+
+    @lru_cache(_FILES)
+    def rows_of(file: int) -> pa.Table:
+        return pq.read_table(files[file], filesystem=store.filesystem, columns=["name", "hands"])
 
     def texts() -> Iterator[tuple[str, list[str]]]:
         nonlocal written
-        for start in range(0, len(listed), _AT_ONCE):
-            rows = order[at[start : start + _AT_ONCE]]
-            for row in table.take(pa.array(rows), columns=["name", "hands"]).to_pylist():
-                written += bool(row["hands"])
-                for hand in row["hands"]:
-                    yield row_name(row["name"], hand["side"]), hand["rle"]
+        for row in order[at]:
+            of_file = rows_of(int(number[row])).slice(int(place[row]), 1)
+            (content,) = of_file.to_pylist()
+            written += bool(content["hands"])
+            for hand in content["hands"]:
+                yield row_name(content["name"], hand["side"]), hand["rle"]
 
     write_csv(out, texts())
     return written

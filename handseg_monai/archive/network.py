@@ -79,7 +79,10 @@ def judge(batch: pa.Table, weights: str) -> pa.Table:
     if failure is None:
         radiograph = radiograph_of(batch)
         planes = np.frombuffer(batch["planes"][0].as_buffer(), np.int32).reshape(-1, *radiograph.image.shape)
-        row = row_of(radiograph, planes, batch["confidence"][0].as_py(), batch["note"][0].as_py(), weights)
-    else:
+        try:
+            row = row_of(radiograph, planes, batch["confidence"][0].as_py(), batch["note"][0].as_py(), weights)
+        except Exception as error:  # whatever it is, it is of this image alone
+            failure = f"{path}: its masks can't be encoded: {type(error).__name__}: {error}"
+    if failure is not None:
         row = failed(id, name, path, weights, failure)
     return pa.Table.from_pylist([row], schema=ROWS)

@@ -22,9 +22,9 @@ def place_of(text: str | Path, filesystem: FileSystem | None = None) -> tuple[Fi
     Raises
     ------
     ValueError
-        No file system is known by such a URI.
+        No file system is known by such a URI, or it holds credentials.
     """
-    text = os.fspath(text)
+    text = without_credentials(os.fspath(text))
     if filesystem is not None:
         return filesystem, text.rstrip("/")
     if "://" not in text:
@@ -34,6 +34,18 @@ def place_of(text: str | Path, filesystem: FileSystem | None = None) -> tuple[Fi
     except (ValueError, OSError) as error:
         raise ValueError(f"{text}: {error}; expected a path, or a URI such as s3://BUCKET/FOLDER") from error
     return found, path.rstrip("/")
+
+
+def without_credentials(text: str) -> str:
+    """Return a path or a URI as it is; one with a password is refused, for rows, lists and errors repeat it."""
+    scheme, separator, rest = text.partition("://")
+    login, at, _ = rest.partition("/")[0].rpartition("@")
+    if separator and at and ":" in login:
+        raise ValueError(
+            f"an address {scheme}://… holds a key and a secret; leave them out and give them in the environment, "
+            "say AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return text
 
 
 def place_of_image(path: str, filesystem: FileSystem) -> tuple[FileSystem, str]:

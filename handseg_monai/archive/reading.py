@@ -6,7 +6,7 @@ import posixpath
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from handseg_monai.archive.sources import Source
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.measure import Spacing, spacing_of
+from handseg_monai.measure.spacing import NO_SPACING
 
 _SPACING = pa.struct([("row", pa.float64()), ("column", pa.float64()), ("says", pa.string()), ("unit", pa.string())])
 SCHEMA = pa.schema(
@@ -103,13 +104,17 @@ def read_images(
             with _on_disk(path, filesystem) as place:
                 try:
                     image = read_radiograph(place, any_body_part, max_pixels)
-                    spacing = spacing_of(place)
                 except ValueError as error:
                     raise ValueError(str(error).replace(str(place), path)) from error
+                try:
+                    spacing = spacing_of(place)
+                except ValueError as error:  # the masks count all the same
+                    reason = str(error).replace(f"{place}: ", "")
+                    spacing = replace(NO_SPACING, says=f"{NO_SPACING.says}: {reason}")
             row |= {"pixels": image.tobytes(), "dtype": image.dtype.str, "spacing": spacing and asdict(spacing)}
             row |= {"height": image.shape[0], "width": image.shape[1]}
-        except (ValueError, OSError) as error:
-            said = str(error) or type(error).__name__
+        except Exception as error:  # whatever it is, it is of this image alone
+            said = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
             row["failure"] = said if path in said else f"{path}: {said}"
         yield pa.Table.from_pylist([row], schema=SCHEMA)
 

@@ -6,7 +6,7 @@ import logging
 import sys
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,7 +19,8 @@ import ray
 from pyarrow.fs import FileSystem
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig, IdColumnCheckpointManager
-from ray.exceptions import RayError
+from ray.data.exceptions import UserCodeException
+from ray.exceptions import RayError, RayTaskError
 
 import handseg_monai
 from handseg_monai.archive.cluster import Layout, NodeLostError, alive, connected, layout, watching
@@ -145,7 +146,9 @@ def archive(
     inference = Inference(checkpoint, device="$torch.device('cpu')", **_of_network(options))
     inference.load()
     store = Store(out, out_filesystem)
-    store.begin({"version": handseg_monai.__version__, "weights": inference.weights, **asdict(options)}, found.images)
+    job = {"version": handseg_monai.__version__, "weights": inference.weights, **asdict(options)}
+    if unlisted := store.begin(job, found.images):
+        print(f"{say(unlisted)}: no longer in {source}; a submission leaves them out", file=sys.stderr)
     store.settle(retry_failed)
     run = _Run(store, found, options, inference.weights, Path(inference.checkpoint).read_bytes(), rows_per_file)
     del inference
@@ -157,11 +160,6 @@ def archive(
             break
         except NodeLostError:  # a new connection, because the old one's actors would wait for the node
             print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
-    if missing := len(run.remaining().images):
-        raise IncompleteArchiveError(
-            f"{out}: {counted(missing, 'image')} of {len(found.images)} have no row there; can all nodes of the "
-            "cluster write to that folder? The same command goes on"
-        )
     return Archived(len(found.images), len(found.images) - left, store.failures())
 
 
@@ -243,11 +241,11 @@ class _Run:
             if len(left.images):
                 plan = layout(alive())
                 print(f"{counted(len(left.images), 'image')}: {plan}", file=sys.stderr)
-                with watching(plan):
+                with watching(plan), _errors() as errors:
                     self._pass(left, plan, block, content)
         left = self.remaining()
         if len(left.images):
-            self._give_up(left)
+            self._give_up(left, errors)
 
     def _pass(self, left: Source, plan: Layout, block: int, content: object) -> None:
         # Few images are spread over all cores too.
@@ -288,9 +286,20 @@ class _Run:
                 f"{self.store.place}: stopped ({_in_words(error)}); the same command goes on"
             ) from error
 
-    def _give_up(self, left: Source) -> None:
-        """Write failures for images that have ended the process of each try, if they are few."""
+    def _give_up(self, left: Source, errors: Sequence[_Error]) -> None:
+        """Write failures for images that have ended the process of each try, if they are few.
+
+        ``errors`` are those of the last try. Steps before writing raise none, and a process that writes where the
+        others don't look raises none either.
+        """
         images = left.images.to_pylist()
+        raised = [error.words for error in errors if error.is_raised]
+        if raised or not errors:
+            why = f" ({raised[0]})" if raised else ""
+            raise IncompleteArchiveError(
+                f"{self.store.place}: {counted(len(images), 'image')} of {len(self.source.images)} have no row there"
+                f"{why}; can all nodes of the cluster write to that folder? The same command goes on"
+            )
         if len(images) > _LOST_IMAGES:
             raise IncompleteArchiveError(
                 f"{self.store.place}: {say(row['name'] for row in images)}: the processes that had them ended, each "
@@ -300,6 +309,41 @@ class _Run:
         said = f"the process that had it ended, {2 * (_TRIES + 1)} times; does it take more memory than there is?"
         rows = [failed(row["id"], row["name"], row["path"], self.weights, f"{row['path']}: {said}") for row in images]
         self.store.add(pa.Table.from_pylist(rows, schema=SCHEMA), f"ended_{uuid.uuid4().hex}")
+
+
+@dataclass(frozen=True)
+class _Error:
+    """Of a task."""
+
+    is_raised: bool
+    """By what the task does, rather than that its process has ended."""
+    words: str
+
+
+class _Kept(logging.Handler):
+    """Keeps what Ray Data logs of the errors of tasks, and goes on after.
+
+    Not the errors themselves: through their frames they hold actors, which would keep their cores.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: list[_Error] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            self.errors.append(_Error(isinstance(error, RayTaskError | UserCodeException), _in_words(error)))
+
+
+@contextmanager
+def _errors() -> Iterator[list[_Error]]:
+    """Keep the errors of tasks, in a list."""
+    kept, logger = _Kept(), logging.getLogger("ray.data")
+    logger.addHandler(kept)
+    try:
+        yield kept.errors
+    finally:
+        logger.removeHandler(kept)
 
 
 def _in_words(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from handseg_monai.archive.places import is_local, place_of
+from handseg_monai.archive.places import is_local, place_of, without_credentials
 from handseg_monai.data.datalists import DatasetError, inference_datalist, require_name
 from handseg_monai.data.reading.dicom import DICOM_SUFFIXES, require_dicom
 from handseg_monai.data.reading.images import IMAGE_SUFFIXES, START, by_name, by_start
@@ -25,6 +25,8 @@ LISTS = (".txt", ".lst")
 """Suffixes of a file with a path a line."""
 PARQUET = (".parquet", ".pq")
 SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("path", pa.string())])
+_BUCKETS = "s3", "gs"
+"""Schemes whose paths begin with the bucket."""
 _THREADS = 32
 """Of a store that answers late: files without a telling suffix are opened, each to look at its first bytes."""
 
@@ -83,6 +85,7 @@ def list_images(source: str | Path, relative_names: bool = False, filesystem: Fi
         names = [posixpath.relpath(p, path) if relative_names and p != path else posixpath.basename(p) for p in paths]
     if not paths:
         raise DatasetError(f"no images in {source}; looked for {', '.join(IMAGE_SUFFIXES)}")
+    paths = [_there(source, path) for path in paths]
     if is_local(place):
         paths = [path if "://" in path else str(Path(path).absolute()) for path in paths]
     if any(not name for name in names):
@@ -95,6 +98,18 @@ def list_images(source: str | Path, relative_names: bool = False, filesystem: Fi
         except ValueError as error:
             raise DatasetError(f"{source}: {error}") from error
     return Source(_table(names, paths), place)
+
+
+def _there(source: str | Path, path: str) -> str:
+    """A listed path; of the bucket of its list as a path there, by the endpoint and credentials of the list."""
+    scheme, _, rest = str(source).partition("://")
+    own = f"{scheme}://{rest.partition('/')[0]}/"
+    if scheme in _BUCKETS and path.startswith(own):
+        return path.partition("://")[2]
+    try:
+        return without_credentials(path)
+    except ValueError as error:
+        raise DatasetError(f"{source}: {error}") from error
 
 
 def _of_parquet(place: FileSystem, path: str, source: str | Path) -> tuple[list[str], list[str]]:
@@ -118,12 +133,16 @@ def _find(place: FileSystem, folder: str) -> list[str]:
 
     Hidden files are passed over, and those that systems lay there.
     """
-    below = sorted(info.path for info in place.get_file_info(FileSelector(folder, recursive=True)) if info.is_file)
+    below = [info.path for info in place.get_file_info(FileSelector(folder, recursive=True)) if info.is_file]
+    below.sort(key=lambda path: path.split("/"))
     below = [p for p in below if not any(map(is_of_system, posixpath.relpath(p, folder).split("/")))]
 
     def starts_as_image(path: str) -> bool:
-        with place.open_input_file(path) as file:
-            return by_start(file.read(START)) == ""
+        try:
+            with place.open_input_file(path) as file:
+                return by_start(file.read(START)) == ""
+        except OSError:  # as a folder of this machine passes it over
+            return False
 
     told = {path: by_name(posixpath.basename(path)) for path in below}
     with ThreadPoolExecutor(_THREADS) as threads:

@@ -45,13 +45,18 @@ class Store:
         self.filesystem, self.path = place_of(place, filesystem)
         self.rows, self.done = self._inner(_ROWS), self._inner(_DONE)
 
-    def begin(self, job: Mapping[str, object], images: pa.Table) -> None:
+    def begin(self, job: Mapping[str, object], images: pa.Table) -> list[str]:
         """Make the folder, or go on with it: the list of images is the one given.
+
+        Returns
+        -------
+        names
+            Images that have a row, and that are listed no longer.
 
         Raises
         ------
         StoreError
-            It holds something else, or the archive of another job.
+            It holds something else, or the archive of another job or of other images.
         """
         there = self.job()
         if there is None:
@@ -73,7 +78,29 @@ class Store:
         self.filesystem.move(part, self._inner(_JOB))
         for folder in (self.rows, self.done):
             self.filesystem.create_dir(folder, recursive=True)
+        self._drop_damaged()
+        unlisted = self._unlisted(images)
         self._write_table(self._inner(_IMAGES), images)
+        return unlisted
+
+    def _unlisted(self, images: pa.Table) -> list[str]:
+        """Names of rows whose images are not listed; an image that is, under its name, must lie where it did."""
+        listed, names = np.asarray(images["id"]), []
+        order = np.argsort(listed, kind="stable")
+        for rows in self.table().to_batches(columns=["id", "name", "path"]):
+            at = np.searchsorted(listed, np.asarray(rows["id"]), sorter=order).clip(max=max(len(listed) - 1, 0))
+            here = listed[order[at]] == np.asarray(rows["id"]) if len(listed) else np.zeros(len(rows), bool)
+            names += rows.filter(pa.array(~here))["name"].to_pylist()
+            paths = images["path"].take(pa.array(order[at[here]]))
+            before = rows.filter(pa.array(here))
+            other = pc.not_equal(pa.chunked_array([before["path"]]), paths)
+            if pc.any(other).as_py():
+                row = pc.index(other, True).as_py()
+                raise StoreError(
+                    f"{self.place} holds the row of another {before['name'][row]}: it lay at {before['path'][row]}, "
+                    f"now at {paths[row]}; choose another folder for another SOURCE (--out)"
+                )
+        return names
 
     def job(self) -> dict[str, object] | None:
         """What the rows depend on; None where there is no archive yet."""
@@ -93,6 +120,41 @@ class Store:
     def ids(self) -> np.ndarray:
         """Ids of the rows, int64 (N,)."""
         return np.asarray(self.table().to_table(columns=["id"])["id"])
+
+    def index(self) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+        """Files of rows; and of each row its id, the number of its file, and its place there, each int64 (N,).
+
+        Raises
+        ------
+        StoreError
+            A file is damaged.
+        """
+        files = self.table().files
+        try:
+            ids = [
+                np.asarray(pq.read_table(path, filesystem=self.filesystem, columns=["id"])["id"], np.int64)
+                for path in files
+            ]
+        except pa.ArrowInvalid as error:
+            raise StoreError(
+                f"{self.place}: a file of rows is damaged ({error}); the same handseg archive command does its images "
+                "again"
+            ) from error
+        number = np.repeat(np.arange(len(files)), [len(of_file) for of_file in ids])
+        place = [np.arange(len(of_file)) for of_file in ids]
+        return files, *(np.concatenate([np.empty(0, np.int64), *parts]) for parts in (ids, [number], place))
+
+    def _drop_damaged(self) -> None:
+        """Take away files of rows that are not whole, as a machine that loses its power may leave them."""
+        for path in self.table().files:
+            try:
+                pq.read_metadata(path, filesystem=self.filesystem)
+            except pa.ArrowInvalid:
+                name = posixpath.basename(path).removesuffix("-0.parquet")
+                mark = f"{self.done}/{name}.parquet"
+                if self.filesystem.get_file_info(mark).type != FileType.NotFound:
+                    self.filesystem.delete_file(mark)
+                self.filesystem.delete_file(path)
 
     def settle(self, failed: bool = False) -> None:
         """Take away rows that count for nothing or twice, and with ``failed`` those of images without masks.
@@ -129,8 +191,9 @@ class Store:
         self._write_table(f"{self.done}/{name}.parquet", rows.select(["id"]))
 
     def failures(self) -> dict[str, str]:
-        """Why images have no masks, by their names."""
-        table = self.table().to_table(columns=["name", "failure"], filter=pc.field("failure").is_valid())
+        """Why images of the list have no masks, by their names."""
+        table = self.table().to_table(columns=["id", "name", "failure"], filter=pc.field("failure").is_valid())
+        table = table.filter(pc.is_in(table["id"], self.images()["id"]))
         return dict(zip(table["name"].to_pylist(), table["failure"].to_pylist(), strict=True))
 
     def _inner(self, name: str) -> str:
