@@ -33,6 +33,8 @@ _aten = torch.ops.aten
 _COPIES = {_aten._to_copy.default, _aten.copy_.default}
 _TAKE_INDICES = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default, _aten._index_put_impl_.default}
 _TAKE_NUMBERS = {"fill", "fill_", "masked_fill", "masked_fill_", "where", *_TAKE_INDICES}
+_SOFTMAX = {_aten._softmax.default, _aten._log_softmax.default}
+_SOFTMAX_BACKWARD = {_aten._softmax_backward_data.default, _aten._log_softmax_backward_data.default}
 _SUMS = {"convolution", "convolution_backward", "mm", "bmm", "addmm", "baddbmm", "addbmm", "addmv", "mv", "dot"}
 
 
@@ -145,7 +147,11 @@ def _refuse_others(func: Any, args: Any, others: Sequence[torch.Tensor]) -> None
 
 
 def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Compute on the CPU, sums of float16 in float32."""
+    """Compute on the CPU, sums of float16 in float32, and what CUDA casts on the way by casts of its own."""
+    if func in _SOFTMAX and args[2]:  # float16 to float32, of which the CPU has no kernel
+        return func(args[0].float(), args[1], False)
+    if func in _SOFTMAX_BACKWARD and args[3] != args[0].dtype:
+        return func(*args[:3], args[0].dtype).to(args[3])
     if func._overloadpacket.__name__ not in _SUMS:
         return func(*args, **kwargs)
     halves = {leaf.dtype for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)} & {torch.float16}
