@@ -18,6 +18,10 @@ the next inference of any network would call what is gone, and end the process (
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
 
+class BackendError(RuntimeError):
+    """A backend computes the network wrongly; the message says which, and what to do."""
+
+
 class OpenVINONetwork(nn.Module):
     """A network that OpenVINO computes on the CPU; it stands for the network in inference.
 
@@ -29,7 +33,7 @@ class OpenVINONetwork(nn.Module):
     ----------
     network
         A network on the CPU that gives a tensor while it evaluates. Its logits of the first image are compared with
-        PyTorch's: ``NotImplementedError`` where OpenVINO's, in float32, are not the same. So it is with SwinUNETR,
+        PyTorch's: :class:`BackendError` where OpenVINO's, in float32, are not the same. So it is with SwinUNETR,
         which counts its windows in Python.
     """
 
@@ -67,7 +71,7 @@ class OpenVINONetwork(nn.Module):
             exact = _request(model, "f32")
             if not _same(exact, image, expected):
                 _refused.append(exact)
-                raise NotImplementedError(
+                raise BackendError(
                     "--backend openvino: OpenVINO computes other logits than PyTorch with this network; "
                     "leave --backend out"
                 )

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
+from handseg_monai.networks.backends import BackendError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -33,11 +35,11 @@ def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> No
     """Call what does the work of a run; where it can't go on, print in one line what ``kept`` says is kept, and exit.
 
     An ``OSError`` (a disk that is full), a ``FloatingPointError`` (training that has diverged) and a
-    ``NotImplementedError`` (a backend that can't compute the network) exit with code 1, Ctrl-C with 130.
+    :class:`~handseg_monai.networks.backends.BackendError` exit with code 1, Ctrl-C with 130.
     """
     try:
         function()
     except KeyboardInterrupt:
         stop(f"interrupted: {kept()}", 130)
-    except (OSError, FloatingPointError, NotImplementedError) as error:
+    except (OSError, FloatingPointError, BackendError) as error:
         stop(f"{error}: {kept()}", 1)
