@@ -18,7 +18,7 @@ from handseg_monai.rle import encode_planes, write_csv
 
 ROOT = Path(handseg_monai.__file__).parent
 NUMPY_FLOOR = [
-    {"__init__", "bones", "files", "words"},
+    {"__init__", "bones", "files", "signals", "words"},
     {"compiled", "options", "outlines"},
     {"bitplanes", "rle"},
     {"drawing", "data"},

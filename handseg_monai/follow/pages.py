@@ -16,8 +16,9 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import IO
+
+from handseg_monai.signals import stopped_by_sigterm
 
 HOST = "127.0.0.1"
 STORE = "mlruns.db"
@@ -67,7 +68,7 @@ def track(place: str | Path = "runs", port: int = 5000, share: bool = False) -> 
     with contextlib.closing(socket.socket()) as probe:
         if probe.connect_ex((HOST, port)) == 0:
             raise ValueError(f"port {port} is in use; choose another one with --port")
-    with _stopped_by_sigterm(), contextlib.ExitStack() as running:
+    with stopped_by_sigterm(), contextlib.ExitStack() as running:
         # The tunnel first: MLflow has to be told the address that it is called by.
         public = running.enter_context(_tunnel(port)) if share else None
         command = _mlflow(store, port, public) if store is not None else _tensorboard(place, port)
@@ -155,17 +156,3 @@ def _wait_for(child: _Child, port: int, seconds: float = 120.0) -> None:
         except OSError:
             time.sleep(0.2)
     raise ChildProcessError(f"nothing answers at http://{HOST}:{port}: {child.last_words()}")
-
-
-@contextlib.contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """End as after Ctrl-C when the process receives SIGTERM, so that nothing keeps running."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -31,6 +28,7 @@ from handseg_monai.pacs.rows import Row, tally, write_rows
 from handseg_monai.pacs.server import Server
 from handseg_monai.pacs.session import PacsError, PacsGoneError
 from handseg_monai.run.inference import Inference
+from handseg_monai.signals import stopped_by_sigterm
 
 _NOT_REACHED = "not reached: the run ended before it"
 _OF_THE_IMAGE = MasksNotWrittenError, ValueError, ArithmeticError, LookupError, MemoryError, RuntimeError, cv2.error
@@ -162,7 +160,7 @@ def segment_pacs(
     DicomSeg.check(())
     rows: list[Row] = []
     try:
-        with _stopped_by_sigterm(), tempfile.TemporaryDirectory(prefix="handseg-pacs-") as folder:
+        with stopped_by_sigterm(), tempfile.TemporaryDirectory(prefix="handseg-pacs-") as folder:
             for instance in tqdm(found, "pacs", unit="image", disable=None if progress else True):
                 try:
                     rows.append(_segment(server, instance, segmenter, Path(folder), out, dry_run))
@@ -177,23 +175,6 @@ def segment_pacs(
         if out is not None:
             write_rows(rows, out / "pacs.csv")
     return rows
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """End as after Ctrl-C when the process receives SIGTERM, so that no radiograph stays in a temporary folder."""
-    if threading.current_thread() is not threading.main_thread():  # which alone receives signals
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _segment(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import tempfile
 import threading
@@ -14,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from html import escape
 from pathlib import Path
-from types import FrameType
-from typing import Any
 from urllib.parse import quote
 
 import uvicorn
@@ -27,6 +24,7 @@ from handseg_monai.serve.security import Guard, choose_token, require_origin
 from handseg_monai.serve.segmenter import Segmenter
 from handseg_monai.serve.service import Limits, Service
 from handseg_monai.serve.store import Store
+from handseg_monai.signals import stopped_by_sigterm
 
 _MOST_CONNECTIONS = 512
 _HEADER_SECONDS = 20.0
@@ -76,7 +74,7 @@ def serve(
         raise ValueError(f"{folder}: no such folder; expected radiographs")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ValueError(f"--checkpoint {checkpoint}: no such file")
-    with _listening(host, port) as listening, _stopped_by_sigterm():
+    with _listening(host, port) as listening, stopped_by_sigterm():
         decoder = Decoder()
         store = Store(work, decoder.patients)
         segmenter = Segmenter(None if checkpoint is None else str(checkpoint))
@@ -201,18 +199,3 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         raise ValueError(f"--host {host} --port {port}: {reason}; choose another port, or 0 for a free one") from error
     with listening:
         yield listening
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """End as after Ctrl-C when the process receives SIGTERM, so that nothing keeps running."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before: Any = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):
-            signal.signal(signal.SIGTERM, before)
