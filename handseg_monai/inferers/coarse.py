@@ -7,18 +7,20 @@ from collections.abc import Sequence
 import torch
 
 from handseg_monai.bones import NUM_BONES
-from handseg_monai.inferers.looks import Look, merged, moved
+from handseg_monai.inferers.looks import Look, probabilities_of_looks
 from handseg_monai.transforms import fitted_shape
+
+FAINT = 0.01
+"""Probability that counts as none where no other one near it is larger."""
 
 
 def coarse_probabilities(members: Sequence[Sequence[Look]], shape: tuple[int, int], long_side: int) -> torch.Tensor:
     """Return each bone's mean probability over the networks of an ensemble, or the only one: float32 (29, h, w).
 
-    For ``members`` and ``shape`` see :func:`~handseg_monai.inferers.looks.planes_of_looks`.
+    Where none of them comes to :data:`FAINT` near a bone, it is 0. For ``members`` and ``shape`` see
+    :func:`~handseg_monai.inferers.looks.planes_of_looks`.
     """
-    size = fitted_shape(shape, long_side)
-    seen = [merged([moved(look, shape, size) for look in looks], size).sigmoid() for looks in members]
-    return torch.stack(seen).mean(dim=0)
+    return probabilities_of_looks(members, shape, fitted_shape(shape, long_side), FAINT)
 
 
 def coarse_masks(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

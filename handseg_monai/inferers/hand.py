@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from handseg_monai.bones import BONES, Group
-from handseg_monai.inferers.looks import Look, LookingInferer, Network, between, composed, sample
+from handseg_monai.inferers.looks import Look, LookingInferer, Network, between, composed, mean, sample
 from handseg_monai.options import HandView, arguments_of
 
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
@@ -109,7 +109,7 @@ class HandInferer(LookingInferer):
         frame, *wider = found
         seen = [self._seen(image, frame, network)]
         seen += [sample(self._seen(image, m, network), between(frame, m), window, "border") for m in wider]
-        return Look(frame, torch.stack(seen).mean(dim=0), _ramp(self.window, image.device))
+        return Look(frame, mean(seen), _ramp(self.window, image.device))
 
     def _wrist_look(self, image: torch.Tensor, hand: Look, network: Network) -> Look | None:
         """Look at the wrist in the direction of the look at the hand; None where that shows it as large, or none."""
@@ -242,7 +242,7 @@ def wrist_view(logits: torch.Tensor, margin: float, share: float) -> torch.Tenso
     For ``margin`` and ``share`` see ``wrist`` and ``wrist_share`` of :class:`HandInferer`.
     """
     window = logits.shape[-1]
-    rows, columns = (avg_pool2d(logits[None], 4)[0, _CARPUS] > 0).any(dim=0).nonzero(as_tuple=True)
+    rows, columns = (avg_pool2d(logits[_CARPUS], 4) > 0).any(dim=0).nonzero(as_tuple=True)
     if len(rows) < 6:
         return None
     places = torch.stack([columns, rows], dim=-1) * 4 + 1.5

@@ -174,6 +174,11 @@ def composed(view: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
     return (_squared(view) @ _squared(within))[:2]
 
 
+def mean(planes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the mean of tensors of one shape; a single one as it is, without a copy."""
+    return planes[0] if len(planes) == 1 else torch.stack(tuple(planes)).mean(dim=0)
+
+
 def _squared(matrix: torch.Tensor) -> torch.Tensor:
     return torch.cat([matrix.cpu().double(), torch.tensor([[0.0, 0.0, 1.0]]).double()])
 
@@ -216,11 +221,11 @@ class _Drawn:
         """Where in the image a bone may be: wherever its logits may come to its limit."""
         if isinstance(self.logits, NearBones) and not self.logits.has(bone) and self.logits.below <= limit:
             return None
-        inside = self.plane(bone) > limit
-        y, x = (inside.any(dim=axis).nonzero().flatten().cpu() for axis in (1, 0))
+        plane = self.plane(bone)
+        y, x = ((plane.amax(dim=axis) > limit).nonzero().flatten().cpu() for axis in (1, 0))
         if not len(y):
             return None
-        step_y, step_x = self.height / inside.shape[0], self.width / inside.shape[1]
+        step_y, step_x = self.height / plane.shape[0], self.width / plane.shape[1]
         # A pixel further, where bilinear interpolation still comes to it; at the view's border it goes on.
         low_y, high_y = (int(y[0]) - 1) * step_y, (int(y[-1]) + 2) * step_y
         low_x, high_x = (int(x[0]) - 1) * step_x, (int(x[-1]) + 2) * step_x
@@ -286,23 +291,50 @@ def planes_of_looks(
         29 probabilities: a pixel belongs to a bone where its probability is above.
     """
     device = members[0][0].logits.device
-    limits = torch.tensor([math.log(t / (1 - t)) for t in thresholds], dtype=torch.float32, device=device)
-    drawn = [[_Drawn(moved(look, shape, size)) for look in looks] for looks in members]
     planes = torch.zeros(size, dtype=torch.int32, device=device)
+    for bone, part, logits in _drawn_bones(members, shape, size, thresholds):
+        if len(logits) == 1:
+            inside = logits[0] > _logit(thresholds[bone])
+        else:
+            inside = mean([each.sigmoid() for each in logits]) > thresholds[bone]
+        planes[part] |= inside.to(torch.int32) << bone
+    return planes
+
+
+def probabilities_of_looks(
+    members: Sequence[Sequence[Look]], shape: tuple[int, int], size: tuple[int, int], least: float
+) -> torch.Tensor:
+    """Draw each bone's mean probability over the networks: float32 (29, height, width).
+
+    It is 0 outside of the boxes in which some look comes to ``least``. For the rest see :func:`planes_of_looks`.
+    """
+    probabilities = torch.zeros(NUM_BONES, *size, device=members[0][0].logits.device)
+    for bone, part, logits in _drawn_bones(members, shape, size, [least] * NUM_BONES):
+        probabilities[bone][part] = mean([each.sigmoid() for each in logits])
+    return probabilities
+
+
+def _drawn_bones(
+    members: Sequence[Sequence[Look]], shape: tuple[int, int], size: tuple[int, int], least: Sequence[float]
+) -> Iterator[tuple[int, tuple[slice, slice], list[torch.Tensor]]]:
+    """Give each bone's logits (h, w) of each member, part by part, wherever the mean may come to its least probability.
+
+    The parts of a bone are rows and columns of ``size``.
+    """
+    drawn = [[_Drawn(moved(look, shape, size)) for look in looks] for looks in members]
     for bone in range(NUM_BONES):
-        # A mean above the threshold takes a member, and in it a look, above it.
-        box = _union([look.box(bone, float(limits[bone])) for looks in drawn for look in looks], (0, 0, *size))
+        # A mean above it takes a member, and in it a look, above it.
+        box = _union([look.box(bone, _logit(least[bone])) for looks in drawn for look in looks], (0, 0, *size))
         if box is None:
             continue
         for top in range(box[0], box[2], _AT_ONCE):
             strip = top, box[1], min(top + _AT_ONCE, box[2]), box[3]
-            logits = [_of_bone(looks, bone, strip)[0] for looks in drawn]
-            if len(logits) == 1:
-                inside = logits[0] > limits[bone]
-            else:
-                inside = torch.stack(logits).sigmoid().mean(dim=0) > thresholds[bone]
-            planes[strip[0] : strip[2], strip[1] : strip[3]] |= inside.to(torch.int32) << bone
-    return planes
+            part = slice(strip[0], strip[2]), slice(strip[1], strip[3])
+            yield bone, part, [_of_bone(looks, bone, strip)[0] for looks in drawn]
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 def _of_bone(looks: Sequence[_Drawn], bone: int, box: Box) -> torch.Tensor:
