@@ -104,14 +104,16 @@ class Outline:
 
 
 def _crossed(along: np.ndarray, across: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    after_along, after_across = np.roll(along, -1), np.roll(across, -1)
+    beyond = along > at[:, None]
+    place, edge = np.nonzero(beyond != np.roll(beyond, -1, axis=1))
     low, high = np.full(len(at), np.nan), np.full(len(at), np.nan)
-    for i, place in enumerate(at):
-        edge = np.flatnonzero((along > place) != (after_along > place))
-        if edge.size:
-            share = (place - along[edge]) / (after_along[edge] - along[edge])
-            crossed = across[edge] + share * (after_across[edge] - across[edge])
-            low[i], high[i] = crossed.min(), crossed.max()
+    if not place.size:
+        return low, high
+    after = (edge + 1) % len(along)
+    share = (at[place] - along[edge]) / (along[after] - along[edge])
+    crossed = across[edge] + share * (across[after] - across[edge])
+    cut, first = np.unique(place, return_index=True)
+    low[cut], high[cut] = np.minimum.reduceat(crossed, first), np.maximum.reduceat(crossed, first)
     return low, high
 
 
