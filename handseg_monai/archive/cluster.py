@@ -57,8 +57,8 @@ class Layout:
         What each of them takes.
     task_cores
         What a task that reads, judges or writes takes.
-    readers
-        Tasks that read at a time, at most.
+    readers, judges
+        Tasks that read, and that judge, at a time, at most.
     cores
         Of the whole cluster.
     """
@@ -68,6 +68,7 @@ class Layout:
     actor_cores: float
     task_cores: float
     readers: int
+    judges: int
     cores: int
 
     def __str__(self) -> str:
@@ -98,7 +99,8 @@ def layout(nodes: Sequence[Mapping[str, float]]) -> Layout:
             f"tasks that feed it need {needed}: add a node, or start Ray with more (--num-cpus)"
         )
     room = int((cores - actors * actor) / task)
-    return Layout(actors, int(gpus), actor, task, max(1, int(room * _READERS)), cores)
+    readers = max(1, int(room * _READERS))
+    return Layout(actors, int(gpus), actor, task, readers, max(1, room - readers), cores)
 
 
 def alive() -> list[Mapping[str, float]]:

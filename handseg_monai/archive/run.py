@@ -269,7 +269,9 @@ class _Run:
                 max_task_retries=_TRIES,
                 **one,
             )
-            .map_batches(partial(judge, weights=self.weights), max_retries=_TRIES, **task, **one)
+            .map_batches(
+                partial(judge, weights=self.weights), concurrency=plan.judges, max_retries=_TRIES, **task, **one
+            )
         )
         try:
             rows.write_parquet(
@@ -278,8 +280,8 @@ class _Run:
                 min_rows_per_file=self.rows_per_file,
                 compression="zstd",
                 ray_remote_args=task,
-                # With a number of its own Ray keeps it apart from judging, which would wait for the masks of a file.
-                concurrency=plan.cores,
+                # With another number Ray keeps it apart from judging, which would wait for the masks of a file.
+                concurrency=plan.judges + 1,
             )
         except RayError as error:
             raise IncompleteArchiveError(

@@ -104,15 +104,16 @@ class Outline:
 
 
 def _crossed(along: np.ndarray, across: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    along, across = np.append(along, along[0]), np.append(across, across[0])
     beyond = along > at[:, None]
-    place, edge = np.nonzero(beyond != np.roll(beyond, -1, axis=1))
+    place, edge = np.nonzero(beyond[:, 1:] != beyond[:, :-1])
     low, high = np.full(len(at), np.nan), np.full(len(at), np.nan)
     if not place.size:
         return low, high
-    after = (edge + 1) % len(along)
-    share = (at[place] - along[edge]) / (along[after] - along[edge])
-    crossed = across[edge] + share * (across[after] - across[edge])
-    cut, first = np.unique(place, return_index=True)
+    share = (at[place] - along[edge]) / (along[edge + 1] - along[edge])
+    crossed = across[edge] + share * (across[edge + 1] - across[edge])
+    first = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
+    cut = place[first]
     low[cut], high[cut] = np.minimum.reduceat(crossed, first), np.maximum.reduceat(crossed, first)
     return low, high
 

@@ -151,7 +151,7 @@ def measure_hand(planes: np.ndarray, reference: np.ndarray) -> HandMeasures | No
         stray / np.maximum(total, 1),
         centre,
         tuple(outlines),
-        _overlaps(small, total),
+        overlaps(small),
         (0.0, 0.0, shape[1] * pixel, shape[0] * pixel),
         pixel,
     )
@@ -182,7 +182,12 @@ def _pixels(mask: np.ndarray) -> np.ndarray:
     return x + 0.5 + 1j * (y + 0.5)
 
 
-def _overlaps(planes: np.ndarray, total: np.ndarray) -> np.ndarray:
-    shared = shared_areas(planes[planes & (planes - 1) != 0]).astype(np.float64)
+def overlaps(planes: np.ndarray) -> np.ndarray:
+    """Return what each two masks of bit planes, int32 (H, W), share over the area of the smaller one: float64 (29, 29).
+
+    0 for a mask and itself, and where one is empty.
+    """
+    shared = shared_areas(planes).astype(np.float64)
+    area = shared.diagonal().copy()
     np.fill_diagonal(shared, 0)
-    return shared / np.maximum(np.minimum(total[:, None], total), 1)
+    return shared / np.maximum(np.minimum(area[:, None], area), 1)

@@ -14,7 +14,7 @@ import numpy as np
 
 from handseg_monai.bitplanes import boxes, largest_piece
 from handseg_monai.bones import BONES, INDEX, NAMES, NEIGHBOURS, OVERLAPS, Group
-from handseg_monai.plausibility.hand_measures import BORDER, FOREARM, canvas
+from handseg_monai.plausibility.hand_measures import BORDER, FOREARM, canvas, overlaps
 
 CANVAS = 1024
 """Long side (pixels) that the hand's bounding box is reduced to where it is larger."""
@@ -102,11 +102,11 @@ def proportions(planes: np.ndarray) -> Proportions:
         if k in bones and bones[k].whole:
             _add_carpal(figures, NAMES[k], bones[k], capitate, distal, radial, length)
     seen = {k for k, bone in bones.items() if (bone.tip_seen(capitate, corner, shape) if FOREARM[k] else bone.whole)}
+    shared = overlaps(small)
     for a, b in _PAIRS:
         if a in seen and b in seen:
-            figures[f"{NAMES[a]}|{NAMES[b]} overlap"] = _shared(small, a, b)
-            distance = cKDTree(_xy(bones[a].edge)).query(_xy(bones[b].edge))[0].min()
-            apart = float(distance) if figures[f"{NAMES[a]}|{NAMES[b]} overlap"] == 0 else 0.0
+            figures[f"{NAMES[a]}|{NAMES[b]} overlap"] = overlap = float(shared[a, b])
+            apart = 0.0 if overlap else float(cKDTree(_xy(bones[a].edge)).query(_xy(bones[b].edge))[0].min())
             figures[f"{NAMES[a]}|{NAMES[b]} gap"] = apart / length
     if radial is None or not {_RADIUS, _ULNA} <= seen:
         return Proportions(figures, None)
@@ -210,13 +210,6 @@ def _radial(bones: Mapping[int, _Bone], distal: complex) -> complex | None:
             towards = ((bones[first].middle - bones[second].middle) * (-1j * distal).conjugate()).real
             return -1j * distal if towards > 0 else 1j * distal
     return None
-
-
-def _shared(planes: np.ndarray, a: int, b: int) -> float:
-    first, second = (np.int32(1) << np.int32(k) for k in (a, b))
-    of_a, of_b = np.count_nonzero(planes & first), np.count_nonzero(planes & second)
-    both = first | second
-    return np.count_nonzero((planes & both) == both) / min(of_a, of_b)
 
 
 def _add_forearm(
