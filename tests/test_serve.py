@@ -459,8 +459,11 @@ def test_missing_packages_are_said_with_the_line_to_type(tmp_path: Path) -> None
 def test_fifty_uploads_at_once_and_two_hundred_in_the_queue(tmp_path: Path, weights: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    rng = np.random.default_rng(0)
-    contents = [cv2.imencode(".png", rng.integers(0, 255, (64, 48), np.uint8))[1].tobytes() for _ in range(250)]
+    contents = []
+    for number in range(250):
+        image = phantom(0).image.copy()
+        image[0, 0] = number
+        contents.append(cv2.imencode(".png", image)[1].tobytes())
     work = tmp_path / "work"
     with served(work, "--checkpoint", weights) as server:
         with ThreadPoolExecutor(50) as pool:
