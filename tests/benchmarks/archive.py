@@ -26,7 +26,7 @@ from handseg_monai.archive.run import archive
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.run.inference import Inference
-from tests.benchmarks.backends import machine
+from tests.benchmarks.machine import processor
 
 _DIFFERENT = 24
 """Phantoms that are drawn; all images are one of them."""
@@ -103,7 +103,7 @@ def main() -> None:
         whole = timed(paths[0].parent, Path(place) / "out")
         rows = sum(path.stat().st_size for path in (Path(place) / "out" / "rows").iterdir())
     images = given.images
-    table = Table(title=f"{images} images of {given.size} pixels, {cores} cores, {machine()}")
+    table = Table(title=f"{images} images of {given.size} pixels, {cores} cores, {processor()}")
     table.add_column("what")
     table.add_column("figure", justify="right")
     network = images * seconds[1] / cores

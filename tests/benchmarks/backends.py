@@ -8,10 +8,8 @@ machine disturbs less. Dice is that of masks against those of PyTorch in float32
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +20,7 @@ from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.rle import encode_planes
 from handseg_monai.run.inference import Inference
 from handseg_monai.score.dice import dice
+from tests.benchmarks.machine import processor
 
 REFERENCE, EXACT = "torch, bfloat16", "torch, float32"
 WAYS = {
@@ -38,13 +37,6 @@ def timed(call: Callable[[], object]) -> np.ndarray:
     before = time.perf_counter(), time.process_time()
     call()
     return np.subtract((time.perf_counter(), time.process_time()), before)
-
-
-def machine() -> str:
-    """Name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def loaded(way: str) -> Inference:
@@ -91,7 +83,7 @@ def main() -> None:
                 network[way].append(timed(lambda one=inference: forward(one, view)))  # type: ignore[misc]
                 whole[way].append(timed(lambda way=way, image=image: draw(way, image)))  # type: ignore[misc]
     shown = f"{given.images} images of {given.size}, windows of {side}, {given.threads} threads"
-    table = Table(title=f"{machine()}; {shown}; seconds, median of {given.rounds} rounds")
+    table = Table(title=f"{processor()}; {shown}; seconds, median of {given.rounds} rounds")
     for heading in ("", "first image", "forward pass", "ratio", "image", "ratio", "Dice, mean", "least bone"):
         table.add_column(heading, justify="right" if heading else "left")
     middle = {way: (np.median(network[way], axis=0), np.median(whole[way], axis=0)) for way in ways}

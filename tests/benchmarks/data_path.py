@@ -6,7 +6,6 @@ Times are the least of several rounds in one process and one thread; what counts
 from __future__ import annotations
 
 import json
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from handseg_monai.data.dataset import RadiographDataset
 from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.phantom import write_dataset
 from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd, RandAlbumentationsd, ScalePercentilesd
+from tests.benchmarks.machine import processor
 
 STORED, WORKING, ROUNDS = 2048, 1024, 7
 Steps = list[A.BasicTransform]
@@ -107,9 +107,7 @@ def main() -> None:
     """Measure and print the table."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    table = Table(
-        title=f"Data path on {platform.processor() or platform.machine()}, one thread; PyTorch {torch.__version__}"
-    )
+    table = Table(title=f"Data path on {processor()}, one thread; PyTorch {torch.__version__}")
     for column in ("what", "reference, ms", "ours, ms", "ratio", "asked"):
         table.add_column(column, justify="left" if column == "what" else "right")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from handseg_monai.rle import decode_planes, read_csv
 from handseg_monai.score.bootstrap import interval
 from handseg_monai.score.evaluation import Evaluation, evaluate
 from handseg_monai.score.tables import write_evaluation
+from tests.benchmarks.machine import processor
 
 SEEDS = {"standard": 900001, "hard": 900002}
 SUBJECTS = 50
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=[*SEEDS, "both"], default="both")
     parser.add_argument("--failures", type=Path, help="draw the worst radiographs of each set into this folder")
     options = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.checkpoint}")
+    print(f"{processor()}, {os.cpu_count()} cores, {options.checkpoint}")
     for name in SEEDS if options.preset == "both" else [options.preset]:
         data, result = options.out / name / "data", options.out / name / "result"
         if not (data / "meta_data.xlsx").exists():

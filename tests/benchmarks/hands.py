@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from handseg_monai.phantom import PRESETS, render_phantom
+from tests.benchmarks.machine import processor
 from tests.hands import pair
 from tests.test_scene import DARK, infer, mean_dice
 
@@ -42,7 +42,7 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=50)
     given = options.parse_args()
     torch.set_num_threads(1)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, one thread"
+    machine = f"{processor()}, {os.cpu_count()} cores, one thread"
     table = Table(title=f"{machine}, images of {SIDE}")
     table.add_column("what")
     for name in SEEDS:

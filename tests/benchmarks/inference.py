@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from handseg_monai.bones import NUM_BONES
 from handseg_monai.inferers.looks import Look, planes_of_looks
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.rle import encode_planes
+from tests.benchmarks.machine import processor
 from tests.benchmarks.runs import plain_encode, seconds
 
 SIZE, VIEW = 2048, 512
@@ -206,7 +206,7 @@ def main() -> None:
     logits = logits_of(hands[0].planes)
     found, expected = drawn(logits), plain(logits)
     same = sum(a == b for a, b in zip(found, expected, strict=True))
-    table = Table(title=f"{platform.processor() or platform.machine()}, one thread")
+    table = Table(title=f"{processor()}, one thread")
     for heading in ("what", "plain", "here", "ratio"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     slow, fast = seconds(lambda: plain(logits)), seconds(lambda: drawn(logits))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from handseg_monai.phantom.placement import place
 from handseg_monai.phantom.processes import in_processes
 from handseg_monai.phantom.radiograph import bone_polygons
 from handseg_monai.rle import decode_planes, read_csv
+from tests.benchmarks.machine import processor
 
 SEED = 900005
 RANGES = replace(PRESETS["standard"], inversion_share=0.0)
@@ -128,7 +128,7 @@ def main() -> None:
     measuring = in_processes(partial(_measure, images, rows, options.masks, shots), len(shots), 2)
     taken = [found for _, found in tqdm(measuring, total=len(shots), unit="radiograph")]
     console = Console(width=140)
-    console.print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {options.size} px")
+    console.print(f"{processor()}, {os.cpu_count()} cores; {options.size} px")
     console.print(errors(taken, options.masks, each=options.each))
     for masks in options.masks:
         console.print(reasons(taken, masks))

@@ -13,7 +13,6 @@ import argparse
 import logging
 import multiprocessing
 import os
-import platform
 import re
 import resource
 import tempfile
@@ -29,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from tests.benchmarks.machine import processor
 from tests.mutants import damaged, make_kinds
 
 _LONGEST = 60.0
@@ -166,8 +166,7 @@ def run(count: int, seed: int, jobs: int) -> dict[str, Outcome]:
 
 def print_outcomes(outcomes: dict[str, Outcome], shown: int) -> None:
     """Print a table, and some of what should not have been."""
-    processor = platform.processor() or platform.machine()
-    table = Table(title=f"damaged files; {processor}, {os.cpu_count()} cores")
+    table = Table(title=f"damaged files; {processor()}, {os.cpu_count()} cores")
     columns = ("read", "refused", "foreign", "tracebacks")
     for heading in ("kind", *columns, "slowest, ms", "memory, MiB"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")

@@ -11,7 +11,6 @@ are timed on the CPU, in one thread, and on a GPU where there is one.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,7 @@ from handseg_monai.data.dataset import prepare_planes
 from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.inferers import AutocastInferer
 from handseg_monai.networks import check_packages, set_output_bias
+from tests.benchmarks.machine import processor
 
 HELD_OUT, TIMED = 40, 512
 _UPRIGHT = {"wide_share": 0.0, "wrist_share": 0.0, "part_share": 0.0, "turned_share": 0.0, "turn": (-5.0, 5.0)}
@@ -153,10 +153,7 @@ def installed(overlay: Path | None) -> str | None:
 
 def machine() -> str:
     """Return the names of the processor and of the GPU, if any."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    names = [models[0] if models else platform.processor() or platform.machine()]
+    names = [processor()]
     return ", ".join(names + ([torch.cuda.get_device_name()] if torch.cuda.is_available() else []))
 
 

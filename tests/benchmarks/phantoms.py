@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 from handseg_monai.phantom import write_dataset
+from tests.benchmarks.machine import processor
 
 
 def main() -> None:
     """Write data sets of several sizes and print a table; the first, which compiles, is not timed."""
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"{'size':>6} {'preset':>9} {'workers':>8} {'radiographs':>12} {'seconds':>8} {'a second':>9}")
     for size, preset, workers, subjects in (
         (64, "easy", 1, 1),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NAMES
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.rle import HEADER, decode_planes, encode_planes, write_csv
+from tests.benchmarks.machine import processor
 
 SIZE, VOTERS, ROUNDS = 2048, 5, 5
 
@@ -109,7 +109,7 @@ def main() -> None:
     masks = unpack(planes)
     texts = encode_planes(planes)
     assert [plain_encode(mask) for mask in masks] == texts
-    table = Table(title=f"{SIZE} x {SIZE}, {platform.processor() or platform.machine()}")
+    table = Table(title=f"{SIZE} x {SIZE}, {processor()}")
     for heading in ("what", "plain, s", "here, s", "ratio", "of processor time"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     rows = [

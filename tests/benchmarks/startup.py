@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import NAMES
 from handseg_monai.data import labelled_items, read_polygons
 from handseg_monai.rle import encode_planes, write_csv
+from tests.benchmarks.machine import processor
 from tests.benchmarks.runs import processor_time
 from tests.conftest import draw_radiograph, write_label
 from tests.test_house import LIGHT
@@ -92,9 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     start = [sys.executable, "-m", "handseg_monai"]
-    table = Table(
-        title=f"seconds, median of {rounds}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    )
+    table = Table(title=f"seconds, median of {rounds}; {processor()}, {os.cpu_count()} cores")
     for heading in ("handseg", "command", "its work", "beyond", "misspelt file"):
         table.add_column(heading, justify="left" if heading == "handseg" else "right")
     with tempfile.TemporaryDirectory() as place:
