@@ -228,6 +228,9 @@ def test_a_store_is_listed_as_a_folder_is(radiographs: Path, tmp_path: Path) -> 
     names = [f"{number}.png" for number in range(len(expected))]
     pq.write_table(pa.table({"path": [path for _, path in expected], "name": names}), tmp_path / "list.parquet")
     assert listed(tmp_path / "list.parquet") == list(zip(names, (path for _, path in expected), strict=True))
+    for name in ("list.txt", "list.parquet"):
+        with pytest.raises(DatasetError, match=r"--relative_names is for folders, and .* is a list"):
+            list_images(tmp_path / name, relative_names=True)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ class TestCredentials:
             (f"somebody:/{SECRET}@pacs.example/dicom-web", "the URL holds a user or a password"),
             (f"https:/somebody:{SECRET}@pacs.example/x", "the URL holds a user or a password"),
             (f"https:///somebody:{SECRET}@pacs.example/x", "the URL holds a user or a password"),
+            (f"https://somebody:12/{SECRET}@pacs.example/x", "the URL holds a user or a password"),
             (f"https:somebody:{SECRET}@pacs.example/x", "the URL holds a user or a password"),
             (f"https://pacs.example/dicom-web?token={SECRET}", r"a part after \? or #, which may be a secret"),
             (f"https://pacs.example:{SECRET}/", "the URL can't be read; expected the root of a DICOMweb"),
@@ -135,7 +136,7 @@ class TestCredentials:
         monkeypatch.delenv("HANDSEG_PACS_USER")
         monkeypatch.delenv("HANDSEG_PACS_PASSWORD")
         assert Address.of("http://10.0.0.7/x/") == Address("http://10.0.0.7/x")
-        assert Address.of("https://pacs.example/a@b/") == Address("https://pacs.example/a@b")
+        assert Address.of("https://pacs.example/a%40b/") == Address("https://pacs.example/a%40b")
 
     @pytest.mark.parametrize(
         ("values", "words"),

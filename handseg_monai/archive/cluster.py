@@ -115,7 +115,7 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
     Raises
     ------
     DoesNotFitError
-        There is no such cluster.
+        There is no such cluster, or Ray does not start here.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -126,9 +126,11 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, TimeoutError) as error:
+        reason = str(error).splitlines()[0]
+        if address is None:
+            raise DoesNotFitError(f"Ray does not start on this machine ({reason}); does its memory suffice?") from error
         raise DoesNotFitError(
-            f"--address {address}: no cluster answers there ({str(error).splitlines()[0]}); start one with: "
-            "ray start --head"
+            f"--address {address}: no cluster answers there ({reason}); start one with: ray start --head"
         ) from error
     try:
         yield

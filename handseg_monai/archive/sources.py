@@ -64,13 +64,19 @@ def list_images(source: str | Path, relative_names: bool = False, filesystem: Fi
     Raises
     ------
     DatasetError
-        There is no such place, there are no images, two have one name, or a name that a CSV can't hold.
+        There is no such place, there are no images, two have one name, a name that a CSV can't hold, or a list with
+        ``relative_names``.
     """
     place, path = place_of(source, filesystem)
     info = place.get_file_info(path)
     if info.type == FileType.NotFound:
         raise DatasetError(f"no such file or folder: {source}; expected radiographs, or a list of them")
     suffix = posixpath.splitext(path)[1].lower()
+    is_list = (info.is_file and suffix in LISTS) or suffix in PARQUET
+    if relative_names and is_list:
+        raise DatasetError(
+            f"--relative_names is for folders, and {source} is a list; give Parquet with a column name to name images"
+        )
     if info.is_file and suffix in LISTS:
         lines = place.open_input_file(path).read().decode("utf-8-sig").splitlines()
         paths = [line.strip() for line in lines if line.strip()]
@@ -162,7 +168,10 @@ def _table(names: list[str], paths: list[str]) -> pa.Table:
     if len(unique) < len(ids):
         first, second = np.flatnonzero(ids == unique[counts.argmax()])[:2]
         if nfc(names[first]) == nfc(names[second]):
-            what, advice = f"two images of the name {names[first]}", "use --relative_names, or a column name"
+            what, advice = (
+                f"two images of the name {names[first]}",
+                "give a folder with --relative_names, or Parquet with a column name",
+            )
         else:
             what, advice = f"{names[first]} and {names[second]} have one number", "rename one of the two"
         raise DatasetError(f"{what}: {paths[first]} and {paths[second]}; {advice}")

@@ -64,16 +64,15 @@ def _checked(url: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ValueError(f"the URL can't be read; {_EXPECTED}") from None
-    is_of_the_web = parts.scheme in ("http", "https") and bool(host)
-    # Without // after it, or without a scheme, a password is in what passes for the path.
-    if "@" in (parts.netloc if is_of_the_web else url):
+    # Without // after it, without a scheme, or with a slash in it, a password is in what passes for the path.
+    if "@" in url:
         raise ValueError(
             "the URL holds a user or a password, which logs and lists of processes would show; take them out, and set "
-            f"{_USER} and {_PASSWORD} in the environment"
+            f"{_USER} and {_PASSWORD} in the environment; write %40 for an @ of the path"
         )
     if parts.query or parts.fragment:
         raise ValueError(f"the URL has a part after ? or #, which may be a secret; {_EXPECTED}")
-    if not is_of_the_web:
+    if parts.scheme not in ("http", "https") or not host:
         raise ValueError(f"{url}: not an address of the web; {_EXPECTED}")
     return url.strip().rstrip("/")
 
