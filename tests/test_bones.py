@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import handseg_monai
+from handseg_monai import bundle_root
 from handseg_monai.bones import ALL_KNOWN, APART, BONES, INDEX, NAMES, NEIGHBOURS, NUM_BONES, OVERLAPS, Group
 
 CARPALS = ["Trapezium", "Trapezoid", "Capitate", "Hamate", "Scaphoid", "Lunate", "Triquetrum", "Pisiform"]
@@ -34,6 +35,11 @@ class TestContract:
 
     def test_every_bone_is_known_in_29_bits(self) -> None:
         assert ALL_KNOWN == 2**29 - 1
+
+    def test_the_page_of_labels_lists_them(self) -> None:
+        text = (bundle_root() / "docs" / "labels.md").read_text(encoding="utf-8")
+        table = re.findall(r"`([\w-]+)` \| ([a-z ]+) \|", text.partition("## The 29 bones")[2].partition("\n## ")[0])
+        assert sorted(table) == sorted((bone.name, bone.english) for bone in BONES)
 
     @pytest.mark.parametrize("attribute", ["name", "english", "korean", "colour"])
     def test_no_two_bones_share(self, attribute: str) -> None:

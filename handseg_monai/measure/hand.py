@@ -51,6 +51,7 @@ def measure_hand(
     image: np.ndarray | None = None,
     spacing: Spacing | None = None,
     judgement: Plausibility | None = None,
+    unknown: int = 0,
 ) -> list[Measure]:
     """Take all measures of a hand.
 
@@ -66,6 +67,8 @@ def measure_hand(
     judgement
         On the masks; made if None. What it finds wrong with a bone is the reason why measures that need it have no
         value.
+    unknown
+        Bit k says that nobody knows the mask of bone k, which the planes then lack.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def measure_hand(
     if image is not None and image.shape != planes.shape:
         raise ValueError(f"expected an image of the planes' shape {planes.shape}, got {image.shape}")
     judgement = plausibility(planes) if judgement is None else judgement
-    hand = _Hand(planes, image, fitting_spacing(planes, spacing), judgement)
+    hand = _Hand(planes, image, fitting_spacing(planes, spacing), judgement, unknown)
     return list(hand.measures())
 
 
@@ -90,6 +93,7 @@ class _Hand:
     image: np.ndarray | None
     spacing: Spacing
     judgement: Plausibility
+    unknown: int
 
     def measures(self) -> Iterator[Measure]:
         length = self.spacing.unit
@@ -152,7 +156,8 @@ class _Hand:
                 raise NotMeasured(f"implausible masks: {finding.text}")
         for bone in bones:
             if bone not in self.outlines:
-                raise NotMeasured(f"{NAMES[bone]} is missing")
+                what = "is marked as unknown" if self.unknown >> bone & 1 else "is missing"
+                raise NotMeasured(f"{NAMES[bone]} {what}")
             if not self.outlines[bone].whole:
                 raise NotMeasured(f"{NAMES[bone]} is too thin to be outlined: the image is too small")
             if bone not in (_RADIUS, _ULNA) and self.outlines[bone].at_border.any():

@@ -143,7 +143,8 @@ class Measures(Form):
         """Measure an image."""
         (hand,) = masks.hands
         spacing = spacing_of(masks.path) or NO_SPACING
-        measures = measure_hand(hand.planes, read_radiograph(masks.path), spacing)
+        unknown = sum(1 << bone for bone in np.flatnonzero(~hand.given).tolist())
+        measures = measure_hand(hand.planes, read_radiograph(masks.path), spacing, unknown=unknown)
         self._append(table_rows(masks.name, None, measures, spacing))
 
     def _append(self, rows: Iterable[Sequence[str]]) -> None:

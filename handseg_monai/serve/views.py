@@ -182,7 +182,8 @@ class Views:
         planes, judgement = view.planes & ~np.int32(view.unknown), None if view.unknown else view.judgement
         stated = radiograph.facts.get("spacing")
         spacing = None if stated is None else fitting_spacing(planes, Spacing(**stated))
-        return content.measures(measure_hand(planes, radiograph.image, spacing, judgement), spacing)
+        measures = measure_hand(planes, radiograph.image, spacing, judgement, view.unknown)
+        return content.measures(measures, spacing)
 
     def change(self, id: str, revision: int, change: Callable[[State], State], judged: bool) -> dict[str, Any]:
         """Change an image that is still at a revision; what is shown then, with the outlines that are new."""

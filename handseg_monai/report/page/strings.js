@@ -143,6 +143,7 @@ export const STRINGS = {
       [/^implausible masks/, "마스크가 타당하지 않습니다"],
       [/^the head of the ulna is cut/, "자뼈 머리가 영상 가장자리에서 잘렸습니다"],
       [/^(.+) is missing$/, "{1}: 마스크가 없습니다"],
+      [/^(.+) is marked as unknown$/, "{1}: 모름으로 표시되어 있습니다"],
       [/^(.+) is cut by the image's border$/, "{1}: 영상 가장자리에서 잘렸습니다"],
       [/^whether the wrist is straight/, "손목이 곧은지 알 수 없습니다"],
       [/^the wrist is bent by (\S+) degrees/, "손목이 {1}도 굽어 있습니다. 곧은 손목이 필요합니다"],
