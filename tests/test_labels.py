@@ -896,6 +896,19 @@ def test_the_command_says_what_is_known_and_stops_in_one_line(
     assert [int(n) for n in rows["finger-1"]] == [0, 0]
     assert "1 image that the source does not name, left out:" in said
     assert "5 images of 3 subjects" in said
+    assert "absent" not in said
+
+    first, second, *_ = labels
+    lacking = {first: ["Ulna", "Lunate"], second: ["Ulna"]}
+    some = {p: {n: o for n, o in q.items() if n not in lacking.get(p, ())} for p, q in labels.items()}
+    write_coco(tmp_path / "source.json", some)
+    coco = ("coco", str(tmp_path / "source.json"), "--images", images, "--out", str(tmp_path / "coco"))
+    assert handseg(*coco) == 0
+    assert "without a label, and so absent: Lunate in 1 image, Ulna in 2 images. If " in capsys.readouterr().out
+    for meaning in ("unknown", "absent"):
+        assert handseg(*coco, "--missing", meaning) == 0
+        assert "absent" not in capsys.readouterr().out
+
     (out / "notes.txt").write_text("mine")
     assert handseg(*arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -115,6 +115,7 @@ def convert(
 ) -> None:
     """Convert labels to the form that training reads; bones that nobody has labelled stay unknown."""
     from handseg_monai.data.labels import convert as convert_labels
+    from handseg_monai.data.labels.convert import ADAPTERS
     from handseg_monai.data.labels.table import print_conversion
 
     leave_out: list[str] = []
@@ -147,7 +148,7 @@ def convert(
         leave_out=leave_out,
         max_pixels=max_pixels,
     )
-    print_conversion(result)
+    print_conversion(result, assumed=missing is None and ADAPTERS[form][1] == "absent")
     subjects_made = len({item["subject"] for item in result.items})
     print(f"{out}: {counted(len(result.items), 'image')} of {counted(subjects_made, 'subject')}")
 

@@ -15,8 +15,11 @@ from handseg_monai.data.labels.flat import FLAT_SOURCE
 from handseg_monai.words import counted
 
 
-def print_conversion(result: Conversion) -> None:
-    """Print for each bone in how many images it is known and present, and the images that were left out."""
+def print_conversion(result: Conversion, assumed: bool = False) -> None:
+    """Print for each bone in how many images it is known and present, and the images that were left out.
+
+    Where it is ``assumed`` that a bone without a label is absent, say which ones are.
+    """
     known = np.array([item["known"] for item in result.items])
     table = Table()
     for heading in ("bone", "name", "known", "present"):
@@ -28,6 +31,15 @@ def print_conversion(result: Conversion) -> None:
     Console().print(table)
     if result.flat:
         print(FLAT_SOURCE)
+    absent = {
+        bone.name: int((((known >> bone.index) & 1 == 1) & (result.areas[:, bone.index] == 0)).sum()) for bone in BONES
+    }
+    counts = [f"{name} in {counted(count, 'image')}" for name, count in absent.items() if count]
+    if counts and assumed:
+        print(
+            f"without a label, and so absent: {', '.join(counts)}. If they are there and nobody drew them, give "
+            "--missing unknown; else give --missing absent"
+        )
     _list(result.unlabelled, "without a label or a bone, left out")
     _list(result.unmentioned, "that the source does not name, left out")
 
