@@ -31,16 +31,16 @@ def demo(
     run_demo(out, seed=seed)
 
 
+app.command(context_settings=bundle.PASSED_ON)(bundle.infer)
+app.command(context_settings=bundle.PASSED_ON)(bundle.train)
+app.command(context_settings=bundle.PASSED_ON)(training.cross_validate)
 for command in (
-    bundle.infer,
-    bundle.train,
     bundle.options,
     bundle.publish,
     datasets.phantom,
     datasets.convert,
     datasets.folds,
     datasets.audit,
-    training.cross_validate,
     results.evaluate,
     results.joints,
     results.plausibility,

@@ -71,6 +71,39 @@ def test_hands_and_invert_are_options_of_infer_itself(tmp_path: Path) -> None:
     assert handseg("infer", "nowhere", "--hands", "three").returncode == 2
 
 
+@pytest.mark.parametrize("separated", [[], ["--"]])
+@pytest.mark.parametrize(("command", "option"), [("infer", "--threshold"), ("train", "--learning_rate")])
+def test_options_of_the_bundle_follow_the_folder(
+    command: str, option: str, separated: list[str], tmp_path: Path
+) -> None:
+    result = handseg(
+        command, "nowhere", *separated, option, "0.4", *(["--out", tmp_path / "a"] if not separated else [])
+    )
+    assert result.returncode == 2
+    assert "no such folder: " in result.stderr
+    assert result.stdout.splitlines()[0].endswith(f" {option} 0.4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["infer", "x", "--ouut", "y"], "--ouut: did you mean --out?"),
+        (["train", "x", "--overlya", "finetune"], "--overlya: did you mean --overlay?"),
+        (["infer", "x", "--output_dir", "y"], "--output_dir: use --out"),
+        (["infer", "x", "--threshold"], "expected pairs --name value, got --threshold"),
+        (["infer", "x", "--threshold=0.4"], "expected pairs --name value, got --threshold=0.4"),
+        (["infer", "--threshold", "0.4", "x"], "expected DIR, got --threshold; give DIR first"),
+        (["train", "--epochs", "4", "x"], "expected DATA, got --epochs; give DATA first"),
+        (["cross-validate", "--epochs", "4", "x"], "expected DATA, got --epochs; give DATA first"),
+    ],
+)
+def test_an_option_that_can_not_be_meant(arguments: list[str], words: str) -> None:
+    result = handseg(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_train_lays_overlays_over_train_json_and_publish_halves_the_weights(
     drawn_dataset: Path, tmp_path: Path
 ) -> None:

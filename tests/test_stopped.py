@@ -15,8 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from ignite.engine import Engine
+from monai.handlers import StatsHandler
 
 from handseg_monai.rle import decode_planes, encode_planes, read_csv
+from handseg_monai.run.ending import until_stopped
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained
 from tests.conftest import draw_radiograph
 
@@ -123,3 +126,21 @@ def test_a_full_disk_is_one_line(images: Path, checkpoint: Path, tmp_path: Path)
     assert again.returncode == 0, again.stderr
     assert f"{match[1]} of {COUNT} images are done already" in again.stdout
     assert len(read_csv(tmp_path / "out" / "submission.csv")) == COUNT
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interruption_is_logged_without_a_stack(
+    error: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(engine: Engine, batch: int) -> None:
+        raise error("by somebody")
+
+    engine = Engine(stopped)
+    StatsHandler(name="stats").attach(engine)
+    with pytest.raises(SystemExit if error is KeyboardInterrupt else error):
+        until_stopped(lambda: engine.run([0]), lambda: "all is kept")
+    said = capsys.readouterr()
+    logged = "Traceback" in said.out + said.err
+    assert logged == (error is RuntimeError)
+    if not logged:
+        assert said.err == "interrupted: all is kept\n"

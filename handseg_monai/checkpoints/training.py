@@ -130,7 +130,7 @@ class TrainingCheckpoint:
         """Say what is kept of a run that can't go on, and how to go on."""
         if not (self.folder / LAST).exists():
             return "no epoch was finished, so there is no checkpoint"
-        return f"{self.folder / LAST} holds the finished epochs; --resume true continues from there"
+        return f"{self.folder / LAST} holds the finished epochs; the same command with --resume true continues"
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         if idist.get_rank() != 0:

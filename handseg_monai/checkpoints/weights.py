@@ -45,10 +45,14 @@ class Checkpoint:
         data = Path(path).read_bytes()
         try:
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise CheckpointError(f"checkpoint {path}: can't be read ({str(error).splitlines()[0]})") from error
+        except Exception as error:  # torch's words advise to load it without safety
+            raise CheckpointError(
+                f"checkpoint {path}: damaged, or no checkpoint; expected a file that training or handseg publish wrote"
+            ) from error
         if not isinstance(content, dict) or "network" not in content:
-            raise CheckpointError(f"checkpoint {path}: no entry 'network'; expected a file that training wrote")
+            raise CheckpointError(
+                f"checkpoint {path}: no entry 'network'; expected a file that training or handseg publish wrote"
+            )
         return cls(str(path), content, hashlib.sha256(data).hexdigest())
 
     @property
@@ -117,7 +121,7 @@ def load_weights(
     if size is not None and content.get("size", size) != size:
         logger.warning("checkpoint %s was trained at --size %s; this run works at %s", path, content["size"], size)
     network.load_state_dict(state)
-    score = f", score {content['score']:.4f}" if isinstance(content.get("score"), float) else ""
+    score = f", validation score {content['score']:.4f}" if isinstance(content.get("score"), float) else ""
     logger.info("checkpoint %s: network %s, epoch %s%s", path, found, content.get("epoch", "?"), score)
 
 

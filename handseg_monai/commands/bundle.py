@@ -7,14 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
-_OPTIONS = typer.Argument(
-    metavar="-- --OPTION VALUE …", help="Options of the bundle, after a lone --. handseg options lists them."
-)
+_METAVAR = "--OPTION VALUE …"
+PASSED_ON = {"ignore_unknown_options": True}
+"""Settings of commands that pass options which they don't know on to the bundle."""
 
 
 def infer(
     images: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of radiographs, or one radiograph.")],
-    options: Annotated[list[str] | None, _OPTIONS] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar=_METAVAR, help="Options of the bundle; handseg options inference lists them."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write submission.csv and overlays to.")] = Path("runs/inference"),
     overlay: Annotated[
         list[str] | None, typer.Option(help="Configuration to lay over inference.json, such as ensemble; repeatable.")
@@ -31,6 +34,7 @@ def infer(
     """Segment radiographs: print the monai.bundle command for inference, then run it."""
     from handseg_monai.run.here import run_here
 
+    require_first(images, "DIR")
     given = list(options or ())
     for name, value in (("--hands", hands), ("--invert", invert)):
         if value is not None and name in given[::2]:
@@ -41,7 +45,10 @@ def infer(
 
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of labelled radiographs.")],
-    options: Annotated[list[str] | None, _OPTIONS] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar=_METAVAR, help="Options of the bundle; handseg options train lists them."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write checkpoints, curves and the log to.")] = Path("runs/train"),
     overlay: Annotated[
         list[str] | None, typer.Option(help="Configuration to lay over train.json, such as finetune; repeatable.")
@@ -50,7 +57,14 @@ def train(
     """Train a network: print the monai.bundle command for training, then run it."""
     from handseg_monai.run.here import run_here
 
+    require_first(data, "DATA")
     run_here("training", "train", overlay or (), data, out, options or ())
+
+
+def require_first(given: Path, name: str) -> None:
+    """Refuse an option of the bundle in the place of what the command works on."""
+    if str(given).startswith("--"):
+        raise ValueError(f"expected {name}, got {given}; give {name} first, and options of the bundle after it")
 
 
 def options(

@@ -9,13 +9,16 @@ from typing import Annotated
 
 import typer
 
+from handseg_monai.commands.bundle import require_first
+
 
 def cross_validate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of labelled radiographs.")],
     options: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="-- --OPTION VALUE …", help="Options of the bundle for each training run, after a lone --."
+            metavar="--OPTION VALUE …",
+            help="Options of the bundle for each training run; handseg options train lists them.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write fold0, fold1 … and the table to.")] = Path("runs/cv"),
@@ -38,6 +41,7 @@ def cross_validate(
     """Train and evaluate each fold, and print a table; after an interruption, the same command continues."""
     from handseg_monai.run.cross_validation import cross_validate as validate_folds
 
+    require_first(data, "DATA")
     # Like an interrupt, it also ends the run that is under way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     validate_folds(

@@ -124,7 +124,7 @@ def cross_validate(
         raise ValueError(f"--processes {processes}: expected at least 1")
     given = named_options(options)
     if own := sorted(_OWN & {name.partition("#")[0] for name in given}):
-        raise ValueError(f"--{own[0]}: cross-validate sets it itself; leave it out after --")
+        raise ValueError(f"--{own[0]}: cross-validate sets it itself; leave it out")
     overlays = [overlay_file(config) for config in configs]
     plan = _Plan(Path(data), out, k, overlays, options, folds_file, exclude, seed, processes)
     out.mkdir(parents=True, exist_ok=True)

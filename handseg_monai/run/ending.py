@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, ParamSpec, TypeVar
 
 from handseg_monai.networks.backends import BackendError
@@ -31,6 +33,24 @@ def checked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         stop(str(error))
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep engines, and MONAI's handlers on them, from logging that somebody has stopped them: with a stack, as if it
+    were an error."""
+
+    def is_heard(record: logging.LogRecord) -> bool:
+        return not isinstance(sys.exc_info()[1], KeyboardInterrupt)
+
+    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+    for logger in loggers:
+        logger.addFilter(is_heard)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_heard)
+
+
 def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> None:
     """Call what does the work of a run; where it can't go on, print in one line what ``kept`` says is kept, and exit.
 
@@ -38,7 +58,8 @@ def until_stopped(function: Callable[[], object], kept: Callable[[], str]) -> No
     :class:`~handseg_monai.networks.backends.BackendError` exit with code 1, Ctrl-C with 130.
     """
     try:
-        function()
+        with _unheard():
+            function()
     except KeyboardInterrupt:
         stop(f"interrupted: {kept()}", 130)
     except (OSError, FloatingPointError, BackendError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import logging
 import re
@@ -16,15 +17,18 @@ from typing import TextIO
 from handseg_monai import bundle_root
 from handseg_monai.files import require_out
 from handseg_monai.follow.redact import hide
+from handseg_monai.options import Options
 from handseg_monai.run.process import bundle_command, named_options, overlay_file, plain_path, shown
 
 LOG = "run.log"
 _OWN = {
-    "dataset_dir": "name the folder before --",
+    "dataset_dir": "give the folder without it",
     "output_dir": "use --out",
     "config_file": "use --overlay",
     "bundle_root": "it is the bundle that comes with the package",
 }
+_OF_THE_COMMAND = ("out", "overlay", "hands", "invert")
+"""Options that the bundle does not know by these names, or that may be misspelt."""
 
 
 def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: Path, options: Sequence[str]) -> None:
@@ -45,7 +49,10 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
     """
     for name in named_options(options):
         if name in _OWN:
-            raise ValueError(f"--{name}: {_OWN[name]}; leave it out after --")
+            raise ValueError(f"--{name}: {_OWN[name]}")
+        close = difflib.get_close_matches(name, _OF_THE_COMMAND, n=1, cutoff=0.75)
+        if close and name not in Options.model_fields:
+            raise ValueError(f"--{name}: did you mean --{close[0]}?")
     files = [bundle_root() / "configs" / f"{base}.json", *(overlay_file(name, base) for name in overlays)]
     require_out(out, folder=True)
     given = ["--dataset_dir", plain_path(data), "--output_dir", plain_path(out), *options]

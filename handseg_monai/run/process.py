@@ -43,7 +43,7 @@ def named_options(options: Sequence[str]) -> dict[str, str]:
     named = {}
     for name, value in zip(options[::2], [*options[1::2], None], strict=False):
         if not name.startswith("--") or "=" in name or value is None:
-            raise ValueError(f"after --: expected pairs --name value, got {' '.join(options)}")
+            raise ValueError(f"options of the bundle: expected pairs --name value, got {' '.join(options)}")
         named[name.removeprefix("--").replace("::", "#")] = value
     return named
 
