@@ -140,6 +140,8 @@ def print_tally(tally: Tally) -> None:
         print(f"lengths {says}: {counted(number, 'image')}")
     for reason, number in tally.reasons.most_common(_REASONS):
         print(f"not taken: {number} x {reason}")
+    if others := sum(number for _, number in tally.reasons.most_common()[_REASONS:]):
+        print(f"not taken: {others} for other reasons, which the CSV holds")
 
 
 def picture(radiograph: np.ndarray, planes: np.ndarray, measures: Sequence[Measure]) -> np.ndarray:

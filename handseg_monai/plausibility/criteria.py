@@ -118,7 +118,7 @@ def _places(hand: HandMeasures, placement: Placement, ranges: PlausibleRanges) -
             continue
         distance = abs(placement.expected(k) - hand.centre[k])
         limit = ranges.displacement[k] * WIDEN + more
-        text = f"{NAMES[k]} lies {distance:.0f} mm from where the bones around it put it, up to {limit:.0f} expected"
+        text = f"{NAMES[k]} lies {distance:.1f} mm from where the bones around it put it, up to {limit:.1f} expected"
         yield Outcome((k,), _credit(distance - limit, run_out), text)
 
 
@@ -127,7 +127,7 @@ def _neighbours(hand: HandMeasures, ranges: PlausibleRanges) -> Iterator[Outcome
     for a, b in sorted(NEIGHBOURS):
         if hand.placed[a] and hand.placed[b]:
             gap, limit = hand.gap(a, b), ranges.gap[a, b] * WIDEN + more
-            text = f"{NAMES[a]} and {NAMES[b]} are {gap:.0f} mm apart, up to {limit:.0f} expected"
+            text = f"{NAMES[a]} and {NAMES[b]} are {gap:.1f} mm apart, up to {limit:.1f} expected"
             yield Outcome((a, b), _credit(gap - limit, run_out), text)
 
 

@@ -20,6 +20,8 @@ from handseg_monai.rle import decode_image, hand_of, read_csv
 from handseg_monai.words import counted
 
 _SHOWN = 5
+_NAME = 22
+"""Characters of a name that stay in one line, as those of the competition, however narrow the terminal."""
 
 
 def judge_submission(prediction: str | Path, images: str | Path, progress: bool = True) -> dict[str, Plausibility]:
@@ -67,11 +69,11 @@ def judge_submission(prediction: str | Path, images: str | Path, progress: bool 
 def print_judgements(judgements: Mapping[str, Plausibility]) -> None:
     """Print a table of images, score and findings, and how many are plausible."""
     table = Table()
-    table.add_column("image", overflow="fold")
+    table.add_column("image", overflow="fold", min_width=min(_NAME, max(map(len, judgements), default=0)))
     table.add_column("score", justify="right")
     table.add_column("plausible")
-    table.add_column("unusual proportions", justify="right")
-    table.add_column("findings (doubtful ones in brackets)")
+    table.add_column("unusual\nproportions", justify="right")
+    table.add_column("findings (doubtful ones in brackets)", min_width=16)
     for name, judgement in judgements.items():
         texts = [f.text if f.severity is Severity.WRONG else f"({f.text})" for f in judgement.findings]
         more = [f"… {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []

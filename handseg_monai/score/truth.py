@@ -104,9 +104,7 @@ def _expected_items(predicted: Collection[str], truth_dir: str | Path) -> dict[s
                 raise ValueError(f"two labelled images of the name {item['name']}: {both}")
             found[item["name"]] = item
     if not found:
-        raise ValueError(
-            f"{truth_dir}: no image of the CSV has a label; looked in {', '.join(map(str, splits.values()))}"
-        )
+        raise ValueError(f"no image of the CSV has a label; looked in {', '.join(map(str, splits.values()))}")
     return found
 
 
