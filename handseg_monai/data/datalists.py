@@ -176,7 +176,8 @@ def _labelled(dataset_dir: str | Path, exclude: str | Path | None = None) -> tup
     split = training_split(root)
     if split is None:
         raise DatasetError(
-            f"no labelled radiographs in {root}: looked for {root}/train/DCM, {root}/DCM and {root}/{DATALIST}"
+            f"no labelled radiographs in {root}: looked for {root}/train/DCM, {root}/DCM and {root}/{DATALIST}, "
+            "which handseg convert makes of labels in other forms"
         )
     if not is_converted(split) and not (split / "outputs_json").is_dir():
         raise DatasetError(f"no labels in {split}: looked for {split}/outputs_json")

@@ -151,9 +151,10 @@ def _plan(prediction: Path, folder: str | Path, truth: str | Path | None, missin
         images = by_image(texts, truths)
         rows = [row for name in shown for row in (images[name].values() if name in chosen else [name])]
     lacking = rows_lacking({name: texts[name] for name in rows if name in texts})
+    found = submission_images(rows, folder)  # a folder of other images is no fault of the submission
     if missing == "error":
         refuse_missing(prediction, extra, lacking)
-    return _Job(prediction, texts, submission_images(rows, folder), truths, chosen, missing, extra, lacking)
+    return _Job(prediction, texts, found, truths, chosen, missing, extra, lacking)
 
 
 def _draw_all(job: _Job, evaluation: Evaluation | None, long_side: int) -> Iterator[_Drawn]:
