@@ -59,7 +59,8 @@ def track(place: str | Path = "runs", port: int = 5000, share: bool = False) -> 
     logs = store is None and any(place.rglob("events.out.tfevents.*"))
     if store is None and not logs:
         raise ValueError(
-            f"{place}: no MLflow store ({STORE}) and no TensorBoard log below; expected the folder of a run, such as runs/train"
+            f"{place}: no MLflow store ({STORE}) and no TensorBoard log below; "
+            "expected the folder of a run, such as runs/train"
         )
     if store is not None and importlib.util.find_spec("mlflow") is None:
         raise ValueError(f"{store}: MLflow is missing: pip install 'handseg-monai[track]'")
