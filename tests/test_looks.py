@@ -16,7 +16,7 @@ from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.inferers import EnsembleInferer, HandInferer, PlanesInferer, WindowsInferer
 from handseg_monai.inferers import looks as looks_module
-from handseg_monai.inferers.looks import Look, merged, moved, planes_of_looks, whole_view
+from handseg_monai.inferers.looks import Look, merged, moved, planes_of_looks, probabilities_of_looks, whole_view
 from tests.test_hand_inferer import SeeingNetwork, drawn
 
 HALF = (0.5,) * NUM_BONES
@@ -47,10 +47,8 @@ def looks_at(seed: int, shape: tuple[int, int]) -> list[Look]:
     return [whole, Look(view(0.9, 0.6, 0.4 * width, 0.1 * height), blobs(seed + 1, 72, 72), ramp)]
 
 
-def plainly(
-    members: list[list[Look]], size: tuple[int, int], shape: tuple[int, int], at: tuple[float, ...]
-) -> np.ndarray:
-    """Whole probabilities of all bones, averaged and compared."""
+def whole_probabilities(members: list[list[Look]], size: tuple[int, int], shape: tuple[int, int]) -> torch.Tensor:
+    """Probabilities of all bones everywhere, averaged."""
     scale = torch.tensor(
         [
             [size[1] / shape[1], 0, 0.5 * size[1] / shape[1] - 0.5],
@@ -69,8 +67,21 @@ def plainly(
             for look in looks
         ]
         probabilities.append(merged(moved, size).sigmoid())
-    mean = torch.stack(probabilities).mean(dim=0)
-    return (mean > torch.tensor(at)[:, None, None]).numpy()
+    return torch.stack(probabilities).mean(dim=0)
+
+
+@pytest.mark.parametrize("size", [(90, 120), (61, 47), (30, 40)])
+@pytest.mark.parametrize("members", [1, 3])
+def test_probabilities_are_those_of_whole_looks_wherever_they_are_not_faint(
+    size: tuple[int, int], members: int
+) -> None:
+    shape, least = (90, 120), 0.7
+    seen = [looks_at(10 * member, shape) for member in range(members)]
+    found, expected = probabilities_of_looks(seen, shape, size, least), whole_probabilities(seen, size, shape)
+    torch.testing.assert_close(found, torch.where(found > 0, expected, 0), atol=1e-4, rtol=1e-4)
+    assert (expected[found == 0] < least).all()
+    assert (found[7] == 0).all()
+    assert (found > 0).any()
 
 
 @pytest.mark.parametrize("size", [(90, 120), (270, 360), (61, 47), (30, 40)])
@@ -81,7 +92,8 @@ def test_masks_are_those_of_whole_probabilities(size: tuple[int, int], members: 
     seen = [looks_at(10 * member, shape) for member in range(members)]
     planes = planes_of_looks(seen, shape, size, at)
     assert planes.dtype == torch.int32
-    found, expected = unpack(planes.numpy()), plainly(seen, size, shape, at)
+    found = unpack(planes.numpy())
+    expected = (whole_probabilities(seen, size, shape) > torch.tensor(at)[:, None, None]).numpy()
     assert expected.sum() > 0.1 * expected.size
     # Rounding of a place decides where a probability equals the threshold.
     assert (found != expected).mean() < 1e-4
