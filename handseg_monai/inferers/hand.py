@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from handseg_monai.bones import BONES, Group
-from handseg_monai.inferers.looks import Look, LookingInferer, Network, between, composed, mean, sample
+from handseg_monai.inferers.looks import Look, LookingInferer, Network, averaged, between, composed, sample
 from handseg_monai.options import HandView, arguments_of
 
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
@@ -109,7 +109,7 @@ class HandInferer(LookingInferer):
         frame, *wider = found
         seen = [self._seen(image, frame, network)]
         seen += [sample(self._seen(image, m, network), between(frame, m), window, "border") for m in wider]
-        return Look(frame, mean(seen), _ramp(self.window, image.device))
+        return Look(frame, averaged(seen), _ramp(self.window, image.device))
 
     def _wrist_look(self, image: torch.Tensor, hand: Look, network: Network) -> Look | None:
         """Look at the wrist in the direction of the look at the hand; None where that shows it as large, or none."""

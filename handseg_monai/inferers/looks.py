@@ -174,7 +174,7 @@ def composed(view: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
     return (_squared(view) @ _squared(within))[:2]
 
 
-def mean(planes: Sequence[torch.Tensor]) -> torch.Tensor:
+def averaged(planes: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the mean of tensors of one shape; a single one as it is, without a copy."""
     return planes[0] if len(planes) == 1 else torch.stack(tuple(planes)).mean(dim=0)
 
@@ -296,7 +296,7 @@ def planes_of_looks(
         if len(logits) == 1:
             inside = logits[0] > _logit(thresholds[bone])
         else:
-            inside = mean([each.sigmoid() for each in logits]) > thresholds[bone]
+            inside = averaged([each.sigmoid() for each in logits]) > thresholds[bone]
         planes[part] |= inside.to(torch.int32) << bone
     return planes
 
@@ -310,7 +310,7 @@ def probabilities_of_looks(
     """
     probabilities = torch.zeros(NUM_BONES, *size, device=members[0][0].logits.device)
     for bone, part, logits in _drawn_bones(members, shape, size, [least] * NUM_BONES):
-        probabilities[bone][part] = mean([each.sigmoid() for each in logits])
+        probabilities[bone][part] = averaged([each.sigmoid() for each in logits])
     return probabilities
 
 
