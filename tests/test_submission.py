@@ -23,7 +23,7 @@ from handseg_monai.data.confidence import read_confidence
 from handseg_monai.data.items import Item
 from handseg_monai.data.records import Records
 from handseg_monai.handlers import SubmissionWriter
-from handseg_monai.rle import decode_planes, read_csv, table
+from handseg_monai.rle import decode_planes, read_csv, table, write_csv
 from handseg_monai.run import join_ranks
 from tests.programs import said_by, start_fork
 from tests.services import free_port
@@ -94,6 +94,19 @@ def test_failures_get_no_rows_a_list_and_exit_code_1(tmp_path: Path, capsys: pyt
     again.append(_step("b", _planes(0)))
     again.finish()
     assert not (tmp_path / "failures.csv").exists()
+
+
+def test_images_whose_masks_are_replaced_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_csv(
+        tmp_path / "submission.csv", [(name, [""] * NUM_BONES) for name in ("a", "b#left", "b#right", "c", "d", "e")]
+    )
+    for names, said in (("abcde", ""), ("e", "holds 4 images that this run has not (a, b, c, …), and is replaced")):
+        caplog.clear()
+        _writer(tmp_path, _items(*names)).say_replaced()
+        assert said in caplog.text
+        assert bool(said) == bool(caplog.text)
+    (tmp_path / "submission.csv").write_text("no submission")
+    _writer(tmp_path, _items("x")).say_replaced()
 
 
 def test_an_image_without_a_bone_keeps_its_rows_and_is_no_image_that_is_done(

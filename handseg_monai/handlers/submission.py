@@ -25,7 +25,7 @@ from handseg_monai.data.records import Hand, Records, gather
 from handseg_monai.files import atomic_open
 from handseg_monai.handlers.probabilities import Asking, Probabilities
 from handseg_monai.inferers.coarse import confidences
-from handseg_monai.rle import encode_planes, row_name, write_csv
+from handseg_monai.rle import encode_planes, hand_of, read_csv, row_name, write_csv
 from handseg_monai.words import counted
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,25 @@ class SubmissionWriter:
         if self.records.confidence:
             Probabilities(self.confidence_side).attach(engine)
         Asking(notes=True).attach(engine)
+        engine.add_event_handler(Events.STARTED, self.say_replaced)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.append)
+
+    def say_replaced(self) -> None:
+        """Say, on rank 0, which images of an earlier file will have no masks any more."""
+        if idist.get_rank() != 0 or not self.path.is_file():
+            return
+        with suppress(ValueError, OSError):  # what is no submission, or can't be read
+            ours = {item["name"] for item in self.records.data}
+            others = sorted({hand_of(row).image for row in read_csv(self.path)} - ours)
+            if others:
+                logger.warning(
+                    "%s holds %s that this run has not (%s%s), and is replaced at its end; to keep it, press Ctrl-C "
+                    "and choose another folder",
+                    self.path,
+                    counted(len(others), "image"),
+                    ", ".join(others[:3]),
+                    ", …" if len(others) > 3 else "",
+                )
 
     def append(self, engine: Workflow) -> None:
         """Have the images of one iteration encoded and recorded, while the network goes on.
