@@ -259,8 +259,10 @@ def test_a_cluster_holds_actors_and_leaves_room_for_tasks() -> None:
         taken = plan.actors * plan.actor_cores + plan.readers * plan.task_cores
         assert sum(nodes) - taken >= plan.task_cores
         assert plan.actor_cores % plan.task_cores == 0
+        assert plan.judges >= 1
+        assert plan.actors * plan.actor_cores + (plan.readers + plan.judges) * plan.task_cores <= sum(nodes)
     gpus = layout([{"CPU": 16, "GPU": 8}, {"CPU": 4}])
-    assert (gpus.actors, gpus.gpus, gpus.readers) == (8, 1, 6)
+    assert (gpus.actors, gpus.gpus, gpus.readers, gpus.judges) == (8, 1, 6, 6)
     assert layout([{"CPU": 4, "GPU": 8}]).actors == 2
     for nodes in ([], [{"CPU": 0.5}], [{"CPU": 1, "GPU": 1}], [{"GPU": 1}, {"CPU": 1}]):
         with pytest.raises(DoesNotFitError, match="the network and the tasks that feed it need"):

@@ -33,7 +33,7 @@ def endpoint() -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             until = time.monotonic() + 60
-            while socket.socket().connect_ex(("127.0.0.1", port)):
+            while not answers(port):
                 assert process.poll() is None
                 assert time.monotonic() < until
                 time.sleep(0.1)
@@ -61,6 +61,11 @@ def query(endpoint: str) -> Iterator[str]:
             )
         write(store, "radiology/hands/notes.txt", b"no image")
         yield f"?endpoint_override={quote(endpoint, safe='')}"
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def write(store: S3FileSystem, path: str, content: bytes) -> None:

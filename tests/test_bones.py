@@ -39,7 +39,10 @@ class TestContract:
     def test_the_page_of_labels_lists_them(self) -> None:
         text = (bundle_root() / "docs" / "labels.md").read_text(encoding="utf-8")
         table = re.findall(r"`([\w-]+)` \| ([a-z ]+) \|", text.partition("## The 29 bones")[2].partition("\n## ")[0])
-        assert sorted(table) == sorted((bone.name, bone.english) for bone in BONES)
+        # Two columns of bones side by side.
+        half = (NUM_BONES + 1) // 2
+        order = [k for row in range(half) for k in (row, row + half) if k < NUM_BONES]
+        assert table == [(BONES[k].name, BONES[k].english) for k in order]
 
     @pytest.mark.parametrize("attribute", ["name", "english", "korean", "colour"])
     def test_no_two_bones_share(self, attribute: str) -> None:

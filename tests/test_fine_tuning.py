@@ -242,7 +242,7 @@ def test_damaged_weights_fail_in_words(store: Store, tmp_path: Path, monkeypatch
     tuning.start()
     found = ended(tuning)
     assert found["phase"] == "failed"
-    assert f"checkpoint {tmp_path / 'model.pt'}: can't be read" in found["error"]
+    assert f"checkpoint {tmp_path / 'model.pt'}: damaged, or no checkpoint" in found["error"]
 
 
 @pytest.mark.slow

@@ -89,6 +89,8 @@ def test_options_of_the_bundle_follow_the_folder(
     [
         (["infer", "x", "--ouut", "y"], "--ouut: did you mean --out?"),
         (["train", "x", "--overlya", "finetune"], "--overlya: did you mean --overlay?"),
+        (["cross-validate", "x", "--procesess", "8"], "--procesess: did you mean --processes?"),
+        (["cross-validate", "x", "--fold_file", "y"], "--fold_file: did you mean --folds-file?"),
         (["infer", "x", "--output_dir", "y"], "--output_dir: use --out"),
         (["infer", "x", "--threshold"], "expected pairs --name value, got --threshold"),
         (["infer", "x", "--threshold=0.4"], "expected pairs --name value, got --threshold=0.4"),

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,6 +108,12 @@ def test_images_whose_masks_are_replaced_are_said(tmp_path: Path, caplog: pytest
         assert bool(said) == bool(caplog.text)
     (tmp_path / "submission.csv").write_text("no submission")
     _writer(tmp_path, _items("x")).say_replaced()
+    caplog.clear()
+    # Composed in the file, as the reader of submissions has it, and in parts on disk; and a name that ends like a hand's.
+    names = ["손.png", "x.png#left"]
+    write_csv(tmp_path / "submission.csv", [(name, [""] * NUM_BONES) for name in names])
+    _writer(tmp_path, _items(*(unicodedata.normalize("NFD", name) for name in names))).say_replaced()
+    assert not caplog.text
 
 
 def test_an_image_without_a_bone_keeps_its_rows_and_is_no_image_that_is_done(

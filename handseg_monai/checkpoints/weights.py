@@ -45,9 +45,12 @@ class Checkpoint:
         data = Path(path).read_bytes()
         try:
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except MemoryError:
+            raise
         except Exception as error:  # torch's words advise to load it without safety
             raise CheckpointError(
-                f"checkpoint {path}: damaged, or no checkpoint; expected a file that training or handseg publish wrote"
+                f"checkpoint {path}: damaged, or no checkpoint, or it holds more than weights and plain values; "
+                "expected a file that training or handseg publish wrote"
             ) from error
         if not isinstance(content, dict) or "network" not in content:
             raise CheckpointError(

@@ -29,7 +29,10 @@ def cross_validate(
             "--overlay", "--config", help="Configuration to lay over train.json, such as finetune; repeatable."
         ),
     ] = None,
-    folds_file: Annotated[Path | None, typer.Option(help="File that handseg folds wrote; it replaces --k.")] = None,
+    folds_file: Annotated[
+        Path | None,
+        typer.Option("--folds-file", "--folds_file", help="File that handseg folds wrote; it replaces --k."),
+    ] = None,
     exclude: Annotated[
         Path | None, typer.Option(help="exclude.txt from handseg audit; the command leaves out these images.")
     ] = None,

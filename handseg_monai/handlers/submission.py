@@ -22,7 +22,7 @@ from handseg_monai.bones import SIDES
 from handseg_monai.data.confidence import HEADER as CONFIDENCE_HEADER
 from handseg_monai.data.confidence import confidence_rows
 from handseg_monai.data.records import Hand, Records, gather
-from handseg_monai.files import atomic_open
+from handseg_monai.files import atomic_open, nfc
 from handseg_monai.handlers.probabilities import Asking, Probabilities
 from handseg_monai.inferers.coarse import confidences
 from handseg_monai.rle import encode_planes, hand_of, read_csv, row_name, write_csv
@@ -86,8 +86,8 @@ class SubmissionWriter:
         if idist.get_rank() != 0 or not self.path.is_file():
             return
         with suppress(ValueError, OSError):  # what is no submission, or can't be read
-            ours = {item["name"] for item in self.records.data}
-            others = sorted({hand_of(row).image for row in read_csv(self.path)} - ours)
+            ours = {nfc(item["name"]) for item in self.records.data}
+            others = sorted({hand_of(row, ours).image for row in read_csv(self.path)} - ours)
             if others:
                 logger.warning(
                     "%s holds %s that this run has not (%s%s), and is replaced at its end; to keep it, press Ctrl-C "

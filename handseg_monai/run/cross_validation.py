@@ -22,10 +22,18 @@ from handseg_monai.checkpoints.weights import Checkpoint
 from handseg_monai.data.datalists import training_datalist
 from handseg_monai.data.folds import read_folds, write_folds
 from handseg_monai.files import atomic_open, exclusive, require_out, write_json
-from handseg_monai.run.process import bundle_command, named_options, overlay_file, run_bundle, shown
+from handseg_monai.run.process import (
+    bundle_command,
+    named_options,
+    overlay_file,
+    require_not_misspelt,
+    run_bundle,
+    shown,
+)
 
 _OWN = frozenset({"fold", "num_folds", "folds_file", "dataset_dir", "output_dir", "exclude", "resume", "config_file"})
 """Options of training that the command sets itself."""
+_OF_THE_COMMAND = ("out", "k", "overlay", "config", "folds-file", "exclude", "seed", "processes")
 PLAN, FOLDS, RESULT = "plan.json", "folds.json", "result.json"
 TABLE, SUMMARY = "cross_validation.csv", "cross_validation.json"
 
@@ -125,6 +133,7 @@ def cross_validate(
     given = named_options(options)
     if own := sorted(_OWN & {name.partition("#")[0] for name in given}):
         raise ValueError(f"--{own[0]}: cross-validate sets it itself; leave it out")
+    require_not_misspelt(given, _OF_THE_COMMAND)
     overlays = [overlay_file(config) for config in configs]
     plan = _Plan(Path(data), out, k, overlays, options, folds_file, exclude, seed, processes)
     out.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import logging
 import re
@@ -17,8 +16,14 @@ from typing import TextIO
 from handseg_monai import bundle_root
 from handseg_monai.files import require_out
 from handseg_monai.follow.redact import hide
-from handseg_monai.options import Options
-from handseg_monai.run.process import bundle_command, named_options, overlay_file, plain_path, shown
+from handseg_monai.run.process import (
+    bundle_command,
+    named_options,
+    overlay_file,
+    plain_path,
+    require_not_misspelt,
+    shown,
+)
 
 LOG = "run.log"
 _OWN = {
@@ -28,7 +33,7 @@ _OWN = {
     "bundle_root": "it is the bundle that comes with the package",
 }
 _OF_THE_COMMAND = ("out", "overlay", "hands", "invert")
-"""Options that the bundle does not know by these names, or that may be misspelt."""
+"""Options of ``handseg infer`` and ``train`` themselves."""
 
 
 def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: Path, options: Sequence[str]) -> None:
@@ -47,12 +52,11 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
     OSError
         ``out`` can't be a folder.
     """
-    for name in named_options(options):
+    named = named_options(options)
+    for name in named:
         if name in _OWN:
             raise ValueError(f"--{name}: {_OWN[name]}")
-        close = difflib.get_close_matches(name, _OF_THE_COMMAND, n=1, cutoff=0.75)
-        if close and name not in Options.model_fields:
-            raise ValueError(f"--{name}: did you mean --{close[0]}?")
+    require_not_misspelt(named, _OF_THE_COMMAND)
     files = [bundle_root() / "configs" / f"{base}.json", *(overlay_file(name, base) for name in overlays)]
     require_out(out, folder=True)
     given = ["--dataset_dir", plain_path(data), "--output_dir", plain_path(out), *options]

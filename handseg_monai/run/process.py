@@ -8,10 +8,11 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from handseg_monai import bundle_root
+from handseg_monai.options import Options
 
 _OVERLAYS = {
     "train": ("demo", "finetune", "loss_*", "network_*", "pretrain", "schedule_*"),
@@ -46,6 +47,14 @@ def named_options(options: Sequence[str]) -> dict[str, str]:
             raise ValueError(f"options of the bundle: expected pairs --name value, got {' '.join(options)}")
         named[name.removeprefix("--").replace("::", "#")] = value
     return named
+
+
+def require_not_misspelt(names: Iterable[str], own: Sequence[str]) -> None:
+    """Refuse a name that the bundle does not know, and that one of a command's own options is close to."""
+    for name in names:
+        close = difflib.get_close_matches(name.replace("_", "-"), own, n=1, cutoff=0.75)
+        if close and name.partition("#")[0] not in Options.model_fields:
+            raise ValueError(f"--{name}: did you mean --{close[0]}?")
 
 
 def overlay_file(name: str | Path, base: str = "train") -> Path:
