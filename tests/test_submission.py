@@ -109,7 +109,7 @@ def test_images_whose_masks_are_replaced_are_said(tmp_path: Path, caplog: pytest
     (tmp_path / "submission.csv").write_text("no submission")
     _writer(tmp_path, _items("x")).say_replaced()
     caplog.clear()
-    # Composed in the file, as the reader of submissions has it, and in parts on disk; and a name that ends like a hand's.
+    # Composed in the file and in parts on disk; and a name that ends like a hand's.
     names = ["손.png", "x.png#left"]
     write_csv(tmp_path / "submission.csv", [(name, [""] * NUM_BONES) for name in names])
     _writer(tmp_path, _items(*(unicodedata.normalize("NFD", name) for name in names))).say_replaced()
