@@ -348,6 +348,24 @@ class TestTools:
         page.press("#undo")
         page.saved()
 
+    def test_a_tiny_image_leaves_the_brush_as_it_was(self, page: Bench) -> None:
+        page.open("a hand.png")
+        radius = page.one("#radius-value").text
+        assert radius == f"{round(max(phantom(0).image.shape) / 80)} px"
+        page.press("#close")
+        tiny = cv2.imencode(".png", np.full((8, 8), 90, np.uint8))[1].tobytes()
+        id = page.server.upload(tiny, "tiny.png").json()["id"]
+        page.until(lambda: page.find(".card[data-name='tiny.png'][data-state='ready']"), 120)
+        page.press(".card[data-name='tiny.png'] .name")
+        page.until(lambda: page.find("#viewer[open] #stage svg"))
+        assert page.one("#radius-value").text == "1 px"
+        page.press("#close")
+        page.open("a hand.png")
+        assert page.one("#radius-value").text == radius
+        page.press("#close")
+        assert page.server.ask("DELETE", f"/api/images/{id}", headers={"X-Handseg": "1"}).status == 200
+        page.until(lambda: len(page.find(".card")) == 2)
+
     def test_nothing_here_takes_the_bone_away_and_is_found_wrong(self, page: Bench) -> None:
         id = page.open("a hand.png")
         before = page.planes(id)
@@ -861,6 +879,19 @@ def test_weights_that_could_not_be_compared_are_a_choice_and_those_given_come_ba
     page.press("[data-act='trainKeep']")
     page.until(lambda: page.find("[data-act='trainStart']"))
     assert not page.find("[data-act='trainReturn']")
+
+
+def test_the_result_of_a_run_is_shown_to_a_page_that_opened_before_the_network_was_loaded(page: Bench) -> None:
+    run = page.work / "training" / "2"
+    run.mkdir(parents=True)
+    write_json(run / "state.json", {"phase": "finished", "better": None})
+    page.restart()
+    page.messages()  # of the page that was open then
+    page.load()
+    page.until(lambda: page.find("[data-act='trainKeep']"))
+    page.press("[data-act='trainKeep']")
+    page.until(lambda: page.find("[data-act='trainStart']"))
+    shutil.rmtree(run)
 
 
 @pytest.mark.slow

@@ -141,6 +141,7 @@ class Service:
     def _use(self, weights: str, training: Training) -> None:
         self.model = {"ready": True, "error": "", "weights": weights} | training.using()
         self.events.tell("model", self.model)
+        self.events.tell("training", training.shown())  # pages that opened before know of no run
 
     def _tell(self, id: str) -> None:
         with suppress(MissingError):

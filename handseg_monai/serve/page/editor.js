@@ -15,7 +15,7 @@ import { makeStage } from "./stage.js";
 import { drop, holdTools, releaseTools, stageTool, tools } from "./tools.js";
 import { firstPicture, windowDrawing } from "./window.js";
 
-const LARGEST = 2048; // long side of the picture; the outlines are as large as the image
+const [SMALLEST, LARGEST] = [16, 2048]; // long side of the picture; the outlines are as large as the image
 export const editor = { id: null, view: null, drawing: null, bone: 0, acts: null };
 const stage = makeStage(byId("stage"), stageTool);
 let opening = null;
@@ -52,7 +52,7 @@ function showView(view, fresh) {
   if (fresh) {
     byId("side").scrollTop = 0;
     const image = asImage(view);
-    const side = Math.min(LARGEST, Math.max(image.width, image.height));
+    const side = Math.min(LARGEST, Math.max(SMALLEST, image.width, image.height));
     editor.drawing = draw(image, { picture: firstPicture(editor.id, side), hands: [{ predicted: {} }] });
     windowDrawing(editor.drawing);
     stage.show(editor.drawing);
