@@ -222,7 +222,7 @@ function describe() {
   byId("note").textContent = noteText(view.overview.note);
   byId("note").hidden = !view.overview.note;
   showFindings([{ side: null, findings: view.findings ?? [] }]);
-  showMeasures([{ side: null, measures: view.measures ?? [] }], drawing);
+  showMeasures([{ side: null, measures: view.measures ?? [] }], drawing, stage);
   listChoices();
   keepFocus();
 }
