@@ -554,7 +554,37 @@ def test_keys_of_one_character_can_be_turned_off_for_good(page: Bench) -> None:
     assert tool() == "brush"
 
 
+def test_back_returns_to_the_gallery_from_any_image(page: Bench) -> None:
+    def shown() -> str:
+        return page.one("#viewer-title").text if page.find("#viewer[open] #stage .outline") else ""
+
+    first = page.find(".card")[0].get_attribute("data-name") or ""
+    page.open(first)
+    page.keys(Keys.PAGE_DOWN)
+    page.until(lambda: shown() not in ("", first))
+    second = shown()
+    page.driver.back()
+    page.until(lambda: not page.find("#viewer[open]"))
+    assert page.driver.execute_script("return location.hash") == ""
+    page.driver.forward()
+    page.until(lambda: shown() == second)
+    page.press("#close")
+    page.until(lambda: page.driver.execute_script("return location.hash") == "")
+    length = page.driver.execute_script("return history.length")
+    for _ in range(3):
+        page.open(first)
+        page.press("#close")
+    page.until(lambda: page.driver.execute_script("return location.hash") == "")
+    assert page.driver.execute_script("return history.length") == length, "opening and closing leaves no trail"
+
+
 class TestTrouble:
+    def test_an_address_without_its_image_says_so(self, page: Bench) -> None:
+        page.load("#0123456789abcdef")
+        page.until(lambda: page.one("#notice").text == "No image 0123456789abcdef is here. It may have been removed.")
+        page.driver.execute_script("location.hash = 'gallery'")
+        page.until(lambda: not page.one("#notice").is_displayed())
+
     def test_what_others_changed_is_loaded_anew_and_said(self, page: Bench) -> None:
         id = page.open("a hand.png")
         revision = page.server.get(f"/api/images/{id}")["revision"]

@@ -18,6 +18,8 @@ import { firstPicture, windowDrawing } from "./window.js";
 const [SMALLEST, LARGEST] = [16, 2048]; // long side of the picture; the outlines are as large as the image
 export const editor = { id: null, view: null, drawing: null, bone: 0, acts: null };
 const stage = makeStage(byId("stage"), stageTool);
+const FROM_GALLERY = { fromGallery: true };
+let left = null; // settles once the address is the gallery's again
 let opening = null;
 let pressedAt = null;
 let judging = 0;
@@ -28,23 +30,40 @@ export async function openImage(id) {
   opening = id;
   hideTip();
   try {
-    await settled(id);
+    await Promise.all([settled(id), left]);
     const view = await ask("GET", `/api/images/${id}`);
     if (opening !== id) return;
     if (view.overview.state !== "ready") return closeImage();
-    history.replaceState(null, "", `#${id}`);
+    // Back leads to the gallery, from whichever image.
+    if (byId("viewer").open || location.hash === `#${id}`) history.replaceState(history.state, "", `#${id}`);
+    else history.pushState(FROM_GALLERY, "", `#${id}`);
     if (!byId("viewer").open) byId("viewer").showModal();
     Object.assign(editor, { id, acts: makeActs(id, view.revision, heardOf(id)) });
     tell("");
     showView(view, true);
   } catch (error) {
     if (byId("viewer").open) tell(say("notOpened", { error: error.message }), true);
-    else location.hash = "";
+    else history.replaceState(null, "", location.pathname);
   }
 }
 
 export function closeImage() {
   byId("viewer").close();
+}
+
+// Give the address back to the gallery, if it is still the image's; that may take a moment.
+function leaveAddress(id) {
+  if (location.hash !== `#${id}`) return null;
+  if (!history.state?.fromGallery) {
+    history.replaceState(null, "", location.pathname);
+    return null;
+  }
+  left = new Promise((resume) => {
+    addEventListener("popstate", () => setTimeout(resume), { once: true });
+    setTimeout(resume, 1000); // whatever a browser does, images open
+  });
+  history.back();
+  return left;
 }
 
 function showView(view, fresh) {
@@ -311,7 +330,7 @@ export function prepareEditor(closed) {
     document.body.append(byId("tip"));
     hideTip();
     releaseTools();
-    history.replaceState(null, "", location.pathname);
+    leaveAddress(id)?.then(() => editor.id ?? closed(id)); // an address may take the focus with it
     node.replaceChildren();
     Object.assign(editor, { id: null, view: null, drawing: null, acts: null });
     closed(id);
