@@ -122,7 +122,11 @@ def test_a_run_stops_and_the_next_one_holds_out_the_same(store: Store, tuning: F
     add_done(store, *range(3, 10))
     tuning.start()
     tuning.stop()
+    shown = Training(tuning, print).shown()
+    assert shown is not None
+    assert (shown["state"], shown["says"]) == ("running", "stopping")
     state = ended(tuning)
+    assert state["stopping"] is False
     assert (state["run"], state["phase"], state["images"], state["held_out"]) == (2, "stopped", 8, 2)
     assert len(held_out(tuning, 1)) == 1
     assert held_out(tuning, 1) < held_out(tuning, 2)
@@ -176,6 +180,7 @@ def test_what_nobody_edited_is_unknown_where_it_is_held_out(store: Store, tuning
     store.mark(ids[2], store.mark(ids[2], state.revision, unknown=(5, True)).revision, done=True)
     run = stopped(tuning)
     assert held_out(tuning, 1) == {ids[2]}, "the one on which something can be compared"
+    assert tuning.state()["counted"] == {ids[2]: 1}
     assert known_in(run) == dict.fromkeys(ids, ALL_KNOWN) | {ids[2]: 1 << 3}
     assert json.loads((run / "plan.json").read_text())["compares"] is True
 

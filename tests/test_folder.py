@@ -213,6 +213,13 @@ def test_a_full_disk_can_be_opened_and_emptied(store: Store) -> None:
     store.close()
 
 
+def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("notes")
+    with pytest.raises(StoreError, match=r"--work .*work is a file; expected a folder, a new one or one of handseg"):
+        Store(tmp_path / "work")
+    assert (tmp_path / "work").read_text() == "notes"
+
+
 def test_a_path_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"work\xff")
     with pytest.raises(StoreError, match="work\N{REPLACEMENT CHARACTER}: its path is not in UTF-8; choose another"):

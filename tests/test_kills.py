@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -56,7 +57,11 @@ def survives(folder: Path, kills: int) -> None:
         # An image whose adding was cut short has no entry yet: such files are set aside, never deleted.
         files = [path for path in folder.rglob("*") if path.is_file() and "set-aside" not in path.parts]
         stray = [path for path in files if path.name[:16] not in store.ids()]
-        assert sorted(path.name for path in stray) == [".handseg-serve", DATALIST, "lock"]
+        names = sorted(path.name for path in stray if path.name != "removed.json")
+        assert names == [".handseg-serve", DATALIST, "lock"]
+        removed = folder / "removed.json"  # it is there once an image was removed
+        digests = json.loads(removed.read_text()) if removed.exists() else []
+        assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in digests)
         done = [id for id in store.ids() if store.entry(id).state == "ready" and store.marks(id).done]
         items, faults = converted_items(folder)
         assert faults == []

@@ -297,7 +297,9 @@ class TestSwitches:
         assert words <= {"Dice", "png", "handseg", "monai"}
         assert words < set(re.findall(r"[A-Za-z]{3,}", english))
         enlarge(page, "b.png")
-        assert "오류 · 빠진 뼈: 집게손가락 끝마디뼈" in page.find_element(By.ID, "findings").text
+        found = page.find_element(By.ID, "findings").text
+        assert "오류 · 집게손가락 끝마디뼈: 마스크가 없습니다" in found
+        assert re.search(r"갈고리뼈: 주변 뼈로 예상한 자리에서 \d+ mm 벗어났습니다", found)
 
 
 def visible(driver: Chrome) -> set[str]:
@@ -666,7 +668,7 @@ class TestBothHandsOfAnImage:
         assert "왼손 집게손가락 끝마디뼈" in all_of(page, ".card")[0].text
         enlarge(page, "two.png")
         assert [head.text for head in all_of(page, "#table thead .hand")] == ["왼손", "오른손"]
-        assert "왼손: 오류 · 빠진 뼈: 집게손가락 끝마디뼈" in page.find_element(By.ID, "findings").text
+        assert "왼손: 오류 · 집게손가락 끝마디뼈: 마스크가 없습니다" in page.find_element(By.ID, "findings").text
 
     def test_a_label_of_one_hand_scores_the_hand_that_it_lies_over(
         self, driver: Chrome, two_hands: TwoHands, tmp_path: Path
@@ -834,3 +836,15 @@ def test_measures_are_shown_and_one_that_is_pressed_is_drawn(driver: Chrome, mad
     assert "<b>Somebody</b> 1972" in length.text
     length.find_element(By.TAG_NAME, "button").click()
     assert not all_of(driver, "#stage .measure-lines")
+    for _ in range(7):
+        press(driver, "#larger")
+    driver.switch_to.active_element.send_keys(Keys.SHIFT, Keys.ARROW_LEFT * 9, Keys.NULL)
+    length.find_elements(By.TAG_NAME, "td")[0].click()  # the whole row answers to the pointer
+    (line,) = all_of(driver, "#stage .measure-lines .over")
+    box = "return arguments[0].getBoundingClientRect().toJSON()"
+    seen = driver.execute_script(box, line)
+    frame = driver.execute_script(box, driver.find_element(By.ID, "stage"))
+    assert frame["left"] <= seen["left"] <= seen["right"] <= frame["right"]
+    assert frame["top"] <= seen["top"] <= seen["bottom"] <= frame["bottom"]
+    rows["width finger-12"].find_elements(By.TAG_NAME, "td")[0].click()  # has no lines
+    assert length.find_element(By.TAG_NAME, "button").get_attribute("aria-pressed") == "true"

@@ -311,6 +311,16 @@ def test_what_a_form_can_t_hold_is_said(server: Served, ids: dict[str, str]) -> 
     assert archive.read("left-out.txt").decode().startswith("hand.png: not a DICOM file")
 
 
+@pytest.mark.parametrize(("name", "content"), [("notes.txt", b"no image"), ("moving.gif", b"GIF89a" + bytes(200))])
+def test_a_file_that_is_no_image_is_not_served(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = in_own_process("handseg_monai", "serve", tmp_path / name, "--work", tmp_path / "work", "--no-browser")
+    assert done.returncode == 2
+    assert f"{name}: " in done.stderr
+    assert "expected PNG, JPEG, BMP, TIFF or DICOM, or a folder of such files" in " ".join(done.stderr.split())
+    assert not (tmp_path / "work").exists()
+
+
 def test_the_web_process_loads_no_torch(server: Served, ids: dict[str, str]) -> None:
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "numpy" in maps

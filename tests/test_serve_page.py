@@ -27,10 +27,12 @@ from selenium.webdriver.remote.webelement import WebElement
 from handseg_monai import measure
 from handseg_monai.bones import BONES, INDEX, NUM_BONES
 from handseg_monai.data.labels.converted import read_planes
-from handseg_monai.files import write_json
+from handseg_monai.data.reading import images
+from handseg_monai.files import exclusive, write_json
 from handseg_monai.inferers.planes import IN_THE_NEGATIVE
 from handseg_monai.plausibility.hand_proportions import proportions
 from handseg_monai.plausibility.judge import plausibility
+from handseg_monai.report import content
 from handseg_monai.rle import decode_image, read_csv
 from handseg_monai.serve import service
 from handseg_monai.serve.folder import digest
@@ -348,6 +350,30 @@ class TestTools:
         page.press("#undo")
         page.saved()
 
+    def test_a_tiny_image_leaves_the_brush_as_it_was(self, page: Bench) -> None:
+        page.open("a hand.png")
+        radius = page.one("#radius-value").text
+        assert radius == f"{round(max(phantom(0).image.shape) / 80)} px"
+        page.press("#close")
+        tiny = cv2.imencode(".png", np.full((8, 8), 90, np.uint8))[1].tobytes()
+        id = page.server.upload(tiny, "tiny.png").json()["id"]
+        page.until(lambda: page.find(".card[data-name='tiny.png'][data-state='ready']"), 120)
+        page.press(".card[data-name='tiny.png'] .name")
+        page.until(lambda: page.find("#viewer[open] #stage svg"))
+        assert page.one("#radius-value").text == "1 px"
+        page.press("#close")
+        page.open("a hand.png")
+        assert page.one("#radius-value").text == radius
+        page.press("#close")
+        assert page.server.ask("DELETE", f"/api/images/{id}", headers={"X-Handseg": "1"}).status == 200
+        page.until(lambda: len(page.find(".card")) == 2)
+
+    def test_tools_say_how_they_are_used(self, page: Bench) -> None:
+        page.open("a hand.png")
+        for tool in ("add", "cut"):
+            assert "double click" in str(page.one(f"#modes [data-tool='{tool}']").get_attribute("title"))
+        assert page.one("#radius-field").text.startswith("Radius")
+
     def test_nothing_here_takes_the_bone_away_and_is_found_wrong(self, page: Bench) -> None:
         id = page.open("a hand.png")
         before = page.planes(id)
@@ -528,7 +554,37 @@ def test_keys_of_one_character_can_be_turned_off_for_good(page: Bench) -> None:
     assert tool() == "brush"
 
 
+def test_back_returns_to_the_gallery_from_any_image(page: Bench) -> None:
+    def shown() -> str:
+        return page.one("#viewer-title").text if page.find("#viewer[open] #stage .outline") else ""
+
+    first = page.find(".card")[0].get_attribute("data-name") or ""
+    page.open(first)
+    page.keys(Keys.PAGE_DOWN)
+    page.until(lambda: shown() not in ("", first))
+    second = shown()
+    page.driver.back()
+    page.until(lambda: not page.find("#viewer[open]"))
+    assert page.driver.execute_script("return location.hash") == ""
+    page.driver.forward()
+    page.until(lambda: shown() == second)
+    page.press("#close")
+    page.until(lambda: page.driver.execute_script("return location.hash") == "")
+    length = page.driver.execute_script("return history.length")
+    for _ in range(3):
+        page.open(first)
+        page.press("#close")
+    page.until(lambda: page.driver.execute_script("return location.hash") == "")
+    assert page.driver.execute_script("return history.length") == length, "opening and closing leaves no trail"
+
+
 class TestTrouble:
+    def test_an_address_without_its_image_says_so(self, page: Bench) -> None:
+        page.load("#0123456789abcdef")
+        page.until(lambda: page.one("#notice").text == "No image 0123456789abcdef is here. It may have been removed.")
+        page.driver.execute_script("location.hash = 'gallery'")
+        page.until(lambda: not page.one("#notice").is_displayed())
+
     def test_what_others_changed_is_loaded_anew_and_said(self, page: Bench) -> None:
         id = page.open("a hand.png")
         revision = page.server.get(f"/api/images/{id}")["revision"]
@@ -630,8 +686,10 @@ class TestHandedOn:
     def test_what_happens_meanwhile_leaves_the_focus_and_one_export_at_a_time(self, page: Bench) -> None:
         done = page.one("#which option[value='done']")
         page.driver.execute_script("document.querySelector('#which').focus()")
+        assert page.one("#forms-reason").text.startswith("No image is marked as done.")
         mark_done(page, "a hand.png", True)
         page.until(lambda: done.text == "Marked as done (1)")
+        assert not page.one("#forms-reason").is_displayed()
         assert page.driver.switch_to.active_element.get_attribute("id") == "which"
         hold(page.driver, "/api/export/")
         page.press("#forms [data-form='csv']")
@@ -699,6 +757,33 @@ def lasting(file: bytes) -> list[tuple[str, object]]:
     return [(str(one.tag), one.value) for one in elements if one.VR not in {"UI", "DA", "TM", "DT", "SQ"}]
 
 
+def findings_of_wrong_masks() -> list[dict[str, Any]]:
+    """Findings on a hand whose bones are missing, in pieces, too large, too small, astray, swapped and overlapping."""
+    planes = phantom(0).planes
+
+    def changed(**masks: np.ndarray) -> np.ndarray:
+        new = planes.copy()
+        for bone, of_bone in masks.items():
+            bit = np.int32(1 << INDEX[bone.replace("_", "-")])
+            new = (new & ~bit) | np.where(of_bone, bit, np.int32(0)).astype(np.int32)
+        return new
+
+    def scaled(bone: str, pixels: int) -> np.ndarray:
+        kernel = np.ones((2 * abs(pixels) + 1, 2 * abs(pixels) + 1), np.uint8)
+        grown = (cv2.dilate if pixels > 0 else cv2.erode)(mask(planes, bone).astype(np.uint8), kernel)
+        return grown.astype(bool)
+
+    wrong = [
+        changed(Capitate=np.zeros(planes.shape, bool), Hamate=scaled("Hamate", 9), Lunate=scaled("Lunate", -5)),
+        changed(Scaphoid=mask(planes, "Triquetrum"), Triquetrum=mask(planes, "Scaphoid")),
+        changed(Capitate=mask(planes, "Hamate") | np.roll(mask(planes, "Capitate"), -90, axis=0)),
+        changed(finger_8=mask(planes, "finger-9"), finger_9=mask(planes, "finger-8")),
+        changed(**{bone.name.replace("-", "_"): scaled(bone.name, 4) for bone in BONES[::2]}),
+        np.zeros_like(planes),
+    ]
+    return [finding for each in wrong for finding in content.findings(plausibility(each))]
+
+
 def reasons_of_measures() -> list[str]:
     """Every reason that a measure may have, 7 in each place where the text varies."""
     found = []
@@ -721,11 +806,19 @@ _NOT_FOR_READERS = (
 
 
 def errors_of_the_server() -> list[str]:
-    """Every error that the page may be answered, 7 in each place where the text varies."""
+    """Every error that the page may be answered, and why an image can't be read, 7 where the text varies."""
+    return errors_in(Path(service.__file__).parent, {*_ERRORS, "HTTPException"}) + errors_in(
+        Path(images.__file__).parent, {"ValueError", "DicomError", "DicomIncompleteError"}
+    )
+
+
+def errors_in(folder: Path, kinds: set[str]) -> list[str]:
     found = []
-    for path in Path(service.__file__).parent.glob("*.py"):
+    for path in folder.glob("*.py"):
+        if path.name == "submission_images.py":  # the page knows of no submission
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {*_ERRORS, "HTTPException"}:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in kinds and node.args:
                 text = node.args[-1]
                 parts = text.values if isinstance(text, ast.JoinedStr) else [text]
                 said = "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in parts)
@@ -748,6 +841,11 @@ class TestScreens:
             place = page.driver.execute_script(script, selector)
             assert 0 <= place["left"] <= place["right"] <= width, selector
             assert 0 <= place["top"] <= place["bottom"] <= 740, selector
+
+    def test_a_card_s_ring_of_focus_stays_below_the_bar(self, page: Bench) -> None:
+        left = "return document.querySelector(arguments[0]).getBoundingClientRect().left"
+        ring = 4  # its offset and its width
+        assert page.driver.execute_script(left, "#tools") <= page.driver.execute_script(left, ".card") - ring
 
     def test_what_inference_notes_is_said_in_the_reader_s_words(self, page: Bench) -> None:
         said = "import('/static/editor.js').then((module) => arguments[1](arguments[0].map(module.noteText)))"
@@ -788,6 +886,11 @@ class TestScreens:
         say = "import('/static/measures.js').then((module) => arguments[1](arguments[0].map(module.reasonText)))"
         reasons = page.driver.execute_async_script(say, reasons_of_measures())
         assert not [text for text in reasons if re.search("[A-Za-z]{3,}", text)]
+        bent = "the wrist is bent by 21 degrees towards the {}; this measure needs a straight one, up to 12 degrees"
+        towards = [bent.format("thumb"), bent.format("ulna")]
+        thumb, ulna = page.driver.execute_async_script(say, towards)
+        assert ("엄지" in thumb, "자뼈" in ulna) == (True, True)
+        assert [re.findall(r"\d+", text) for text in (thumb, ulna)] == [["21", "12"]] * 2
         say = (
             "import('/static/serve_strings.js').then((module) => "
             "arguments[1](arguments[0].map((said) => module.inWords('errors', said))))"
@@ -797,6 +900,16 @@ class TestScreens:
         assert not [
             text for text in errors if set(re.findall("[A-Za-z]{3,}", text)) - {"PNG", "JPEG", "BMP", "TIFF", "DICOM"}
         ]
+        found = findings_of_wrong_masks()
+        assert {finding["part"] for finding in found} >= strings["ko"]["parts"].keys() - {"neighbours"}
+        say = "import('/static/findings.js').then((module) => arguments[1](arguments[0].map(module.findingText)))"
+        for finding, text in zip(found, page.driver.execute_async_script(say, found), strict=True):
+            assert not re.search("[A-Za-z]{3,}", text), text
+            named = [BONES[bone].korean for bone in finding["bones"]]
+            assert all(bone in text for bone in named), text
+            numbers = re.findall(r"\d[\d.]*", re.sub(r"finger-\d+|: (finger|[A-Z]).* first", "", finding["text"]))
+            assert sorted(numbers) == sorted(re.findall(r"\d[\d.]*", text)), (finding["text"], text)
+        assert page.driver.execute_script("return getComputedStyle(document.body).wordBreak") == "keep-all"
         shown = page.one("body").text
         page.open("a hand.png")
         page.press("#window summary")
@@ -839,6 +952,15 @@ def test_training_is_offered_once_an_image_is_done(page: Bench) -> None:
     page.press("#close")
     page.until(offered)
     assert "Images marked as done: 1" in page.one("#training").text
+    epochs = page.one("#training input")
+    epochs.clear()
+    epochs.send_keys("0")
+    page.press("[data-act='trainStart']")
+    page.until(lambda: "epochs 0: expected 1 or more" in page.one("#training").text)
+    page.press("#language")
+    page.press("[data-act='trainStart']")
+    page.until(lambda: "1부터 1000까지의 정수" in page.one("#training").text)
+    assert [message for message in page.messages() if "400" not in message] == []
     page.server.do(f"/api/images/{id}/done", revision=page.server.get(f"/api/images/{id}")["revision"], on=False)
     page.until(lambda: not offered())
 
@@ -861,6 +983,39 @@ def test_weights_that_could_not_be_compared_are_a_choice_and_those_given_come_ba
     page.press("[data-act='trainKeep']")
     page.until(lambda: page.find("[data-act='trainStart']"))
     assert not page.find("[data-act='trainReturn']")
+
+
+def test_the_result_of_a_run_is_shown_to_a_page_that_opened_before_the_network_was_loaded(page: Bench) -> None:
+    run = page.work / "training" / "2"
+    run.mkdir(parents=True)
+    id = next(image["id"] for image in page.server.images() if image["name"] == "a hand.png")
+    result = {"better": False, "dice_before": 0.9, "dice_after": 0.8, "held_out": 1, "counted": {id: 3}}
+    write_json(run / "state.json", {"phase": "finished", **result})
+    page.restart()
+    page.messages()  # of the page that was open then
+    page.load()
+    page.until(lambda: page.find("[data-act='trainKeep']"))
+    assert "Only the bones that somebody has corrected count: 3, on a hand.png." in page.one("#training").text
+    page.press("#language")
+    assert "뼈 3개, 영상 a hand.png" in page.one("#training").text
+    page.press("[data-act='trainKeep']")
+    page.until(lambda: page.find("[data-act='trainStart']"))
+    shutil.rmtree(run)
+
+
+def test_a_run_that_is_to_stop_says_so_at_once(page: Bench) -> None:
+    run = page.work / "training" / "3"
+    run.mkdir(parents=True)
+    write_json(run / "state.json", {"phase": "training", "epochs": 5})
+    with exclusive(run.parent / "lock", "a run"):
+        page.load()
+        page.press("[data-act='trainStop']")
+        page.until(lambda: "stopping …" in page.one("#training").text)
+        assert not page.one("[data-act='trainStop']").is_enabled()
+    write_json(run / "state.json", {"phase": "stopped"})
+    page.load()
+    page.until(lambda: "Fine-tuning was stopped." in page.one("#training").text)
+    shutil.rmtree(run)
 
 
 @pytest.mark.slow

@@ -151,6 +151,38 @@ def test_a_folder_that_is_gone_is_said(service: Service, tmp_path: Path, capsys:
     assert "gone" in capsys.readouterr().out
 
 
+def test_what_a_folder_holds_beside_images_is_counted_and_what_was_removed_stays_so(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "radiographs"
+    (folder / "below").mkdir(parents=True)
+    for name, content in {
+        "a.png": png(0),
+        "below/b.png": png(1),
+        "notes.txt": b"no image",
+        "below/table": b"1, 2",
+        "Thumbs.db": b"",
+        ".hidden": b"",
+    }.items():
+        (folder / name).write_bytes(content)
+
+    def take() -> str:
+        service._take(folder)
+        return capsys.readouterr().out
+
+    assert take() == f"{folder}: 2 files left out: no images of a kind that is read\n"
+    a, b = service.store.ids()
+    service.remove(b)
+    assert "1 image left out, removed on the page before" in take()
+    assert service.store.ids() == [a]
+    assert give(service, 1) == b
+    assert "removed" not in take()
+    service.remove(a)
+    (folder / "a.png").rename(folder / "other.png")
+    take()
+    assert service.store.ids() == [b]
+
+
 def test_an_image_that_is_given_again_is_segmented_once(service: Service, segmenter: Blank) -> None:
     service.start()
     until(lambda: service.model["ready"])

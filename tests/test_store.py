@@ -427,6 +427,22 @@ def test_what_is_removed_is_gone(store: Store) -> None:
     assert add_ready(Store(store.folder.parent / "other"), 1) == gone
 
 
+def test_removed_images_are_known_until_they_are_added_again(store: Store, tmp_path: Path) -> None:
+    kept, gone = (tmp_path / f"{seed}.png" for seed in range(2))
+    for seed, path in enumerate((kept, gone)):
+        path.write_bytes(png(seed))
+        add_ready(store, seed)
+    store.remove(store.ids()[1])
+    (store.folder / ".removed.json.0.part").write_text("[")  # a kill has left it
+    store = reopened(store)
+    assert [store.was_removed(path) for path in (kept, gone)] == [False, True]
+    assert not list(store.folder.glob("*.part"))
+    add(store, png(1))
+    store = reopened(store)
+    assert [store.was_removed(path) for path in (kept, gone)] == [False, False]
+    store.close()
+
+
 def test_what_is_removed_leaves_no_file_even_where_the_disk_fails(store: Store) -> None:
     id = add_ready(store, 0)
     store.mark(id, 0, done=True)

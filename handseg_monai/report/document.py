@@ -27,8 +27,8 @@ _MODULES = (
     "report.js",
 )
 """In the order in which they need one another: together they are one script."""
-_TEXT = r"""("(?:\\.|[^"\\\n])*"|.*`.*)"""
-"""A text, or a line with a template, in which every space counts."""
+_TEXT = r"""("(?:\\.|[^"\\\n])*"|(?<=[\[(])/(?![/*])(?:\\.|[^/\\\n])+/|.*`.*)"""
+"""A text, a pattern, or a line with a template, in which every space counts."""
 _COMMENT = re.compile(rf"^\s*//.*|{_TEXT}|//.*|/\*[\s\S]*?\*/", re.MULTILINE)
 _JOINTS = re.compile(r"^import [^;]*;\n|^export ", re.MULTILINE)
 """What joins modules that are files of their own."""

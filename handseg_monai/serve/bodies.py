@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -24,6 +26,23 @@ _LEAST_RATE = 2000.0
 _GRACE = 30.0
 _AT_ONCE = 1 << 20
 """Bytes of a file that are written together."""
+_SHOWN = 60
+"""Characters that an error repeats of what came."""
+_EXPECTED = {
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "less_than": "less than {lt}",
+    **dict.fromkeys(("int_type", "int_from_float", "int_parsing_size"), "a whole number"),
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "literal_error": "{expected}",
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    "too_short": "{min_length} or more",
+    "too_long": "{max_length} or fewer",
+    "model_type": "a JSON object",
+}
+"""What is expected in place of a fault of a kind of pydantic's."""
 _DRAINED, _DRAINING = 64 << 20, 5.0
 """Bytes and seconds for which a body that is too large is read on, so that its sender hears the answer."""
 
@@ -100,9 +119,22 @@ async def form(request: Request, kind: type[T]) -> T:
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise HTTPException(400, f"{place}: {first['msg']}" if place else first["msg"]) from None
+        raise HTTPException(400, _in_words(error.errors(include_url=False)[0])) from None
+
+
+def _in_words(fault: ErrorDetails) -> str:
+    """What came and what is expected, of one fault in a body."""
+    kind, place, bounds = fault["type"], ".".join(map(str, fault["loc"])), fault.get("ctx", {})
+    if kind == "json_invalid":
+        return f"the body is no JSON: {bounds['error']}"
+    if kind == "missing":
+        return f"{place} is missing"
+    came = json.dumps(fault["input"], ensure_ascii=False)
+    came = came if len(came) <= _SHOWN else f"{came[:_SHOWN]} …"
+    if kind == "extra_forbidden":
+        return f"{place} {came}: there is no such field"
+    expected = _EXPECTED.get(kind, fault["msg"]).format(**bounds)
+    return f"{place} {came}: expected {expected}".lstrip()
 
 
 async def save(request: Request, path: Path, most: int) -> None:

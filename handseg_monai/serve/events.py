@@ -29,7 +29,7 @@ class Events:
         """Send in the event loop that runs now."""
         self._loop = asyncio.get_running_loop()
 
-    def tell(self, kind: str, content: Mapping[str, object]) -> None:
+    def tell(self, kind: str, content: Mapping[str, object] | None) -> None:
         """Tell all of an event, from any thread; without a loop nobody hears of it."""
         text = f"event: {kind}\ndata: {json.dumps(content)}\n\n"
         if self._loop is not None and not self._loop.is_closed():

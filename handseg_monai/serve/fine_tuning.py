@@ -110,8 +110,9 @@ class FineTuning:
             except BaseException:
                 shutil.rmtree(run)
                 raise
-            facts = {"epochs": chosen["epochs"], "images": len(items) - len(held_out), "held_out": measured}
-            write_json(run / STATE, {"phase": "starting", **facts})
+            facts = {"epochs": chosen["epochs"], "images": len(items) - len(held_out), "held_out": len(measured)}
+            counted_bones = {name: edited[name].bit_count() for name in measured} if compares else {}
+            write_json(run / STATE, {"phase": "starting", "counted": counted_bones, **facts})
             command = [sys.executable, "-m", "handseg_monai.serve.fine_tuning_run", str(run), str(lock)]
             with (run / OUTPUT).open("ab") as output, (run / ERRORS).open("ab") as errors:
                 self._process = subprocess.Popen(
@@ -133,17 +134,19 @@ class FineTuning:
             ``run``, its number, 0 where there is none; ``running``; ``phase``: ``starting``, ``before``, ``training``,
             ``after``, ``finished``, ``stopped``, ``failed`` or ``none``; ``epoch`` of ``epochs``, and ``step`` of the
             epoch's ``steps``; ``images`` and ``held_out``, their numbers; ``dice_before`` and ``dice_after`` on those
-            held out, None as long as they are not measured; ``better``, None where a run that has finished compared
-            nothing because of :data:`UNCOMPARED`; and ``error`` in words, else empty.
+            held out, None as long as they are not measured; ``counted``, how many bones of each of those count, by its
+            id; ``better``, None where a run that has finished compared nothing because of :data:`UNCOMPARED`;
+            ``stopping``, whether a run under way has been asked to end; and ``error`` in words, else empty.
         """
         number = max(self._runs(), default=0)
         state: dict[str, Any] = {"run": number, "running": False, "phase": "none", "better": False, "error": ""}
         state |= dict.fromkeys(("epoch", "epochs", "step", "steps", "images", "held_out"), 0)
-        state |= {"dice_before": None, "dice_after": None}
+        state |= {"dice_before": None, "dice_after": None, "counted": {}}
         run = self.folder / str(number)
         running = self._is_running()  # before the state, which a run writes last
         kept = _read(run / STATE)
         state |= {key: kept[key] for key in state if key in kept} | {"running": running}
+        state["stopping"] = running and (run / STOP).exists()
         if not running and state["phase"] in _UNDER_WAY:
             state |= {"phase": "failed", "error": last_words(run / ERRORS) or "the run ended without a word"}
         if found := _ITERATION.findall(_text(run / OUTPUT)):
@@ -290,8 +293,8 @@ class FineTuning:
         return names
 
 
-def _write_parts(run: Path, items: Sequence[Item], held_out: Set[str], edited: Mapping[str, int] | None) -> int:
-    """Write the data set of a run and its folds; how many images are measured on.
+def _write_parts(run: Path, items: Sequence[Item], held_out: Set[str], edited: Mapping[str, int] | None) -> list[str]:
+    """Write the data set of a run and its folds; names of the images that are measured on.
 
     Fold 0 is held out, fold 1 is trained on. In what is held out bones that nobody has edited are unknown; without
     ``edited`` all stay, since training has to validate on something.
@@ -306,7 +309,7 @@ def _write_parts(run: Path, items: Sequence[Item], held_out: Set[str], edited: M
         {"image": item["image"], "subject": item["subject"], "fold": int(item["name"] not in held_out)} for item in kept
     ]
     write_json(run / FOLDS, {"training": folds})
-    return sum(entry["fold"] == 0 for entry in folds)
+    return [item["name"] for item in kept if item["name"] in held_out]
 
 
 def _require_option(name: str, value: object) -> None:

@@ -8,6 +8,7 @@
     WORK/edits/<id>.jsonl      what was done to it since, see `journal`
     WORK/labels/<id>.npz, WORK/datalist.json   what is marked as done: a data set to train on
     WORK/incoming/             files on their way in
+    WORK/removed.json          digests of images that somebody has removed
     WORK/set-aside/<n>/        the same folders again, of what was found without an entry
 """
 
@@ -43,6 +44,7 @@ _INCOMING = "incoming"
 _SET_ASIDE = "set-aside"
 _REMOVED = ".removed"
 """Suffix that an entry takes once its image is removed: whatever else has no entry is never deleted."""
+_REMOVED_ONES = "removed.json"
 _OWN = re.compile(r"[0-9a-f]{16}(\.[a-z0-9]+)?|\..*\.part")
 """Names of the files in these folders."""
 
@@ -145,8 +147,9 @@ class Folder:
                 elif _OWN.fullmatch(path.name) and path.name[:16] not in entries:
                     strays.append(path)
         self._set_aside(strays)
-        for path in self.root.glob(f".{DATALIST}.*.part"):
-            path.unlink()
+        for name in (DATALIST, _REMOVED_ONES):
+            for path in self.root.glob(f".{name}.*.part"):
+                path.unlink()
         return entries
 
     def _set_aside(self, paths: Sequence[Path]) -> None:
@@ -203,6 +206,24 @@ class Folder:
                 sync_folder(self.root / kind)
         mark.unlink()
 
+    def removed(self) -> set[str]:
+        """SHA-256 of each image that was removed and not added since."""
+        try:
+            return set(json.loads((self.root / _REMOVED_ONES).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return set()
+
+    def note_removed(self, sha256: str, on: bool = True) -> None:
+        """Keep that an image is removed, or no more; where the disk is full the log says what follows."""
+        removed = self.removed()
+        if (sha256 in removed) == on:
+            return
+        try:
+            write_json(self.root / _REMOVED_ONES, sorted(removed ^ {sha256}))
+            sync_folder(self.root)
+        except OSError as error:
+            logger.warning("%s: %s; the next start may take a removed image again", self.root / _REMOVED_ONES, error)
+
     def _mark(self, id: str) -> Path:
         return self.root / "entries" / f"{id}{_REMOVED}"
 
@@ -244,6 +265,8 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 def _make(root: Path) -> None:
     """Make the folder, or make sure that it is a store's."""
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"--work {root} is a file; expected a folder, a new one or one of handseg serve")
     root.mkdir(parents=True, exist_ok=True)
     mark = root / MARK
     if mark.exists():

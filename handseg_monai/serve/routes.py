@@ -203,7 +203,7 @@ class Routes:
             path = await run_in_threadpool(self.service.store.new_file)
             try:
                 await bodies.save(request, path, self.service.limits.upload)
-                _require_picture(path, name)
+                _require_kind(path, name)
                 id, is_new = await self._done(self.service.add, name, path)
             finally:
                 path.unlink(missing_ok=True)
@@ -308,14 +308,21 @@ def _id(request: Request) -> str:
     return str(id)
 
 
-def _require_picture(path: Path, name: str) -> None:
-    """Refuse what is not of a kind that is read, by its first bytes, before it is kept."""
+def _require_kind(path: Path, name: str) -> None:
+    try:
+        require_picture(path, name)
+    except RequestError as error:
+        raise HTTPException(415, str(error)) from error
+
+
+def require_picture(path: Path, name: str) -> None:
+    """Raise :class:`RequestError` where a file of this name is of no kind that is read, by its first bytes."""
     with path.open("rb") as file:
         start = file.read(_START)
     is_dicom = has_mark(start) or begins_unmarked(start) or name.lower().endswith(DICOM_SUFFIXES)
     if not is_dicom and not is_picture(start):
         kind = kind_not_read(start)
-        raise HTTPException(415, f"{kind or 'not a picture'}; expected PNG, JPEG, BMP, TIFF or DICOM")
+        raise RequestError(f"{kind or 'not a picture'}; expected PNG, JPEG, BMP, TIFF or DICOM")
 
 
 def _is_judged(request: Request) -> bool:

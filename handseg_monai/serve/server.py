@@ -19,10 +19,11 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from handseg_monai.serve.decode import Decoder
-from handseg_monai.serve.routes import Routes
+from handseg_monai.serve.routes import Routes, require_picture
 from handseg_monai.serve.security import Guard, choose_token, require_origin
 from handseg_monai.serve.segmenter import Segmenter
 from handseg_monai.serve.service import Limits, Service
+from handseg_monai.serve.state import RequestError
 from handseg_monai.serve.store import Store
 from handseg_monai.signals import stopped_by_sigterm
 
@@ -72,6 +73,11 @@ def serve(
     token = choose_token(host, origin is not None)
     if folder is not None and not Path(folder).exists():
         raise ValueError(f"{folder}: no such folder; expected radiographs")
+    if folder is not None and Path(folder).is_file():
+        try:
+            require_picture(Path(folder), Path(folder).name)
+        except RequestError as error:
+            raise ValueError(f"{folder}: {error}, or a folder of such files") from error
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ValueError(f"--checkpoint {checkpoint}: no such file")
     with _listening(host, port) as listening, stopped_by_sigterm():

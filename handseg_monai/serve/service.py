@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from handseg_monai.data.reading.images import find_images
+from handseg_monai.files import find_files
 from handseg_monai.serve.child import ChildError
 from handseg_monai.serve.corrections import Corrections
 from handseg_monai.serve.decode import Decoder
@@ -22,6 +24,7 @@ from handseg_monai.serve.state import MissingError, StoreError, in_words
 from handseg_monai.serve.store import Store
 from handseg_monai.serve.training import Training
 from handseg_monai.serve.views import Views
+from handseg_monai.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +144,7 @@ class Service:
     def _use(self, weights: str, training: Training) -> None:
         self.model = {"ready": True, "error": "", "weights": weights} | training.using()
         self.events.tell("model", self.model)
+        self.events.tell("training", training.shown())  # pages that opened before know of no run
 
     def _tell(self, id: str) -> None:
         with suppress(MissingError):
@@ -184,13 +188,24 @@ class Service:
         except (ValueError, OSError) as error:
             print(error, flush=True)
             return
+        if folder.is_dir():
+            _say_others(folder, frozenset(paths))
+        removed = 0
         for path in paths:
             try:
+                if self.store.was_removed(path):
+                    removed += 1
+                    continue
                 copy = self.store.new_file()
                 shutil.copyfile(path, copy)
                 self.add(path.relative_to(folder).as_posix() if path != folder else path.name, copy)
             except (FullError, StoreError, OSError) as error:
                 print(f"{path}: {error}", flush=True)
+        if removed:
+            words = (
+                f"{counted(removed, 'image')} left out, removed on the page before; drop a file there to have it back"
+            )
+            print(f"{folder}: {words}", flush=True)
 
     def _segment(self, id: str) -> None:
         try:
@@ -223,3 +238,17 @@ class Service:
         if not self._ended:
             with suppress(StoreError, OSError):
                 self.store.put_failed(id, reason)
+
+
+def _say_others(folder: Path, images: Set[Path]) -> None:
+    """Say how many files of a folder are no images, but for those that systems lay there."""
+    others: list[Path] = []
+
+    def note(path: Path) -> bool:
+        if path not in images and path.is_file():
+            others.append(path)
+        return False
+
+    find_files(folder, note)
+    if others:
+        print(f"{folder}: {counted(len(others), 'file')} left out: no images of a kind that is read", flush=True)

@@ -92,6 +92,10 @@ class Store:
         with self._lock:
             return digest(content)[:16] in self._entries
 
+    def was_removed(self, content: Path) -> bool:
+        """Whether the image of a file was removed, and not added since."""
+        return digest(content) in self._folder.removed()
+
     def image(self, id: str) -> Path:
         """File of an image as it was given."""
         return self._folder.path("images", id, self.entry(id).suffix)
@@ -131,6 +135,7 @@ class Store:
             entry = Entry(id, name, title, number, suffix_of(name), sha256)
             move(content, self._folder.path("images", id, entry.suffix))
             self._write_entry(entry)
+            self._folder.note_removed(sha256, on=False)
         return id
 
     def put_inferred(self, id: str, inferred: Inferred) -> None:
@@ -243,7 +248,7 @@ class Store:
     def remove(self, id: str) -> None:
         """Remove an image and all that belongs to it; :class:`MissingError` where there is none."""
         with self._lock:
-            self.entry(id)
+            self._folder.note_removed(self.entry(id).sha256)
             was_done = id in self._done()
             self._folder.drop(id)
             del self._entries[id]

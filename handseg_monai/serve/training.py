@@ -48,14 +48,16 @@ class Training:
             return None
         taken = (run / TAKEN).exists()
         uncompared = state["phase"] == "finished" and state["better"] is None
+        phase = "stopping" if state["stopping"] else _PHASES.get(state["phase"], "")
         return {
             "state": "running" if state["running"] else "taken" if taken else state["phase"],
-            "says": UNCOMPARED if uncompared else _PHASES.get(state["phase"], ""),
+            "says": UNCOMPARED if uncompared else phase,
             "epoch": state["epoch"],
             "epochs": state["epochs"],
             "before": state["dice_before"],
             "after": state["dice_after"],
             "held_out": state["held_out"],
+            "counted": state["counted"],
             "better": state["better"],
             "error": state["error"],
         }

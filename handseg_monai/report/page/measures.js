@@ -9,8 +9,8 @@ export const REFERENCES = {};
 
 let chosen = null;
 
-// Show the measures of each hand; a hand has its side, or null where there is but one.
-export function showMeasures(hands, drawing) {
+// Show the measures of each hand; a hand has its side, or null where there is but one. The stage holds the drawing.
+export function showMeasures(hands, drawing, stage) {
   const all = hands.flatMap(({ side, measures }, hand) => measures.map((measure) => ({ ...measure, side, hand })));
   // Every bone has a length and a width: they are folded up, below the few other measures.
   const ofBone = ({ name }) => /^(length|width) /.test(name);
@@ -22,7 +22,7 @@ export function showMeasures(hands, drawing) {
   byId("sizes").hidden = !many.length;
   for (const [id, rows] of [["measures-table", few], ["sizes-table", many]]) {
     byId(id).hidden = !rows.length;
-    byId(id).replaceChildren(...measureRows(rows, where, () => press(drawing, all)));
+    byId(id).replaceChildren(...measureRows(rows, where, () => reveal(press(drawing, all), stage)));
   }
   press(drawing, all);
 }
@@ -33,27 +33,39 @@ function measureRows(measures, where, pressed) {
   const titles = ["measure", "value", "reference"].map((title) => element("th", { scope: "col" }, say(title)));
   const rows = measures.map((measure) => {
     const key = keyOf(measure);
-    const onclick = () => {
+    const drawn = measure.lines.length > 0;
+    // The button of a row is for keys; a pointer finds it everywhere on the row, but for what the row folds up.
+    const onclick = ({ target }) => {
+      if (!drawn || target.closest(".reference")) return;
       chosen = chosen === key ? null : key;
       pressed();
     };
     const side = measure.side ? `${handName(measure.side)}: ` : "";
-    const button = { type: "button", class: "plain", disabled: !measure.lines.length, onclick };
+    const button = { type: "button", class: "plain", disabled: !drawn };
     const name = element("th", { scope: "row" }, element("button", button, `${side}${measureName(measure.name)}`));
-    const row = { "data-measure": measure.name, "data-hand": measure.hand, "data-key": key };
+    const row = { class: drawn ? "drawn" : "", "data-measure": measure.name, "data-hand": measure.hand, "data-key": key, onclick };
     return element("tr", row, name, ...cells(measure, where));
   });
   return [element("thead", {}, element("tr", {}, ...titles)), element("tbody", {}, ...rows)];
 }
 
-// Mark the measure that is chosen, and draw its lines.
+// Mark the measure that is chosen, draw its lines, and return it.
 function press(drawing, all) {
   for (const row of byId("measures").querySelectorAll("tbody tr")) {
     const on = row.dataset.key === chosen;
     row.classList.toggle("chosen", on);
     row.querySelector("button").setAttribute("aria-pressed", on);
   }
-  drawLines(drawing, all.find((measure) => keyOf(measure) === chosen));
+  const measure = all.find((each) => keyOf(each) === chosen);
+  drawLines(drawing, measure);
+  return measure;
+}
+
+function reveal(measure, stage) {
+  if (!measure) return;
+  const [xs, ys] = [0, 1].map((axis) => measure.lines.flat().map((end) => end[axis]));
+  const [x, y] = [Math.min(...xs), Math.min(...ys)];
+  stage.reveal({ x, y, width: Math.max(...xs) - x, height: Math.max(...ys) - y });
 }
 
 // The plane that lengths hold in is named where it is not that of the others.
@@ -69,7 +81,7 @@ export function reasonText(reason) {
   const named = (text) => text.replaceAll(" and ", ", ").replace(/[\w-]+/g, nameOf);
   for (const [pattern, words] of STRINGS[state.language].reasons) {
     const found = reason.match(pattern);
-    if (found) return words.replace("{1}", () => named(found[1]));
+    if (found) return words.replace(/\{(\d)\}/g, (_, k) => named(found[k]));
   }
   return inEnglish(reason);
 }

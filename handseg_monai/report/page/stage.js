@@ -52,6 +52,19 @@ export function makeStage(node, tool = { begin: () => false }) {
     setBox({ ...box, x: box.x - byX * pixel(), y: box.y - byY * pixel() });
   }
 
+  // Bring a box of the image into view: by as little as it takes, and smaller where it is larger than the view.
+  function reveal(part) {
+    const frame = node.getBoundingClientRect();
+    const share = Math.max((part.width / frame.width) * 1.2, (part.height / frame.height) * 1.2) / pixel();
+    if (share > 1) zoom(1 / share);
+    const [from, to] = [onImage(frame.left, frame.top), onImage(frame.right, frame.bottom)];
+    const edge = 20 * pixel();
+    const beyond = (low, high, least, most) => Math.min(low - edge - least, 0) || Math.max(high + edge - most, 0);
+    const x = box.x + beyond(part.x, part.x + part.width, from.x, to.x);
+    const y = box.y + beyond(part.y, part.y + part.height, from.y, to.y);
+    if (x !== box.x || y !== box.y) setBox({ ...box, x, y });
+  }
+
   function drag(event) {
     const before = fingers.get(event.pointerId);
     if (!before) return;
@@ -111,6 +124,6 @@ export function makeStage(node, tool = { begin: () => false }) {
   node.addEventListener("pointermove", move);
   for (const name of ["pointerup", "pointercancel"]) node.addEventListener(name, release);
 
-  const stage = { show, zoom, pan, key, onImage, pixel, whole: () => {} };
+  const stage = { show, zoom, pan, reveal, key, onImage, pixel, whole: () => {} };
   return stage;
 }

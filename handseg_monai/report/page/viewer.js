@@ -37,7 +37,8 @@ function describe(index, content) {
   if (REPORT.scored) figures.unshift([say("meanDice"), share(image.mean, 4)]);
   byId("viewer-figures").replaceChildren(...figures.map(figure));
   showFindings(content.hands.map(({ findings }, hand) => ({ side: image.hands[hand].side, findings })));
-  showMeasures(content.hands.map(({ measures }, hand) => ({ side: image.hands[hand].side, measures })), viewer.drawing);
+  const measured = content.hands.map(({ measures }, hand) => ({ side: image.hands[hand].side, measures }));
+  showMeasures(measured, viewer.drawing, stage);
   byId("table").replaceChildren(...boneTable(image));
 }
 

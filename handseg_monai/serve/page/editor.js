@@ -15,9 +15,11 @@ import { makeStage } from "./stage.js";
 import { drop, holdTools, releaseTools, stageTool, tools } from "./tools.js";
 import { firstPicture, windowDrawing } from "./window.js";
 
-const LARGEST = 2048; // long side of the picture; the outlines are as large as the image
+const [SMALLEST, LARGEST] = [16, 2048]; // long side of the picture; the outlines are as large as the image
 export const editor = { id: null, view: null, drawing: null, bone: 0, acts: null };
 const stage = makeStage(byId("stage"), stageTool);
+const FROM_GALLERY = { fromGallery: true };
+let left = null; // settles once the address is the gallery's again
 let opening = null;
 let pressedAt = null;
 let judging = 0;
@@ -28,18 +30,20 @@ export async function openImage(id) {
   opening = id;
   hideTip();
   try {
-    await settled(id);
+    await Promise.all([settled(id), left]);
     const view = await ask("GET", `/api/images/${id}`);
     if (opening !== id) return;
     if (view.overview.state !== "ready") return closeImage();
-    history.replaceState(null, "", `#${id}`);
+    // Back leads to the gallery, from whichever image.
+    if (byId("viewer").open || location.hash === `#${id}`) history.replaceState(history.state, "", `#${id}`);
+    else history.pushState(FROM_GALLERY, "", `#${id}`);
     if (!byId("viewer").open) byId("viewer").showModal();
     Object.assign(editor, { id, acts: makeActs(id, view.revision, heardOf(id)) });
     tell("");
     showView(view, true);
   } catch (error) {
     if (byId("viewer").open) tell(say("notOpened", { error: error.message }), true);
-    else location.hash = "";
+    else history.replaceState(null, "", location.pathname);
   }
 }
 
@@ -47,12 +51,27 @@ export function closeImage() {
   byId("viewer").close();
 }
 
+// Give the address back to the gallery, if it is still the image's; that may take a moment.
+function leaveAddress(id) {
+  if (location.hash !== `#${id}`) return null;
+  if (!history.state?.fromGallery) {
+    history.replaceState(null, "", location.pathname);
+    return null;
+  }
+  left = new Promise((resume) => {
+    addEventListener("popstate", () => setTimeout(resume), { once: true });
+    setTimeout(resume, 1000); // whatever a browser does, images open
+  });
+  history.back();
+  return left;
+}
+
 function showView(view, fresh) {
   editor.view = view;
   if (fresh) {
     byId("side").scrollTop = 0;
     const image = asImage(view);
-    const side = Math.min(LARGEST, Math.max(image.width, image.height));
+    const side = Math.min(LARGEST, Math.max(SMALLEST, image.width, image.height));
     editor.drawing = draw(image, { picture: firstPicture(editor.id, side), hands: [{ predicted: {} }] });
     windowDrawing(editor.drawing);
     stage.show(editor.drawing);
@@ -222,7 +241,7 @@ function describe() {
   byId("note").textContent = noteText(view.overview.note);
   byId("note").hidden = !view.overview.note;
   showFindings([{ side: null, findings: view.findings ?? [] }]);
-  showMeasures([{ side: null, measures: view.measures ?? [] }], drawing);
+  showMeasures([{ side: null, measures: view.measures ?? [] }], drawing, stage);
   listChoices();
   keepFocus();
 }
@@ -311,7 +330,7 @@ export function prepareEditor(closed) {
     document.body.append(byId("tip"));
     hideTip();
     releaseTools();
-    history.replaceState(null, "", location.pathname);
+    leaveAddress(id)?.then(() => editor.id ?? closed(id)); // an address may take the focus with it
     node.replaceChildren();
     Object.assign(editor, { id: null, view: null, drawing: null, acts: null });
     closed(id);

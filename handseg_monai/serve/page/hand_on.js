@@ -7,6 +7,7 @@ import { say, state, whole } from "./settings.js";
 import { STRINGS } from "./strings.js";
 
 const WORDS = { done: "onlyDone", ready: "allReady" };
+const NONE = { done: "noneDone", ready: "noneReady" };
 let busy = false;
 
 const counts = () => {
@@ -21,11 +22,15 @@ export function showForms() {
     const words = say(WORDS[option.value], { n: whole(now[option.value]) });
     if (option.textContent !== words) option.textContent = words;
   }
+  const { value } = byId("which");
+  const reason = value in NONE && !now[value] ? say(NONE[value]) : "";
+  if (byId("forms-reason").textContent !== reason) byId("forms-reason").textContent = reason;
+  byId("forms-reason").hidden = !reason;
   const names = STRINGS[state.language].forms;
   for (const button of byId("forms").children) {
     const { form } = button.dataset;
     button.textContent = names[form] ?? form;
-    button.setAttribute("aria-disabled", busy || !now[byId("which").value]);
+    button.setAttribute("aria-disabled", busy || !now[value]);
   }
 }
 

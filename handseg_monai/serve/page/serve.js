@@ -3,7 +3,7 @@
 import { unsaved } from "./acts.js";
 import { listBones, prepareBones } from "./bones.js";
 import { applyLooks } from "./drawing.js";
-import { describeAgain, editor, openImage, prepareEditor } from "./editor.js";
+import { closeImage, describeAgain, editor, openImage, prepareEditor } from "./editor.js";
 import { byId } from "./elements.js";
 import { prepareHandOn, showForms } from "./hand_on.js";
 import { isReady, listen, loadState, onChange, server } from "./images.js";
@@ -17,10 +17,11 @@ import { prepareUploads, sending, showUploads } from "./uploads.js";
 import { prepareWindow } from "./window.js";
 
 let connected = true;
+let notThere = ""; // words on an address whose image can't be opened
 
 function showNotice() {
   const { ready, error } = server.model;
-  const words = !connected ? say("lost") : inWords("errors", error) || (ready ? "" : say("loadingModel"));
+  const words = !connected ? say("lost") : inWords("errors", error) || notThere || (ready ? "" : say("loadingModel"));
   byId("notice").textContent = words;
   byId("notice").hidden = !words;
   byId("notice").classList.toggle("warning", !connected || Boolean(error));
@@ -43,7 +44,15 @@ function applyLanguage() {
 
 function openAddressed() {
   const id = location.hash.slice(1);
-  if (id && id !== editor.id && isReady(server.images.get(id) ?? {})) openImage(id);
+  const image = server.images.get(id);
+  notThere = "";
+  if (image && isReady(image)) id !== editor.id && openImage(id);
+  else {
+    if (editor.id !== null) closeImage();
+    if (image) notThere = `${image.name}: ${say(image.state)}`;
+    else if (id && !document.getElementById(id)) notThere = say("noSuchImage", { id });
+  }
+  showNotice();
 }
 
 async function load() {
@@ -75,7 +84,10 @@ async function start() {
   prepareWindow();
   prepareEditor(returnTo);
   prepareKeys();
-  onChange((id) => id === null && showNotice());
+  onChange((id) => {
+    if (id === null) showNotice();
+    else if (notThere && location.hash === `#${id}`) openAddressed(); // it may be there now
+  });
   byId("loading").remove();
   byId("main").hidden = false;
   listen((now) => {

@@ -34,7 +34,7 @@ export function holdTools(held) {
   drawing.append(vector("defs", {}, hand.rubbed), hand.layer, hand.pointer);
   const long = Math.max(width, height);
   byId("radius").max = Math.max(20, Math.round(long / 8));
-  setRadius(tools.share * long);
+  showRadius(tools.share * long);
   showPointer(null);
 }
 
@@ -57,9 +57,14 @@ export function choose(mode) {
 }
 
 export function setRadius(radius) {
+  showRadius(radius);
+  tools.share = tools.radius / Math.max(hand.width, hand.height);
+}
+
+// An image may bound the radius, and rounds it; what was chosen stays for the next one.
+function showRadius(radius) {
   const most = Number(byId("radius").max);
   tools.radius = Math.min(Math.max(Math.round(radius), LEAST_RADIUS), most);
-  tools.share = tools.radius / Math.max(hand.width, hand.height);
   byId("radius").value = tools.radius;
   byId("radius-value").textContent = `${tools.radius} px`;
   showPointer(cursor);

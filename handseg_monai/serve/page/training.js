@@ -8,6 +8,7 @@ import { say, share, state, whole } from "./settings.js";
 import { STRINGS } from "./strings.js";
 
 const EPOCHS = 20;
+const MOST_NAMED = 5; // images by name
 let words = "";
 let shown = "";
 let epochs = EPOCHS;
@@ -38,10 +39,11 @@ function startForm(done) {
 function running({ epoch, epochs, says }) {
   const bar = element("progress", { max: epochs || 1, value: epoch ?? 0, "aria-label": say("training") });
   const now = element("p", { role: "status" }, say("trainRunning", { epoch: whole(epoch ?? 0), epochs: whole(epochs ?? 0) }));
-  return [now, bar, element("p", { class: "hint" }, STRINGS[state.language].phases[says] ?? says), button("trainStop", () => act("DELETE", "/api/training"))];
+  const phase = element("p", { class: "hint", role: "status" }, STRINGS[state.language].phases[says] ?? says);
+  return [now, bar, phase, button("trainStop", () => act("DELETE", "/api/training"), { disabled: says === "stopping" })];
 }
 
-function result({ before, after, held_out: n, better }) {
+function result({ before, after, held_out: n, better, counted }) {
   const keep = button("trainKeep", () => act("DELETE", "/api/training"));
   // Weights that could not be compared are taken by a plain choice alone.
   if (better === null) {
@@ -54,7 +56,17 @@ function result({ before, after, held_out: n, better }) {
   // Weights that are not better can't be taken.
   const take = better ? [button("trainTake", () => act("POST", "/api/training/take", {}), { class: "main" })] : [];
   const said = element("p", { role: "status" }, say(better ? "trainBetter" : "trainWorse"));
-  return [table, said, element("div", { class: "pair" }, ...take, keep)];
+  return [table, ...countedBones(counted), said, element("div", { class: "pair" }, ...take, keep)];
+}
+
+// Which bones the figures are of: on each image held out, those that somebody has corrected.
+function countedBones(counted) {
+  const images = Object.entries(counted ?? {});
+  if (!images.length) return [];
+  const names = images.map(([id]) => server.images.get(id)?.name ?? id);
+  const shown = names.length > MOST_NAMED ? [...names.slice(0, MOST_NAMED), `+ ${whole(names.length - MOST_NAMED)}`] : names;
+  const bones = whole(images.reduce((sum, [, n]) => sum + n, 0));
+  return [element("p", { class: "hint" }, say("trainCounted", { bones, names: shown.join(", ") }))];
 }
 
 export function showTraining() {
