@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,8 +23,9 @@ import torch
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from handseg_monai import bundle_root
-from handseg_monai.archive.cluster import DoesNotFitError, layout
+from handseg_monai.archive.cluster import ENVIRONMENT, DoesNotFitError, layout
 from handseg_monai.archive.csv import archive_csv
+from handseg_monai.archive.progress import Progress, printed
 from handseg_monai.archive.reading import read_images
 from handseg_monai.archive.rows import SCHEMA
 from handseg_monai.archive.sources import _there, id_of, list_images
@@ -42,9 +44,7 @@ ROOT = Path(__file__).parents[1]
 SHAPE, MANY = (256, 208), 24
 PATIENCE = 500.0
 """Seconds that a busy machine may take for anything."""
-os.environ.update(
-    RAY_idle_worker_killing_time_threshold_ms="600000", RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0"
-)
+os.environ.update(ENVIRONMENT)  # of the clusters that tests start
 RAY = {"include_dashboard": False, "object_store_memory": 100 << 20}
 
 
@@ -116,6 +116,13 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
     )
+
+
+def start_alone(*arguments: object) -> subprocess.Popen[str]:
+    """Start ``handseg archive`` without a cluster, and without what this file sets for those of tests."""
+    own = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    command = [sys.executable, "-m", "handseg_monai", "archive", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=own)
 
 
 def called(source: Path, out: Path, arguments: str) -> subprocess.CompletedProcess[str]:
@@ -416,6 +423,47 @@ def networks() -> list[psutil.Process]:
     """Processes of this machine that hold the weights, as Ray names them."""
     lines = {process: " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])}
     return [process for process, line in lines.items() if "MapWorker" in line and "Network" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_how_far_it_is(ends: signal.Signals, many: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out, earlier = tmp_path / "out", networks()
+    process = start_alone(many, "--out", out, "--checkpoint", checkpoint, "--rows_per_file", 2)
+    until(lambda: written(out) > 0, process)
+    # The processes of a Ray that is started here don't give way to all others.
+    assert {actor.nice() for actor in networks() if actor not in earlier} == {os.nice(0)}
+    process.send_signal(ends)
+    said = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 130, said
+    now_and_then = r"(\d+ of 24 images have a row \(.*\)\n)*"
+    line = r"interrupted: (?P<done>\d+) of 24 images have a row; the same command goes on"
+    last = re.search(rf"^24 images: .*\n{now_and_then}{line}\s*\Z", said, re.MULTILINE)
+    assert last is not None, said
+    store = Store(out)
+    store.settle()
+    assert 2 <= int(last["done"]) == len(store.ids())
+
+
+def test_without_a_terminal_lines_say_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{number}.png" for number in range(5)]
+    rows = [pa.Table.from_pylist([_row(name, "1 2")], schema=SCHEMA) for name in names]
+    store = Store(tmp_path)
+    store.begin({}, pa.table({"id": [id_of(n) for n in names], "name": names, "path": names}))
+    store.add(rows[0], "earlier")
+    progress, said = Progress(store, 1, 5), ""
+    with printed(progress, 2, seconds=0.01):
+        for number, add in ((1, []), (3, rows[1:3]), (4, rows[3:4])):
+            if add:
+                store.add(pa.concat_tables(add), f"{number}")
+            end = time.monotonic() + PATIENCE
+            while f"{number} of 5 images have a row (at least 2 are written at a time)\n" not in said:
+                assert time.monotonic() < end, said
+                said += capsys.readouterr().err
+    (tmp_path / "done" / "x.pending.parquet").touch()
+    store.add(rows[0], "once more")
+    store.add(rows[4], "last")
+    assert str(progress) == "5 of 5 images have a row"
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from handseg_monai.signals import stopped_by_sigterm
 from handseg_monai.words import counted
 
 _ACTOR_CORES, _TASK_CORES = 0.75, 0.125
@@ -27,14 +28,16 @@ one that judges must find a place then, or nothing moves."""
 _PATIENCE = 20.0
 """Seconds in which a node that has ended may come back, before the work is laid out anew on what is left."""
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
+    "RAY_worker_niceness": "0",
 }
 """Of a Ray that is started here. It would end a process that is idle for a second, as those that judge are between two
-images, and the next one would load its libraries anew."""
+images, and the next one would load its libraries anew; and its processes would give way to all others of the machine,
+so that on a busy one they take minutes to start."""
 
 
 class DoesNotFitError(ValueError):
@@ -117,7 +120,7 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
     DoesNotFitError
         There is no such cluster, or Ray does not start here.
     """
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if ray.is_initialized():
         yield
@@ -132,10 +135,11 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
         raise DoesNotFitError(
             f"--address {address}: no cluster answers there ({reason}); start one with: ray start --head"
         ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with stopped_by_sigterm():  # Ray has set an end of its own, with a stack
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager

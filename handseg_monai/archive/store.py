@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +120,17 @@ class Store:
     def ids(self) -> np.ndarray:
         """Ids of the rows, int64 (N,)."""
         return np.asarray(self.table().to_table(columns=["id"])["id"])
+
+    def done_files(self) -> list[str]:
+        """Paths of Ray's checkpoints, one for each file of rows that is whole."""
+        marks = self.filesystem.get_file_info(FileSelector(self.done, allow_not_found=True))
+        return [m.path for m in marks if m.base_name.endswith(".parquet") and not m.base_name.endswith(_PENDING)]
+
+    def count(self, files: Sequence[str]) -> int:
+        """How many images are in some of Ray's checkpoints."""
+        if not files:
+            return 0
+        return int(ds.dataset(list(files), filesystem=self.filesystem, format="parquet").count_rows())
 
     def index(self) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
         """Files of rows; and of each row its id, the number of its file, and its place there, each int64 (N,).
