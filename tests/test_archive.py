@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import typer
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from handseg_monai import bundle_root
@@ -30,6 +31,7 @@ from handseg_monai.archive.reading import read_images
 from handseg_monai.archive.rows import SCHEMA
 from handseg_monai.archive.sources import _there, id_of, list_images
 from handseg_monai.archive.store import Store, StoreError
+from handseg_monai.cli import app
 from handseg_monai.data.datalists import DatasetError, inference_datalist
 from handseg_monai.measure import measure_hand
 from handseg_monai.plausibility.judge import plausibility
@@ -395,6 +397,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     Store(tmp_path / "out").begin({"weights": "w"}, images)
     with pytest.raises(StoreError, match="weights 'w' instead of 'v'"):
         Store(tmp_path / "out").begin({"weights": "v"}, images)
+
+
+@pytest.mark.parametrize("command", ["archive", "pacs"])
+def test_options_of_two_words_take_both_hyphen_and_underscore(command: str) -> None:
+    """Errors of what reads an image name them one way, whatever command it is read for."""
+    options = [option.opts for option in typer.main.get_command(app).commands[command].params]
+    for names in (names for names in options if re.search(r"\w[-_]\w", names[0])):
+        assert {re.sub(r"(?<=\w)[-_]", sign, names[0]) for sign in "-_"} == set(names)
+    assert any("--any_body_part" in names for names in options)
 
 
 @pytest.fixture(scope="module")

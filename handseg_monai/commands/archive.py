@@ -38,14 +38,19 @@ def archive(
         Literal["auto", "yes", "no"], typer.Option(help="Invert images: those with dark bones, all, or none.")
     ] = "auto",
     any_body_part: Annotated[
-        bool, typer.Option("--any_body_part", help="Take DICOM that states another part of the body too.")
+        bool,
+        typer.Option("--any_body_part", "--any-body-part", help="Take DICOM of other parts of the body too."),
     ] = False,
     relative_names: Annotated[
-        bool, typer.Option("--relative_names", help="Name images by their path in SOURCE, not by the file's name.")
+        bool,
+        typer.Option("--relative_names", "--relative-names", help="Name images by their path in SOURCE."),
     ] = False,
-    rows_per_file: Annotated[int, typer.Option("--rows_per_file", help="Images of a Parquet file.", min=1)] = 500,
+    rows_per_file: Annotated[
+        int, typer.Option("--rows_per_file", "--rows-per-file", help="Images of a Parquet file.", min=1)
+    ] = 500,
     retry_failed: Annotated[
-        bool, typer.Option("--retry_failed", help="Try images again that failed in an earlier run of this command.")
+        bool,
+        typer.Option("--retry_failed", "--retry-failed", help="Try images again that failed in an earlier run."),
     ] = False,
 ) -> None:
     """Segment, judge and measure an archive on a Ray cluster: a row of Parquet an image. The same command goes on."""
