@@ -24,6 +24,7 @@ from handseg_monai.pacs.address import Address
 from handseg_monai.pacs.query import Instance, Query
 from handseg_monai.pacs.segment import Segmenter, segment_pacs
 from handseg_monai.pacs.server import Server
+from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.run.inference import Inference
 from tests.conftest import draw_radiograph
 from tests.dicoms import radiograph
@@ -100,6 +101,7 @@ def done(
 
 class TestRoundTrip:
     def test_all_are_stored_and_what_is_no_hand_is_refused(self, done) -> None:
+        """Masks that are not plausible, as those of weights that draw nonsense, are stored and named."""
         orthanc, sources, out, said = done
         assert said.returncode == 1
         assert "21 radiographs: 20 stored, 1 refused" in said.stdout
@@ -107,10 +109,16 @@ class TestRoundTrip:
         assert_each_once(orthanc, sources)
         rows = table(out)
         assert sorted(row["result"] for row in rows) == ["refused", *["stored"] * 20]
+        doubted = re.search(r"\n20 of them not plausible; the SEG is stored, look at it:\n((  .*\n){20})", said.stdout)
+        assert doubted is not None
+        assert sorted(doubted[1].splitlines()) == sorted(
+            f"  {row['study']}/{row['series']}/{row['instance']}: {row['finding']}" for row in rows if row["finding"]
+        )
         assert {row["instance"] for row in rows} >= {source.SOPInstanceUID for source in sources}
 
     def test_the_seg_holds_the_masks_of_inference_in_the_source_s_study(self, done, checkpoint: Path) -> None:
         orthanc, sources, out, _ = done
+        rows = {row["instance"]: row for row in table(out)}
         inference = Inference(str(checkpoint), threshold=LOW)
         inference.load()
         segs = orthanc.segs()
@@ -125,6 +133,10 @@ class TestRoundTrip:
             assert masks.any()
             if number < 4:
                 expected = inference.infer(source.pixel_array)
+                judged = plausibility(expected.planes[0])
+                row = rows[source.SOPInstanceUID]
+                assert (row["score"], row["plausible"]) == (f"{judged.score:.4f}", "0")
+                assert row["finding"] == judged.findings[0].text
                 np.testing.assert_array_equal(masks, unpack(expected.planes[0]))
 
     @needs_dciodvfy

@@ -68,6 +68,8 @@ def pacs(
     if dry_run and rows:
         print(listed(rows))
     print(tally(rows) if rows else "the server has no such radiograph")
+    if doubted := [row for row in rows if row.is_doubted]:
+        print(f"{len(doubted)} of them not plausible; the SEG is stored, look at it:\n{listed(doubted)}")
     if out is not None:
         print(out / "pacs.csv")
     if refused := [row for row in rows if row.result == "refused"]:
