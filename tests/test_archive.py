@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -24,7 +26,7 @@ import typer
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from handseg_monai import bundle_root
-from handseg_monai.archive.cluster import ENVIRONMENT, DoesNotFitError, layout
+from handseg_monai.archive.cluster import ENVIRONMENT, DoesNotFitError, _require_answer, connected, layout
 from handseg_monai.archive.csv import archive_csv
 from handseg_monai.archive.progress import Progress, printed
 from handseg_monai.archive.reading import read_images
@@ -165,12 +167,18 @@ def test_rows_on_two_nodes_are_those_of_inference(
         again = handseg("archive", radiographs, "--out", out, "--checkpoint", checkpoint, "--address", nodes.address)
         both = handseg("archive", radiographs, "--out", out, "--checkpoint", checkpoint, "--hands", "both")
     assert process.returncode == 1, said
-    assert "7 of 8 images" in said
+    assert f"{out}: 7 of 8 images have masks, 1 failed\n" in said
+    assert said.endswith("\n  --retry_failed tries them again\n")
     assert "2 networks" in said
     assert f"{radiographs / '0' / 'bad.png'}: not an image, or cut short or damaged" in said
-    assert (again.returncode, again.stdout.count("7 of 8 images, 8 of them earlier")) == (1, 1)
+    assert again.returncode == 1
+    assert again.stdout == f"{out}: 7 of 8 images have masks, 1 failed; 8 rows of earlier runs\n"
     assert (both.returncode, "hands 'one' instead of 'both'" in both.stderr) == (2, True)
-    assert handseg("archive-csv", out, "--out", tmp_path / "own.csv").returncode == 0
+    made = handseg("archive-csv", out, "--out", tmp_path / "own.csv")
+    assert (made.returncode, made.stdout) == (
+        0,
+        f"{tmp_path / 'own.csv'}: 7 of 8 images have masks, 1 failed and have no rows\n",
+    )
     assert (tmp_path / "own.csv").read_bytes() == submission
 
     rows = {row["name"]: row for row in rows_of(out)}
@@ -299,7 +307,7 @@ def test_what_a_kill_leaves_counts_for_nothing(tmp_path: Path) -> None:
         archive_csv(tmp_path / "out", tmp_path / "x.csv")
     store.add(tables[2], "again")
     store.settle()
-    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 3
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == (3, 0)
     # The order of the list, not that of the rows.
     assert [line.split(",")[0] for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]] == names
 
@@ -324,7 +332,7 @@ def test_rows_are_of_the_images_that_are_listed(tmp_path: Path) -> None:
     # What is listed no longer counts neither for the submission nor as a failure, and is told.
     assert store.begin({}, images(a="/one/a.png")) == ["b.png"]
     assert store.failures() == {}
-    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 1
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == (1, 0)
     assert store.begin({}, images(b="/one/b.png", c="/one/c.png")) == ["a.png"]
     assert store.failures() == {"b.png": "not an image"}
 
@@ -347,6 +355,24 @@ def test_a_damaged_file_of_rows_is_done_again(tmp_path: Path) -> None:
         archive_csv(tmp_path / "out", tmp_path / "x.csv")
 
 
+def test_a_file_of_rows_that_was_deleted_is_done_again(tmp_path: Path) -> None:
+    """Which is how images whose files have changed are done anew."""
+    names = ["a.png", "b.png", "c.png"]
+    images = pa.table({"id": [id_of(n) for n in names], "name": names, "path": names})
+    store = Store(tmp_path)
+    store.begin({}, images)
+    for name in names:
+        store.add(pa.Table.from_pylist([_row(name, "1 2")], schema=SCHEMA), name)
+    (holding,) = ds.dataset(tmp_path / "rows").filter(ds.field("name") == "b.png").to_table(["__filename"])[0]
+    Path(holding.as_py()).unlink()
+    store.begin({}, images)
+    store.settle()
+    assert sorted(store.ids()) == sorted(map(id_of, ("a.png", "c.png")))
+    store.add(pa.Table.from_pylist([_row("b.png", "3 4")], schema=SCHEMA), "again")
+    assert archive_csv(tmp_path, tmp_path / "x.csv") == (3, 0)
+    assert (tmp_path / "x.csv").read_text().count("b.png") == (tmp_path / "x.csv").read_text().count("3 4") == 29
+
+
 def test_a_submission_opens_few_files_for_images_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{number:03d}.png" for number in range(200)]
     images = pa.table({"id": [id_of(n) for n in names], "name": names, "path": names})
@@ -358,7 +384,7 @@ def test_a_submission_opens_few_files_for_images_in_order(tmp_path: Path, monkey
     opened: list[str] = []
     read = pq.read_table
     monkeypatch.setattr(pq, "read_table", lambda path, **more: opened.append(str(path)) or read(path, **more))
-    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 200
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == (200, 0)
     lines = [line.split(",") for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]]
     assert [(line[0], line[2]) for line in lines] == [(name, f"{n + 1} 1") for n, name in enumerate(names)]
     assert len(opened) <= 1 + 2 * 10  # the list; each file for its ids, and for its rows
@@ -385,6 +411,49 @@ def test_a_spacing_that_cannot_be_read_leaves_the_masks(radiographs: Path, tmp_p
 def test_a_submission_of_the_rows_needs_neither_ray_nor_torch() -> None:
     script = "import sys, handseg_monai.archive.csv; sys.exit(bool({'ray', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+@pytest.mark.parametrize("where", ["file", "in a file", "/proc/archive", "among the images", "the images"])
+def test_a_place_that_cannot_be_written_to_is_said_in_one_line(where: str, radiographs: Path, tmp_path: Path) -> None:
+    """Before the images are listed."""
+    (tmp_path / "file").touch()
+    out, words = {
+        "file": (tmp_path / "file", "file is a file; expected a folder to write to (--out "),
+        "in a file": (tmp_path / "file" / "x", "file is a file; expected a folder to write to (--out "),
+        "/proc/archive": ("/proc/archive", "/proc can't be written to ("),
+        "among the images": (radiographs / "0" / "rows", f" lies in {radiographs}, where archive reads;"),
+        "the images": (radiographs / "0" / "..", f" lies in {radiographs}, where archive reads;"),
+    }[where]
+    done = handseg("archive", radiographs, "--out", out)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "--out" in done.stderr
+
+
+def test_a_store_that_takes_no_folder_is_named() -> None:
+    store = Store("archive", SubTreeFileSystem("/proc", LocalFileSystem()))
+    store.require("images")
+    with pytest.raises(StoreError, match=r"^archive can't be written to \(.*\); expected a folder on a store that"):
+        store.begin({}, pa.table({"id": [1], "name": ["a"], "path": ["a"]}))
+
+
+def test_an_address_at_which_nothing_answers_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for host in ("127.0.0.1", "localhost"):
+            _require_answer(f"{host}:{port}")
+    if socket.has_ipv6:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+            _require_answer(f"[::1]:{server.getsockname()[1]}")
+    for address in (f"127.0.0.1:{port}", f"[::1]:{port}", f"no-such-host.invalid:{port}", "127.0.0.1:99999"):
+        with pytest.raises(DoesNotFitError, match=r"no cluster answers there .*; start one with: ray start"):
+            connected(address).__enter__()
+    for address in ("cluster", ":6379", "10.0.0.1:"):
+        with pytest.raises(DoesNotFitError, match="expected auto, HOST:PORT such as"):
+            connected(address).__enter__()
+    for address in ("auto", "ray://127.0.0.1:1"):  # which Ray finds by itself
+        _require_answer(address)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -507,7 +576,7 @@ def test_the_driver_is_killed_in_the_middle(
         process = start(*given)
         said = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0, said
-    assert "of them earlier" in said
+    assert " of earlier runs" in said
     check(out, submission_of_many)
 
 
@@ -539,7 +608,7 @@ def test_an_image_that_ends_its_process_each_time_becomes_a_failure(checkpoint: 
     done = called(images, out, f"checkpoint={str(checkpoint)!r}, options={options}")
     assert done.stdout.count(" ended, 6 times") == 1
     assert f"{{'deadly.png': '{images / 'deadly.png'}: the process that had it ended, 6 times" in done.stdout
-    assert archive_csv(out, tmp_path / "own.csv") == 3
+    assert archive_csv(out, tmp_path / "own.csv") == (3, 1)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,10 @@ _READERS = 0.5
 one that judges must find a place then, or nothing moves."""
 _PATIENCE = 20.0
 """Seconds in which a node that has ended may come back, before the work is laid out anew on what is left."""
+
+_ANSWER = 5.0
+"""Seconds in which a cluster takes a connection."""
+_NO_CLUSTER = "--address {}: no cluster answers there ({}); start one with: ray start --head"
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -125,6 +130,8 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address is not None:
+        _require_answer(address)
     own: dict[str, Any] = {} if address else {"include_dashboard": False, **options}
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
@@ -132,14 +139,28 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
         reason = str(error).splitlines()[0]
         if address is None:
             raise DoesNotFitError(f"Ray does not start on this machine ({reason}); does its memory suffice?") from error
-        raise DoesNotFitError(
-            f"--address {address}: no cluster answers there ({reason}); start one with: ray start --head"
-        ) from error
+        raise DoesNotFitError(_NO_CLUSTER.format(address, reason)) from error
     with stopped_by_sigterm():  # Ray has set an end of its own, with a stack
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address at which nothing answers: Ray would try it for ever."""
+    if address in ("auto", "local") or "://" in address:
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise DoesNotFitError(
+            f"--address {address}: expected auto, HOST:PORT such as 10.0.0.1:6379, or ray://HOST:PORT"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DoesNotFitError(_NO_CLUSTER.format(address, reason)) from error
 
 
 @contextmanager

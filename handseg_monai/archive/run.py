@@ -144,10 +144,11 @@ def archive(
         Images have no row.
     """
     options = options or Options()
+    store = Store(out, out_filesystem)
+    store.require(source, filesystem)
     found = list_images(source, relative_names, filesystem)
     inference = Inference(checkpoint, device="$torch.device('cpu')", **_of_network(options))
     inference.load()
-    store = Store(out, out_filesystem)
     job = {"version": handseg_monai.__version__, "weights": inference.weights, **asdict(options)}
     if unlisted := store.begin(job, found.images):
         print(f"{say(unlisted)}: no longer in {source}; a submission leaves them out", file=sys.stderr)

@@ -71,12 +71,13 @@ def archive(
         )
     except IncompleteArchiveError as error:
         raise ChildProcessError(str(error)) from error
-    before = f", {done.earlier} of them earlier" if done.earlier else ""
-    print(f"{out}: {done.images - len(done.failures)} of {counted(done.images, 'image')}{before}")
+    failed = f", {len(done.failures)} failed" if done.failures else ""
+    before = f"; {counted(done.earlier, 'row')} of earlier runs" if done.earlier else ""
+    print(f"{out}: {_share(done.images - len(done.failures), done.images)}{failed}{before}")
     if done.failures:
         lines = [f"  {reason}" for reason in list(done.failures.values())[:_NAMED]]
         more = f"\n  and {len(done.failures) - _NAMED} more" if len(done.failures) > _NAMED else ""
-        listed = "\n".join(lines) + more
+        listed = "\n".join(lines) + more + "\n  --retry_failed tries them again"
         raise ChildProcessError(f"{len(done.failures)} of {counted(done.images, 'image')} failed:\n{listed}")
 
 
@@ -90,7 +91,13 @@ def archive_csv(
     from handseg_monai.files import require_out
 
     require_out(out)
-    print(f"{out}: {counted(archive_csv(folder, out), 'image')}")
+    images, failed = archive_csv(folder, out)
+    lacking = f", {failed} failed and have no rows" if failed else ""
+    print(f"{out}: {_share(images, images + failed)}{lacking}")
+
+
+def _share(with_masks: int, images: int) -> str:
+    return f"{with_masks} of {counted(images, 'image')} {'has' if images == 1 else 'have'} masks"
 
 
 def _require(*names: str) -> None:
