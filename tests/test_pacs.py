@@ -251,6 +251,26 @@ def test_a_uid_that_is_none_is_never_asked_for_and_the_rest_goes_on_until_a_logi
     assert len(nonsense.requests) == 1
 
 
+def test_what_breaks_the_standard_in_a_header_is_never_quoted(
+    checkpoint: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As pydicom does in warnings, while it reads, writes or sends."""
+    with pytest.warns(UserWarning, match="Invalid value for VR CS: 'Anna 1980'"):
+        source = drawn(0, **OTHER | {"SOPInstanceUID": AT.uid}, PatientOrientation="Anna 1980")
+    content = file_of(source)
+    recwarn.clear()
+
+    def reply(request: Request) -> list[bytes]:
+        if request.method == "POST":
+            return [answer("", "409 Conflict")]
+        return [answer([]) if request.path.endswith("/instances") else answer(parted(content), kind=PARTED)]
+
+    with Nonsense(reply) as nonsense, Server(Address.of(nonsense.url)) as server:
+        (row,) = segment_pacs(server, [AT], Segmenter(str(checkpoint), LOW), tmp_path, progress=False)
+    assert "the server has not stored the SEG" in row.why
+    assert "Anna" not in "".join(str(warning.message) for warning in recwarn) + "".join(capfd.readouterr())
+
+
 FAILURES = {
     torch.OutOfMemoryError("CUDA out of memory for PHANTOM"): "out of memory",
     RuntimeError("DefaultCPUAllocator: can't allocate memory"): "out of memory",
