@@ -112,7 +112,9 @@ class TestRoundTrip:
         doubted = re.search(r"\n20 of them not plausible; the SEG is stored, look at it:\n((  .*\n){20})", said.stdout)
         assert doubted is not None
         assert sorted(doubted[1].splitlines()) == sorted(
-            f"  {row['study']}/{row['series']}/{row['instance']}: {row['finding']}" for row in rows if row["finding"]
+            f"  {row['study']}/{row['series']}/{row['instance']}: score {float(row['score']):.2f}, {row['finding']}"
+            for row in rows
+            if row["finding"]
         )
         assert {row["instance"] for row in rows} >= {source.SOPInstanceUID for source in sources}
 

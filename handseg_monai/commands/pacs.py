@@ -52,7 +52,7 @@ def pacs(
     from handseg_monai.files import require_out
     from handseg_monai.pacs.address import Address
     from handseg_monai.pacs.query import Query
-    from handseg_monai.pacs.rows import listed, tally
+    from handseg_monai.pacs.rows import listed, listed_doubts, tally
     from handseg_monai.pacs.server import Server
 
     query = Query(modality or ("CR", "DX"), body_part, date, accession, patient, limit)
@@ -69,7 +69,7 @@ def pacs(
         print(listed(rows))
     print(tally(rows) if rows else "the server has no such radiograph")
     if doubted := [row for row in rows if row.is_doubted]:
-        print(f"{len(doubted)} of them not plausible; the SEG is stored, look at it:\n{listed(doubted)}")
+        print(f"{len(doubted)} of them not plausible; the SEG is stored, look at it:\n{listed_doubts(doubted)}")
     if out is not None:
         print(out / "pacs.csv")
     if refused := [row for row in rows if row.result == "refused"]:

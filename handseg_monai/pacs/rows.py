@@ -59,10 +59,14 @@ def tally(rows: Sequence[Row]) -> str:
 
 
 def listed(rows: Sequence[Row]) -> str:
-    """Return a line for each of some rows: of masks that are not plausible the first finding, else why."""
-    return "\n".join(
-        f"  {'/'.join(_uids(row.instance))}: {row.finding if row.is_doubted else row.why or row.result}" for row in rows
-    )
+    """Return a line for each of some rows."""
+    return "\n".join(f"  {'/'.join(_uids(row.instance))}: {row.why or row.result}" for row in rows)
+
+
+def listed_doubts(rows: Sequence[Row]) -> str:
+    """Return a line for each of some rows whose masks were judged: their score and the first finding."""
+    scores = [(row, row.judgement.score) for row in rows if row.judgement]
+    return "\n".join(f"  {'/'.join(_uids(row.instance))}: score {score:.2f}, {row.finding}" for row, score in scores)
 
 
 def _uids(instance: Instance) -> tuple[str, str, str]:
