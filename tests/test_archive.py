@@ -26,7 +26,14 @@ import typer
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from handseg_monai import bundle_root
-from handseg_monai.archive.cluster import ENVIRONMENT, DoesNotFitError, _require_answer, connected, layout
+from handseg_monai.archive.cluster import (
+    ENVIRONMENT,
+    DoesNotFitError,
+    _ctrl_c_kept_back,
+    _require_answer,
+    connected,
+    layout,
+)
 from handseg_monai.archive.csv import archive_csv
 from handseg_monai.archive.progress import Progress, printed
 from handseg_monai.archive.reading import read_images
@@ -454,6 +461,24 @@ def test_an_address_at_which_nothing_answers_is_refused_at_once() -> None:
             connected(address).__enter__()
     for address in ("auto", "ray://127.0.0.1:1"):  # which Ray finds by itself
         _require_answer(address)
+
+
+def test_ctrl_c_waits_until_ray_has_started() -> None:
+    """Which crashes where it is interrupted at that; a second one is not kept back."""
+    before, done = signal.getsignal(signal.SIGINT), []
+
+    def interrupt(times: int) -> None:
+        with _ctrl_c_kept_back():
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+            done.append(times)
+
+    for times in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupt(times)
+    interrupt(0)
+    assert done == [1, 0]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -130,21 +130,52 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    with stopped_by_sigterm():  # which puts back in the end what was there before Ray
+        _start(address, options)
+        with stopped_by_sigterm():  # Ray has set an end of its own, without a word
+            try:
+                yield
+            finally:
+                ray.shutdown()
+
+
+def _start(address: str | None, options: Mapping[str, Any]) -> None:
     if address is not None:
         _require_answer(address)
     own: dict[str, Any] = {} if address else {"include_dashboard": False, **options}
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        with _ctrl_c_kept_back():
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         reason = str(error).splitlines()[0]
         if address is None:
             raise DoesNotFitError(f"Ray does not start on this machine ({reason}); does its memory suffice?") from error
         raise DoesNotFitError(_NO_CLUSTER.format(address, reason)) from error
-    with stopped_by_sigterm():  # Ray has set an end of its own, with a stack
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    except (KeyboardInterrupt, SystemExit):  # by SIGTERM Ray exits
+        ray.shutdown()
+        raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _ctrl_c_kept_back() -> Iterator[None]:
+    """Interrupt after the block, not within: Ray crashes where its start is interrupted. A second Ctrl-C does so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def keep(*_: object) -> None:
+        came.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, keep)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came.is_set():
+        raise KeyboardInterrupt
 
 
 def _require_answer(address: str) -> None:

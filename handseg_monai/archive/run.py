@@ -32,7 +32,6 @@ from handseg_monai.archive.sources import Source, list_images, say
 from handseg_monai.archive.store import Store
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.run.inference import Inference
-from handseg_monai.signals import stopped_by_sigterm
 from handseg_monai.words import counted
 
 _BLOCK_BYTES = 32 << 20
@@ -142,6 +141,8 @@ def archive(
         Source, folder, cluster or weights can't be right.
     IncompleteArchiveError
         Images have no row.
+    KeyboardInterrupt
+        Ctrl-C; the message says how many images have a row.
     """
     options = options or Options()
     store = Store(out, out_filesystem)
@@ -159,7 +160,7 @@ def archive(
     how_far = Progress(store, earlier, len(found.images))
     said = printed(how_far, rows_per_file) if progress and not sys.stderr.isatty() else nullcontext()
     try:
-        with stopped_by_sigterm(), said:
+        with said:
             while len(run.remaining().images):
                 try:
                     with connected(address, **start), _settings(store, progress):
@@ -168,8 +169,7 @@ def archive(
                 except NodeLostError:  # a new connection, because the old one's actors would wait for the node
                     print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"interrupted: {how_far}; the same command goes on", file=sys.stderr)
-        raise
+        raise KeyboardInterrupt(str(how_far)) from None
     return Archived(len(found.images), earlier, store.failures())
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from handseg_monai.signals import stopped_by_sigterm
 from handseg_monai.words import counted
 
 _NAMED = 10
@@ -55,22 +57,26 @@ def archive(
 ) -> None:
     """Segment, judge and measure an archive on a Ray cluster: a row of Parquet an image. The same command goes on."""
     _require("ray", "pyarrow")
-    from handseg_monai.archive.run import IncompleteArchiveError, Options, archive
-
-    options = Options(hands=hands, invert=invert, any_body_part=any_body_part)
     try:
-        done = archive(
-            source,
-            out,
-            address=address,
-            checkpoint=None if checkpoint is None else str(checkpoint),
-            options=options,
-            relative_names=relative_names,
-            rows_per_file=rows_per_file,
-            retry_failed=retry_failed,
-        )
-    except IncompleteArchiveError as error:
-        raise ChildProcessError(str(error)) from error
+        with stopped_by_sigterm():
+            from handseg_monai.archive.run import IncompleteArchiveError, Options, archive
+
+            try:
+                done = archive(
+                    source,
+                    out,
+                    address=address,
+                    checkpoint=None if checkpoint is None else str(checkpoint),
+                    options=Options(hands=hands, invert=invert, any_body_part=any_body_part),
+                    relative_names=relative_names,
+                    rows_per_file=rows_per_file,
+                    retry_failed=retry_failed,
+                )
+            except IncompleteArchiveError as error:
+                raise ChildProcessError(str(error)) from error
+    except KeyboardInterrupt as error:
+        print(f"interrupted: {str(error) or 'it had not begun'}; the same command goes on", file=sys.stderr)
+        raise
     failed = f", {len(done.failures)} failed" if done.failures else ""
     before = f"; {counted(done.earlier, 'row')} of earlier runs" if done.earlier else ""
     print(f"{out}: {_share(done.images - len(done.failures), done.images)}{failed}{before}")
