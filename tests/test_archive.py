@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,18 +18,29 @@ import cv2
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import torch
+import typer
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from handseg_monai import bundle_root
-from handseg_monai.archive.cluster import DoesNotFitError, layout
+from handseg_monai.archive.cluster import (
+    ENVIRONMENT,
+    DoesNotFitError,
+    _ctrl_c_kept_back,
+    _require_answer,
+    connected,
+    layout,
+)
 from handseg_monai.archive.csv import archive_csv
+from handseg_monai.archive.progress import Progress, printed
 from handseg_monai.archive.reading import read_images
 from handseg_monai.archive.rows import SCHEMA
 from handseg_monai.archive.sources import _there, id_of, list_images
 from handseg_monai.archive.store import Store, StoreError
+from handseg_monai.cli import app
 from handseg_monai.data.datalists import DatasetError, inference_datalist
 from handseg_monai.measure import measure_hand
 from handseg_monai.plausibility.judge import plausibility
@@ -42,9 +55,7 @@ ROOT = Path(__file__).parents[1]
 SHAPE, MANY = (256, 208), 24
 PATIENCE = 500.0
 """Seconds that a busy machine may take for anything."""
-os.environ.update(
-    RAY_idle_worker_killing_time_threshold_ms="600000", RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0"
-)
+os.environ.update(ENVIRONMENT)  # of the clusters that tests start
 RAY = {"include_dashboard": False, "object_store_memory": 100 << 20}
 
 
@@ -118,6 +129,13 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
+def start_alone(*arguments: object) -> subprocess.Popen[str]:
+    """Start ``handseg archive`` without a cluster, and without what this file sets for those of tests."""
+    own = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    command = [sys.executable, "-m", "handseg_monai", "archive", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=own)
+
+
 def called(source: Path, out: Path, arguments: str) -> subprocess.CompletedProcess[str]:
     """Call the function in a process of its own, on a Ray of this machine alone, and print what it returns."""
     script = (
@@ -156,12 +174,18 @@ def test_rows_on_two_nodes_are_those_of_inference(
         again = handseg("archive", radiographs, "--out", out, "--checkpoint", checkpoint, "--address", nodes.address)
         both = handseg("archive", radiographs, "--out", out, "--checkpoint", checkpoint, "--hands", "both")
     assert process.returncode == 1, said
-    assert "7 of 8 images" in said
+    assert f"{out}: 7 of 8 images have masks, 1 failed\n" in said
+    assert said.endswith("\n  --retry_failed tries them again\n")
     assert "2 networks" in said
     assert f"{radiographs / '0' / 'bad.png'}: not an image, or cut short or damaged" in said
-    assert (again.returncode, again.stdout.count("7 of 8 images, 8 of them earlier")) == (1, 1)
+    assert again.returncode == 1
+    assert again.stdout == f"{out}: 7 of 8 images have masks, 1 failed; 8 rows of earlier runs\n"
     assert (both.returncode, "hands 'one' instead of 'both'" in both.stderr) == (2, True)
-    assert handseg("archive-csv", out, "--out", tmp_path / "own.csv").returncode == 0
+    made = handseg("archive-csv", out, "--out", tmp_path / "own.csv")
+    assert (made.returncode, made.stdout) == (
+        0,
+        f"{tmp_path / 'own.csv'}: 7 of 8 images have masks, 1 failed and have no rows\n",
+    )
     assert (tmp_path / "own.csv").read_bytes() == submission
 
     rows = {row["name"]: row for row in rows_of(out)}
@@ -292,7 +316,7 @@ def test_what_a_kill_leaves_counts_for_nothing(tmp_path: Path) -> None:
         archive_csv(tmp_path / "out", tmp_path / "x.csv")
     store.add(tables[2], "again")
     store.settle()
-    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 3
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == (3, 0)
     # The order of the list, not that of the rows.
     assert [line.split(",")[0] for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]] == names
 
@@ -317,7 +341,7 @@ def test_rows_are_of_the_images_that_are_listed(tmp_path: Path) -> None:
     # What is listed no longer counts neither for the submission nor as a failure, and is told.
     assert store.begin({}, images(a="/one/a.png")) == ["b.png"]
     assert store.failures() == {}
-    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 1
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == (1, 0)
     assert store.begin({}, images(b="/one/b.png", c="/one/c.png")) == ["a.png"]
     assert store.failures() == {"b.png": "not an image"}
 
@@ -340,6 +364,24 @@ def test_a_damaged_file_of_rows_is_done_again(tmp_path: Path) -> None:
         archive_csv(tmp_path / "out", tmp_path / "x.csv")
 
 
+def test_a_file_of_rows_that_was_deleted_is_done_again(tmp_path: Path) -> None:
+    """Which is how images whose files have changed are done anew."""
+    names = ["a.png", "b.png", "c.png"]
+    images = pa.table({"id": [id_of(n) for n in names], "name": names, "path": names})
+    store = Store(tmp_path)
+    store.begin({}, images)
+    for name in names:
+        store.add(pa.Table.from_pylist([_row(name, "1 2")], schema=SCHEMA), name)
+    (holding,) = ds.dataset(tmp_path / "rows").filter(ds.field("name") == "b.png").to_table(["__filename"])[0]
+    Path(holding.as_py()).unlink()
+    store.begin({}, images)
+    store.settle()
+    assert sorted(store.ids()) == sorted(map(id_of, ("a.png", "c.png")))
+    store.add(pa.Table.from_pylist([_row("b.png", "3 4")], schema=SCHEMA), "again")
+    assert archive_csv(tmp_path, tmp_path / "x.csv") == (3, 0)
+    assert (tmp_path / "x.csv").read_text().count("b.png") == (tmp_path / "x.csv").read_text().count("3 4") == 29
+
+
 def test_a_submission_opens_few_files_for_images_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{number:03d}.png" for number in range(200)]
     images = pa.table({"id": [id_of(n) for n in names], "name": names, "path": names})
@@ -351,7 +393,7 @@ def test_a_submission_opens_few_files_for_images_in_order(tmp_path: Path, monkey
     opened: list[str] = []
     read = pq.read_table
     monkeypatch.setattr(pq, "read_table", lambda path, **more: opened.append(str(path)) or read(path, **more))
-    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == 200
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == (200, 0)
     lines = [line.split(",") for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]]
     assert [(line[0], line[2]) for line in lines] == [(name, f"{n + 1} 1") for n, name in enumerate(names)]
     assert len(opened) <= 1 + 2 * 10  # the list; each file for its ids, and for its rows
@@ -380,6 +422,67 @@ def test_a_submission_of_the_rows_needs_neither_ray_nor_torch() -> None:
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
+@pytest.mark.parametrize("where", ["file", "in a file", "/proc/archive", "among the images", "the images"])
+def test_a_place_that_cannot_be_written_to_is_said_in_one_line(where: str, radiographs: Path, tmp_path: Path) -> None:
+    """Before the images are listed."""
+    (tmp_path / "file").touch()
+    out, words = {
+        "file": (tmp_path / "file", "file is a file; expected a folder to write to (--out "),
+        "in a file": (tmp_path / "file" / "x", "file is a file; expected a folder to write to (--out "),
+        "/proc/archive": ("/proc/archive", "/proc can't be written to ("),
+        "among the images": (radiographs / "0" / "rows", f" lies in {radiographs}, where archive reads;"),
+        "the images": (radiographs / "0" / "..", f" lies in {radiographs}, where archive reads;"),
+    }[where]
+    done = handseg("archive", radiographs, "--out", out)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "--out" in done.stderr
+
+
+def test_a_store_that_takes_no_folder_is_named() -> None:
+    store = Store("archive", SubTreeFileSystem("/proc", LocalFileSystem()))
+    store.require("images")
+    with pytest.raises(StoreError, match=r"^archive can't be written to \(.*\); expected a folder on a store that"):
+        store.begin({}, pa.table({"id": [1], "name": ["a"], "path": ["a"]}))
+
+
+def test_an_address_at_which_nothing_answers_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for host in ("127.0.0.1", "localhost"):
+            _require_answer(f"{host}:{port}")
+    if socket.has_ipv6:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+            _require_answer(f"[::1]:{server.getsockname()[1]}")
+    for address in (f"127.0.0.1:{port}", f"[::1]:{port}", f"no-such-host.invalid:{port}", "127.0.0.1:99999"):
+        with pytest.raises(DoesNotFitError, match=r"no cluster answers there .*; start one with: ray start"):
+            connected(address).__enter__()
+    for address in ("cluster", ":6379", "10.0.0.1:"):
+        with pytest.raises(DoesNotFitError, match="expected auto, HOST:PORT such as"):
+            connected(address).__enter__()
+    for address in ("auto", "ray://127.0.0.1:1"):  # which Ray finds by itself
+        _require_answer(address)
+
+
+def test_ctrl_c_waits_until_ray_has_started() -> None:
+    """Which crashes where it is interrupted at that; a second one is not kept back."""
+    before, done = signal.getsignal(signal.SIGINT), []
+
+    def interrupt(times: int) -> None:
+        with _ctrl_c_kept_back():
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+            done.append(times)
+
+    for times in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupt(times)
+    interrupt(0)
+    assert done == [1, 0]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     images = pa.table({"id": [1], "name": ["a"], "path": ["a"]})
     (tmp_path / "letter.txt").touch()
@@ -390,6 +493,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     Store(tmp_path / "out").begin({"weights": "w"}, images)
     with pytest.raises(StoreError, match="weights 'w' instead of 'v'"):
         Store(tmp_path / "out").begin({"weights": "v"}, images)
+
+
+@pytest.mark.parametrize("command", ["archive", "pacs"])
+def test_options_of_two_words_take_both_hyphen_and_underscore(command: str) -> None:
+    """Errors of what reads an image name them one way, whatever command it is read for."""
+    options = [option.opts for option in typer.main.get_command(app).commands[command].params]
+    for names in (names for names in options if re.search(r"\w[-_]\w", names[0])):
+        assert {re.sub(r"(?<=\w)[-_]", sign, names[0]) for sign in "-_"} == set(names)
+    assert any("--any_body_part" in names for names in options)
 
 
 @pytest.fixture(scope="module")
@@ -418,6 +530,47 @@ def networks() -> list[psutil.Process]:
     """Processes of this machine that hold the weights, as Ray names them."""
     lines = {process: " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])}
     return [process for process, line in lines.items() if "MapWorker" in line and "Network" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_how_far_it_is(ends: signal.Signals, many: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out, earlier = tmp_path / "out", networks()
+    process = start_alone(many, "--out", out, "--checkpoint", checkpoint, "--rows_per_file", 2)
+    until(lambda: written(out) > 0, process)
+    # The processes of a Ray that is started here don't give way to all others.
+    assert {actor.nice() for actor in networks() if actor not in earlier} == {os.nice(0)}
+    process.send_signal(ends)
+    said = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 130, said
+    now_and_then = r"(\d+ of 24 images have a row \(.*\)\n)*"
+    line = r"interrupted: (?P<done>\d+) of 24 images have a row; the same command goes on"
+    last = re.search(rf"^24 images: .*\n{now_and_then}{line}\s*\Z", said, re.MULTILINE)
+    assert last is not None, said
+    store = Store(out)
+    store.settle()
+    assert 2 <= int(last["done"]) == len(store.ids())
+
+
+def test_without_a_terminal_lines_say_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{number}.png" for number in range(5)]
+    rows = [pa.Table.from_pylist([_row(name, "1 2")], schema=SCHEMA) for name in names]
+    store = Store(tmp_path)
+    store.begin({}, pa.table({"id": [id_of(n) for n in names], "name": names, "path": names}))
+    store.add(rows[0], "earlier")
+    progress, said = Progress(store, 1, 5), ""
+    with printed(progress, 2, seconds=0.01):
+        for number, add in ((1, []), (3, rows[1:3]), (4, rows[3:4])):
+            if add:
+                store.add(pa.concat_tables(add), f"{number}")
+            end = time.monotonic() + PATIENCE
+            while f"{number} of 5 images have a row (at least 2 are written at a time)\n" not in said:
+                assert time.monotonic() < end, said
+                said += capsys.readouterr().err
+    (tmp_path / "done" / "x.pending.parquet").touch()
+    store.add(rows[0], "once more")
+    store.add(rows[4], "last")
+    assert str(progress) == "5 of 5 images have a row"
 
 
 @pytest.mark.slow
@@ -450,7 +603,7 @@ def test_the_driver_is_killed_in_the_middle(
         process = start(*given)
         said = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0, said
-    assert "of them earlier" in said
+    assert " of earlier runs" in said
     check(out, submission_of_many)
 
 
@@ -482,7 +635,7 @@ def test_an_image_that_ends_its_process_each_time_becomes_a_failure(checkpoint: 
     done = called(images, out, f"checkpoint={str(checkpoint)!r}, options={options}")
     assert done.stdout.count(" ended, 6 times") == 1
     assert f"{{'deadly.png': '{images / 'deadly.png'}: the process that had it ended, 6 times" in done.stdout
-    assert archive_csv(out, tmp_path / "own.csv") == 3
+    assert archive_csv(out, tmp_path / "own.csv") == (3, 1)
 
 
 @pytest.mark.slow

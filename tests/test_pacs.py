@@ -24,6 +24,7 @@ from handseg_monai.pacs.address import Address
 from handseg_monai.pacs.query import Instance, Query
 from handseg_monai.pacs.segment import Segmenter, segment_pacs
 from handseg_monai.pacs.server import Server
+from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.run.inference import Inference
 from tests.conftest import draw_radiograph
 from tests.dicoms import radiograph
@@ -100,6 +101,7 @@ def done(
 
 class TestRoundTrip:
     def test_all_are_stored_and_what_is_no_hand_is_refused(self, done) -> None:
+        """Masks that are not plausible, as those of weights that draw nonsense, are stored and named."""
         orthanc, sources, out, said = done
         assert said.returncode == 1
         assert "21 radiographs: 20 stored, 1 refused" in said.stdout
@@ -107,10 +109,18 @@ class TestRoundTrip:
         assert_each_once(orthanc, sources)
         rows = table(out)
         assert sorted(row["result"] for row in rows) == ["refused", *["stored"] * 20]
+        doubted = re.search(r"\n20 of them not plausible; the SEG is stored, look at it:\n((  .*\n){20})", said.stdout)
+        assert doubted is not None
+        assert sorted(doubted[1].splitlines()) == sorted(
+            f"  {row['study']}/{row['series']}/{row['instance']}: score {float(row['score']):.2f}, {row['finding']}"
+            for row in rows
+            if row["finding"]
+        )
         assert {row["instance"] for row in rows} >= {source.SOPInstanceUID for source in sources}
 
     def test_the_seg_holds_the_masks_of_inference_in_the_source_s_study(self, done, checkpoint: Path) -> None:
         orthanc, sources, out, _ = done
+        rows = {row["instance"]: row for row in table(out)}
         inference = Inference(str(checkpoint), threshold=LOW)
         inference.load()
         segs = orthanc.segs()
@@ -125,6 +135,10 @@ class TestRoundTrip:
             assert masks.any()
             if number < 4:
                 expected = inference.infer(source.pixel_array)
+                judged = plausibility(expected.planes[0])
+                row = rows[source.SOPInstanceUID]
+                assert (row["score"], row["plausible"]) == (f"{judged.score:.4f}", "0")
+                assert row["finding"] == judged.findings[0].text
                 np.testing.assert_array_equal(masks, unpack(expected.planes[0]))
 
     @needs_dciodvfy
@@ -237,6 +251,26 @@ def test_a_uid_that_is_none_is_never_asked_for_and_the_rest_goes_on_until_a_logi
     words = ["a UID for it that is none", "answers 401", "not reached"]
     assert all(word in row.why for word, row in zip(words, rows, strict=True))
     assert len(nonsense.requests) == 1
+
+
+def test_what_breaks_the_standard_in_a_header_is_never_quoted(
+    checkpoint: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As pydicom does in warnings, while it reads, writes or sends."""
+    with pytest.warns(UserWarning, match="Invalid value for VR CS: 'Anna 1980'"):
+        source = drawn(0, **OTHER | {"SOPInstanceUID": AT.uid}, PatientOrientation="Anna 1980")
+    content = file_of(source)
+    recwarn.clear()
+
+    def reply(request: Request) -> list[bytes]:
+        if request.method == "POST":
+            return [answer("", "409 Conflict")]
+        return [answer([]) if request.path.endswith("/instances") else answer(parted(content), kind=PARTED)]
+
+    with Nonsense(reply) as nonsense, Server(Address.of(nonsense.url)) as server:
+        (row,) = segment_pacs(server, [AT], Segmenter(str(checkpoint), LOW), tmp_path, progress=False)
+    assert "the server has not stored the SEG" in row.why
+    assert "Anna" not in "".join(str(warning.message) for warning in recwarn) + "".join(capfd.readouterr())
 
 
 FAILURES = {

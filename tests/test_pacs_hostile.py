@@ -75,7 +75,7 @@ class TestSearch:
             ([answer([item(Instance("../../x", "", "1.2.03"))])], NO_LIST),
             ([answer([item()])], r"the same 1 instance for each page.*\(--limit 1\)"),
             ([answer([item(t00080060="CT")])], r"asked for a Modality, the server gives an instance of another one"),
-            ([answer(status="400 Bad Request")], r"answers 400 \(Bad Request\); it does not understand"),
+            ([answer(status="400 Bad Request")], r"answers 400 \(Bad Request\); .*is the URL the root of its DICOMweb"),
             ([answer(status="403 Forbidden")], r"answers 403 \(Forbidden\); these credentials may not"),
             ([answer(status="404 Not Found")], r"answers 404 \(Not Found\); .*is the URL the root of its DICOMweb"),
             ([answer(status="409 Conflict")], r"409 \(Conflict\) to a search"),

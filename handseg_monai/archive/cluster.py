@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import ray
 
+from handseg_monai.signals import stopped_by_sigterm
 from handseg_monai.words import counted
 
 _ACTOR_CORES, _TASK_CORES = 0.75, 0.125
@@ -27,14 +29,20 @@ one that judges must find a place then, or nothing moves."""
 _PATIENCE = 20.0
 """Seconds in which a node that has ended may come back, before the work is laid out anew on what is left."""
 
-_ENVIRONMENT = {
+_ANSWER = 5.0
+"""Seconds in which a cluster takes a connection."""
+_NO_CLUSTER = "--address {}: no cluster answers there ({}); start one with: ray start --head"
+
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
+    "RAY_worker_niceness": "0",
 }
 """Of a Ray that is started here. It would end a process that is idle for a second, as those that judge are between two
-images, and the next one would load its libraries anew."""
+images, and the next one would load its libraries anew; and its processes would give way to all others of the machine,
+so that on a busy one they take minutes to start."""
 
 
 class DoesNotFitError(ValueError):
@@ -117,25 +125,73 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
     DoesNotFitError
         There is no such cluster, or Ray does not start here.
     """
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if ray.is_initialized():
         yield
         return
+    with stopped_by_sigterm():  # which puts back in the end what was there before Ray
+        _start(address, options)
+        with stopped_by_sigterm():  # Ray has set an end of its own, without a word
+            try:
+                yield
+            finally:
+                ray.shutdown()
+
+
+def _start(address: str | None, options: Mapping[str, Any]) -> None:
+    if address is not None:
+        _require_answer(address)
     own: dict[str, Any] = {} if address else {"include_dashboard": False, **options}
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        with _ctrl_c_kept_back():
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         reason = str(error).splitlines()[0]
         if address is None:
             raise DoesNotFitError(f"Ray does not start on this machine ({reason}); does its memory suffice?") from error
-        raise DoesNotFitError(
-            f"--address {address}: no cluster answers there ({reason}); start one with: ray start --head"
-        ) from error
+        raise DoesNotFitError(_NO_CLUSTER.format(address, reason)) from error
+    except (KeyboardInterrupt, SystemExit):  # by SIGTERM Ray exits
+        ray.shutdown()
+        raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _ctrl_c_kept_back() -> Iterator[None]:
+    """Interrupt after the block, not within: Ray crashes where its start is interrupted. A second Ctrl-C does so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def keep(*_: object) -> None:
+        came.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, keep)
     try:
         yield
     finally:
-        ray.shutdown()
+        signal.signal(signal.SIGINT, before)
+    if came.is_set():
+        raise KeyboardInterrupt
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address at which nothing answers: Ray would try it for ever."""
+    if address in ("auto", "local") or "://" in address:
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise DoesNotFitError(
+            f"--address {address}: expected auto, HOST:PORT such as 10.0.0.1:6379, or ray://HOST:PORT"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DoesNotFitError(_NO_CLUSTER.format(address, reason)) from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,14 @@ _FILES = 16
 """Of rows, in memory; images that follow each other in the list lie in few."""
 
 
-def archive_csv(archive: str | Path, out: str | Path, filesystem: FileSystem | None = None) -> int:
+class Written(NamedTuple):
+    """How many images of an archive a submission holds, and how many failed and have no rows in it."""
+
+    images: int
+    failed: int
+
+
+def archive_csv(archive: str | Path, out: str | Path, filesystem: FileSystem | None = None) -> Written:
     """Write the masks of an archive as ``submission.csv``, byte for byte as inference writes it of the same images.
 
     Parameters
@@ -33,8 +41,8 @@ def archive_csv(archive: str | Path, out: str | Path, filesystem: FileSystem | N
 
     Returns
     -------
-    images
-        How many images it holds; those that failed have no rows.
+    written
+        How many images it holds, and how many have no rows in it, because they failed.
 
     Raises
     ------
@@ -69,4 +77,4 @@ def archive_csv(archive: str | Path, out: str | Path, filesystem: FileSystem | N
                 yield row_name(content["name"], hand["side"]), hand["rle"]
 
     write_csv(out, texts())
-    return written
+    return Written(written, len(listed) - written)

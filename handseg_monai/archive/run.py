@@ -7,7 +7,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,13 @@ import ray
 from pyarrow.fs import FileSystem
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig, IdColumnCheckpointManager
-from ray.data.exceptions import UserCodeException
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 import handseg_monai
 from handseg_monai.archive.cluster import Layout, NodeLostError, alive, connected, layout, watching
+from handseg_monai.archive.errors import Error, in_words, kept_errors
 from handseg_monai.archive.network import Network, judge
+from handseg_monai.archive.progress import Progress, printed
 from handseg_monai.archive.reading import Radiographs
 from handseg_monai.archive.rows import SCHEMA, failed
 from handseg_monai.archive.sources import Source, list_images, say
@@ -125,7 +126,7 @@ def archive(
     filesystem, out_filesystem
         Where source and result lie; None: on this machine, or where a URI says.
     progress
-        Show a progress bar.
+        Show a progress bar on a terminal, or else print a line now and then.
     start
         Further arguments of ``ray.init``, where Ray is started here.
 
@@ -140,27 +141,36 @@ def archive(
         Source, folder, cluster or weights can't be right.
     IncompleteArchiveError
         Images have no row.
+    KeyboardInterrupt
+        Ctrl-C; the message says how many images have a row.
     """
     options = options or Options()
+    store = Store(out, out_filesystem)
+    store.require(source, filesystem)
     found = list_images(source, relative_names, filesystem)
     inference = Inference(checkpoint, device="$torch.device('cpu')", **_of_network(options))
     inference.load()
-    store = Store(out, out_filesystem)
     job = {"version": handseg_monai.__version__, "weights": inference.weights, **asdict(options)}
     if unlisted := store.begin(job, found.images):
         print(f"{say(unlisted)}: no longer in {source}; a submission leaves them out", file=sys.stderr)
     store.settle(retry_failed)
     run = _Run(store, found, options, inference.weights, Path(inference.checkpoint).read_bytes(), rows_per_file)
     del inference
-    left = len(run.remaining().images)
-    while len(run.remaining().images):
-        try:
-            with connected(address, **start), _settings(store, progress):
-                run.all()
-            break
-        except NodeLostError:  # a new connection, because the old one's actors would wait for the node
-            print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
-    return Archived(len(found.images), len(found.images) - left, store.failures())
+    earlier = len(found.images) - len(run.remaining().images)
+    how_far = Progress(store, earlier, len(found.images))
+    said = printed(how_far, rows_per_file) if progress and not sys.stderr.isatty() else nullcontext()
+    try:
+        with said:
+            while len(run.remaining().images):
+                try:
+                    with connected(address, **start), _settings(store, progress):
+                        run.all()
+                    break
+                except NodeLostError:  # a new connection, because the old one's actors would wait for the node
+                    print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(str(how_far)) from None
+    return Archived(len(found.images), earlier, store.failures())
 
 
 def _of_network(options: Options) -> dict[str, Any]:
@@ -241,7 +251,7 @@ class _Run:
             if len(left.images):
                 plan = layout(alive())
                 print(f"{counted(len(left.images), 'image')}: {plan}", file=sys.stderr)
-                with watching(plan), _errors() as errors:
+                with watching(plan), kept_errors() as errors:
                     self._pass(left, plan, block, content)
         left = self.remaining()
         if len(left.images):
@@ -285,10 +295,10 @@ class _Run:
             )
         except RayError as error:
             raise IncompleteArchiveError(
-                f"{self.store.place}: stopped ({_in_words(error)}); the same command goes on"
+                f"{self.store.place}: stopped ({in_words(error)}); the same command goes on"
             ) from error
 
-    def _give_up(self, left: Source, errors: Sequence[_Error]) -> None:
+    def _give_up(self, left: Source, errors: Sequence[Error]) -> None:
         """Write failures for images that have ended the process of each try, if they are few.
 
         ``errors`` are those of the last try. Steps before writing raise none, and a process that writes where the
@@ -311,44 +321,3 @@ class _Run:
         said = f"the process that had it ended, {2 * (_TRIES + 1)} times; does it take more memory than there is?"
         rows = [failed(row["id"], row["name"], row["path"], self.weights, f"{row['path']}: {said}") for row in images]
         self.store.add(pa.Table.from_pylist(rows, schema=SCHEMA), f"ended_{uuid.uuid4().hex}")
-
-
-@dataclass(frozen=True)
-class _Error:
-    """Of a task."""
-
-    is_raised: bool
-    """By what the task does, rather than that its process has ended."""
-    words: str
-
-
-class _Kept(logging.Handler):
-    """Keeps what Ray Data logs of the errors of tasks, and goes on after.
-
-    Not the errors themselves: through their frames they hold actors, which would keep their cores.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.errors: list[_Error] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and (error := record.exc_info[1]) is not None:
-            self.errors.append(_Error(isinstance(error, RayTaskError | UserCodeException), _in_words(error)))
-
-
-@contextmanager
-def _errors() -> Iterator[list[_Error]]:
-    """Keep the errors of tasks, in a list."""
-    kept, logger = _Kept(), logging.getLogger("ray.data")
-    logger.addHandler(kept)
-    try:
-        yield kept.errors
-    finally:
-        logger.removeHandler(kept)
-
-
-def _in_words(error: BaseException) -> str:
-    """The last line of an error of Ray, which says what happened; the others are its stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

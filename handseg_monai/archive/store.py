@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from handseg_monai.archive.places import is_local, place_of
 from handseg_monai.archive.rows import SCHEMA
-from handseg_monai.files import hold
+from handseg_monai.files import hold, require_out
 
 _JOB, _IMAGES, _ROWS, _DONE, _LOCK = "job.json", "images.parquet", "rows", "done", "lock"
 _PENDING = ".pending.parquet"
@@ -45,6 +46,25 @@ class Store:
         self.filesystem, self.path = place_of(place, filesystem)
         self.rows, self.done = self._inner(_ROWS), self._inner(_DONE)
 
+    def require(self, source: str | Path, filesystem: FileSystem | None = None) -> None:
+        """Refuse, before the work, a folder that can't be written to, as far as can be told, or is among the images.
+
+        Raises
+        ------
+        StoreError, OSError
+            It is a file, can't be made or written to, or lies in ``source``, a folder of the same disk; or its store
+            does not answer.
+        """
+        place, images = place_of(source, filesystem)
+        if not is_local(self.filesystem):
+            with _in_words(self.place):
+                self.filesystem.get_file_info(self.path)
+            return
+        among = is_local(place) and Path(images).is_dir()
+        if among and Path(self.path).resolve().is_relative_to(Path(images).resolve()):
+            raise StoreError(f"--out {self.place} lies in {source}, where archive reads; choose another folder")
+        require_out(self.path, folder=True)
+
     def begin(self, job: Mapping[str, object], images: pa.Table) -> list[str]:
         """Make the folder, or go on with it: the list of images is the one given.
 
@@ -69,7 +89,8 @@ class Store:
             differing = [key for key in job if job[key] != there.get(key)]
             said = "; ".join(f"{key} {there.get(key)!r} instead of {job[key]!r}" for key in differing)
             raise StoreError(f"{self.place} holds an archive that was made with {said}; choose another folder (--out)")
-        self.filesystem.create_dir(self.path, recursive=True)
+        with _in_words(self.place):
+            self.filesystem.create_dir(self.path, recursive=True)
         if is_local(self.filesystem):
             hold(self._inner(_LOCK), f"--out {self.place}")
         part = self._inner(_part(_JOB))
@@ -120,6 +141,17 @@ class Store:
     def ids(self) -> np.ndarray:
         """Ids of the rows, int64 (N,)."""
         return np.asarray(self.table().to_table(columns=["id"])["id"])
+
+    def done_files(self) -> list[str]:
+        """Paths of Ray's checkpoints, one for each file of rows that is whole."""
+        marks = self.filesystem.get_file_info(FileSelector(self.done, allow_not_found=True))
+        return [m.path for m in marks if m.base_name.endswith(".parquet") and not m.base_name.endswith(_PENDING)]
+
+    def count(self, files: Sequence[str]) -> int:
+        """How many images are in some of Ray's checkpoints."""
+        if not files:
+            return 0
+        return int(ds.dataset(list(files), filesystem=self.filesystem, format="parquet").count_rows())
 
     def index(self) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
         """Files of rows; and of each row its id, the number of its file, and its place there, each int64 (N,).
@@ -204,6 +236,19 @@ class Store:
         part = f"{posixpath.dirname(path)}/{_part(posixpath.basename(path))}"
         pq.write_table(table, part, filesystem=self.filesystem, compression="zstd")
         self.filesystem.move(part, path)
+
+
+@contextmanager
+def _in_words(place: str | Path) -> Iterator[None]:
+    """Turn an error of a store, which names neither place nor advice, into one that does."""
+    try:
+        yield
+    except OSError as error:
+        reason = str(error).splitlines()[0].removesuffix(".")
+        raise StoreError(
+            f"{place} can't be written to ({reason}); expected a folder on a store that answers, and the right to "
+            "write there (--out)"
+        ) from error
 
 
 def _part(name: str) -> str:

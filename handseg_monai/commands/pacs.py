@@ -13,7 +13,8 @@ def pacs(
     url: Annotated[str, typer.Argument(metavar="URL", help="Root of the DICOMweb service, https://HOST/dicom-web.")],
     modality: Annotated[list[str] | None, typer.Option(help="Modality; repeatable. Default: CR and DX.")] = None,
     body_part: Annotated[
-        str | None, typer.Option("--body-part", help="Body Part Examined, such as HAND; * stands for any signs.")
+        str | None,
+        typer.Option("--body-part", "--body_part", help="Body Part Examined, such as HAND; * for any signs."),
     ] = None,
     date: Annotated[
         str | None, typer.Option(help="Date of the study, 20240131, or from and to, 20240101-20240131.")
@@ -32,14 +33,16 @@ def pacs(
         Literal["one", "both"], typer.Option(help="Where an image shows both hands: segment one or both.")
     ] = "one",
     any_body_part: Annotated[
-        bool, typer.Option("--any-body-part", help="Also accept headers that name another part of the body.")
+        bool,
+        typer.Option("--any-body-part", "--any_body_part", help="Accept headers of other parts of the body too."),
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for copies of radiographs and SEGs, and for the table pacs.csv.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what there is to do.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "--dry_run", help="Only list what there is to do.")] = False,
     allow_http: Annotated[
-        bool, typer.Option("--allow-http", help="Send credentials unencrypted, over a network of your own.")
+        bool,
+        typer.Option("--allow-http", "--allow_http", help="Send credentials unencrypted, over your own network."),
     ] = False,
 ) -> None:
     """Segment radiographs of a PACS by DICOMweb, and store a DICOM SEG beside each; credentials: see docs/pacs.md."""
@@ -49,7 +52,7 @@ def pacs(
     from handseg_monai.files import require_out
     from handseg_monai.pacs.address import Address
     from handseg_monai.pacs.query import Query
-    from handseg_monai.pacs.rows import listed, tally
+    from handseg_monai.pacs.rows import listed, listed_doubts, tally
     from handseg_monai.pacs.server import Server
 
     query = Query(modality or ("CR", "DX"), body_part, date, accession, patient, limit)
@@ -65,6 +68,8 @@ def pacs(
     if dry_run and rows:
         print(listed(rows))
     print(tally(rows) if rows else "the server has no such radiograph")
+    if doubted := [row for row in rows if row.is_doubted]:
+        print(f"{len(doubted)} of them not plausible; the SEG is stored, look at it:\n{listed_doubts(doubted)}")
     if out is not None:
         print(out / "pacs.csv")
     if refused := [row for row in rows if row.result == "refused"]:

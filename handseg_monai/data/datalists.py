@@ -66,7 +66,8 @@ def inference_datalist(dataset_dir: str | Path, relative_names: bool = False) ->
     for image in images:
         name = image.relative_to(root).as_posix() if relative_names and image != root else image.name
         if (other := paths.setdefault(nfc(name), image)) is not image:
-            raise DatasetError(f"two images of the name {name}: {other} and {image}; use --relative_names true")
+            advice = "give --relative_names (in inference: --relative_names true)"
+            raise DatasetError(f"two images of the name {name}: {other} and {image}; {advice}")
         require_name(name, image)
         items.append(Item(image=str(image), name=name))
     return items

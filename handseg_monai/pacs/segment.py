@@ -27,12 +27,15 @@ from handseg_monai.pacs.query import Instance
 from handseg_monai.pacs.rows import Row, tally, write_rows
 from handseg_monai.pacs.server import Server
 from handseg_monai.pacs.session import PacsError, PacsGoneError
+from handseg_monai.plausibility.judge import Plausibility, plausibility
 from handseg_monai.run.inference import Inference
 from handseg_monai.signals import stopped_by_sigterm
 
 _NOT_REACHED = "not reached: the run ended before it"
 _OF_THE_IMAGE = MasksNotWrittenError, ValueError, ArithmeticError, LookupError, MemoryError, RuntimeError, cv2.error
 """What segmenting one image fails by; PyTorch's errors of memory and of a GPU are each a RuntimeError."""
+_NOT_JUDGED = ValueError, ArithmeticError, LookupError, cv2.error
+"""What judging fails by where masks have no shape that can be measured."""
 _OUT_OF_MEMORY = re.compile("out of memory|allocate memory|insufficient memory", re.IGNORECASE)
 
 
@@ -82,8 +85,14 @@ class Segmenter:
         of = "\n".join([instance.uid, *self._masks_depend_on])
         return Instance(instance.study, *(str(generate_uid(entropy_srcs=[of, what])) for what in ("series", "SEG")))
 
-    def write(self, instance: Instance, image: Path, seg: Path) -> str:
-        """Draw the masks of a DICOM file, write its SEG, and return what is unusual about the image, or an empty text.
+    def write(self, instance: Instance, image: Path, seg: Path) -> tuple[str, Plausibility | None]:
+        """Draw the masks of a DICOM file, and write its SEG.
+
+        Returns
+        -------
+        note, judgement
+            What is unusual about the image, or an empty text; and of the masks, of two hands the worse, None if they
+            can't be judged.
 
         Raises
         ------
@@ -104,7 +113,11 @@ class Segmenter:
         hands = [HandMasks(side, planes, given) for side, planes in zip(sides, drawn.planes, strict=True)]
         target = self.seg_of(instance)
         write_seg(Masks(image.name, image, hands), seg, target.series, target.uid)
-        return drawn.note
+        try:
+            judgement = min(map(plausibility, drawn.planes), key=lambda j: (j.plausible, j.score))
+        except _NOT_JUDGED:  # the masks count all the same
+            return "; ".join([drawn.note] * bool(drawn.note) + ["its masks can't be judged"]), None
+        return drawn.note, judgement
 
     def _load(self) -> None:
         if self._is_loaded:
@@ -192,13 +205,13 @@ def _segment(
             return Row(instance, "to do")
         image.write_bytes(server.fetch(instance))
         _require_same(image, instance)
-        note = segmenter.write(instance, image, seg)
+        note, judgement = segmenter.write(instance, image, seg)
         if out is not None:  # before storing: what is there already gets no copy
             for kind, path in (("images", image), ("seg", seg)):
                 with atomic_path(out / kind / instance.study / image.name) as part:
                     shutil.copyfile(path, part)
         server.store(dcmread(seg))
-        return Row(instance, "stored", note)
+        return Row(instance, "stored", note, judgement)
     except (PacsGoneError, _WeightsError):
         raise
     except _OF_THE_IMAGE as error:

@@ -23,10 +23,11 @@ _PASSING = (502, 503, 504)
 """Statuses of a server that is there again a little later."""
 _CONFLICT = 409
 """Of a server that stored nothing, and whose answer says why."""
+_ROOT = "is the URL the root of its DICOMweb, such as https://HOST/dicom-web?"
 _ADVICE = {
-    400: "it does not understand the request; look into its log",
+    400: f"it does not understand the request; {_ROOT} If it is, look into the server's log",
     403: "these credentials may not do this; ask who runs it for the right",
-    404: "there is no such thing; is the URL the root of its DICOMweb, such as https://HOST/dicom-web?",
+    404: f"there is no such thing; {_ROOT}",
     500: "it has failed; look into its log",
 }
 _NAMED = ("text/html", "text/plain", "text/xml", "application/xml", "application/dicom+xml", *JSON)

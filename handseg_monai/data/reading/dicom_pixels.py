@@ -109,8 +109,9 @@ def _check_body_part(path: str | Path, header: Dataset, any_body_part: bool) -> 
     if is_hand(part):
         return
     if not any_body_part:
-        raise DicomError(f"its header says {part[:40]!r}; expected a hand or wrist; --any_body_part true accepts it")
-    logger.warning("%s: its header says %r, not a hand; accepted by --any_body_part true", path, part[:40])
+        accepts = "--any_body_part accepts it (in inference: --any_body_part true)"
+        raise DicomError(f"its header says {part[:40]!r}; expected a hand or wrist; {accepts}")
+    logger.warning("%s: its header says %r, not a hand; accepted by --any_body_part", path, part[:40])
 
 
 def _shown(dataset: Dataset, say: Say) -> np.ndarray:
