@@ -570,6 +570,7 @@ def test_without_a_terminal_lines_say_how_far_it_is(tmp_path: Path, capsys: pyte
     (tmp_path / "done" / "x.pending.parquet").touch()
     store.add(rows[0], "once more")
     store.add(rows[4], "last")
+    progress.look_briefly()
     assert str(progress) == "5 of 5 images have a row"
 
 

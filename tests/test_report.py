@@ -299,7 +299,7 @@ class TestSwitches:
         enlarge(page, "b.png")
         found = page.find_element(By.ID, "findings").text
         assert "오류 · 집게손가락 끝마디뼈: 마스크가 없습니다" in found
-        assert re.search(r"갈고리뼈: 주변 뼈로 예상한 자리에서 \d+ mm 벗어났습니다", found)
+        assert re.search(r"갈고리뼈: 주변 뼈로 예상한 자리에서 \d+\.\d mm 벗어났습니다", found)
 
 
 def visible(driver: Chrome) -> set[str]:

@@ -256,7 +256,7 @@ def test_what_is_done_is_a_data_set_without_the_unknown(server: Served, ids: dic
     bones = [row[1] for row in csv.reader(io.StringIO(answer.body.decode()))][1:]
     assert bones == [name for name in NAMES if name != NAMES[5]]
     (reason,) = [measure["reason"] for measure in shown["measures"] if measure["name"] == f"length {NAMES[5]}"]
-    assert reason == f"{NAMES[5]} is marked as unknown"
+    assert reason == f"the mask of {NAMES[5]} is unknown"
     assert f",{reason}" in server.ask("GET", "/api/export/measures?done=1").body.decode()
     server.do(f"/api/images/{id}/unknown", revision=revision(server, id), bone=5, on=False)
 

@@ -440,6 +440,14 @@ def test_removed_images_are_known_until_they_are_added_again(store: Store, tmp_p
     add(store, png(1))
     store = reopened(store)
     assert [store.was_removed(path) for path in (kept, gone)] == [False, False]
+    # Of an entry that can't be read the file of the image says which it is.
+    store.close()
+    for entry in (store.folder / "entries").glob("*.json"):
+        entry.write_text("{")
+    store = reopened(store)
+    for id in store.ids():
+        store.remove(id)
+    assert [store.was_removed(path) for path in (kept, gone)] == [True, True]
     store.close()
 
 

@@ -169,6 +169,7 @@ def archive(
                 except NodeLostError:  # a new connection, because the old one's actors would wait for the node
                     print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
     except KeyboardInterrupt:
+        how_far.look_briefly()
         raise KeyboardInterrupt(str(how_far)) from None
     return Archived(len(found.images), earlier, store.failures())
 

@@ -156,8 +156,9 @@ class _Hand:
                 raise NotMeasured(f"implausible masks: {finding.text}")
         for bone in bones:
             if bone not in self.outlines:
-                what = "is marked as unknown" if self.unknown >> bone & 1 else "is missing"
-                raise NotMeasured(f"{NAMES[bone]} {what}")
+                if self.unknown >> bone & 1:
+                    raise NotMeasured(f"the mask of {NAMES[bone]} is unknown")
+                raise NotMeasured(f"{NAMES[bone]} is missing")
             if not self.outlines[bone].whole:
                 raise NotMeasured(f"{NAMES[bone]} is too thin to be outlined: the image is too small")
             if bone not in (_RADIUS, _ULNA) and self.outlines[bone].at_border.any():

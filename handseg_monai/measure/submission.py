@@ -112,7 +112,9 @@ def measure_submission(
                 for side, row in image.rows.items():
                     planes = decode_image(prediction, row, texts[row], radiograph.shape)
                     spacing = fitting_spacing(planes, stated)
-                    hands.append((side, row, planes, spacing, measure_hand(planes, radiograph, spacing)))
+                    unknown = sum(1 << bone for bone, text in enumerate(texts[row]) if text is None)
+                    measures = measure_hand(planes, radiograph, spacing, unknown=unknown)
+                    hands.append((side, row, planes, spacing, measures))
             except _FAILURES as error:
                 tally.failures[name] = (str(error) or type(error).__name__).removeprefix(f"{image.path}: ")
                 continue

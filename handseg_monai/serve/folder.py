@@ -206,6 +206,11 @@ class Folder:
                 sync_folder(self.root / kind)
         mark.unlink()
 
+    def digest_of_image(self, id: str) -> str:
+        """SHA-256 of the file of an image, whatever its entry says; "" where there is none."""
+        files = sorted((self.root / "images").glob(f"{id}*"))
+        return digest(files[0]) if files else ""
+
     def removed(self) -> set[str]:
         """SHA-256 of each image that was removed and not added since."""
         try:
@@ -215,8 +220,9 @@ class Folder:
 
     def note_removed(self, sha256: str, on: bool = True) -> None:
         """Keep that an image is removed, or no more; where the disk is full the log says what follows."""
+        self.require_held()
         removed = self.removed()
-        if (sha256 in removed) == on:
+        if not sha256 or (sha256 in removed) == on:
             return
         try:
             write_json(self.root / _REMOVED_ONES, sorted(removed ^ {sha256}))

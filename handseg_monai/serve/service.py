@@ -185,11 +185,11 @@ class Service:
     def _take(self, folder: Path) -> None:
         try:
             paths = find_images(folder)
+            if folder.is_dir():
+                _say_others(folder, frozenset(paths))
         except (ValueError, OSError) as error:
             print(error, flush=True)
             return
-        if folder.is_dir():
-            _say_others(folder, frozenset(paths))
         removed = 0
         for path in paths:
             try:

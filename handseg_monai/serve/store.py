@@ -248,7 +248,7 @@ class Store:
     def remove(self, id: str) -> None:
         """Remove an image and all that belongs to it; :class:`MissingError` where there is none."""
         with self._lock:
-            self._folder.note_removed(self.entry(id).sha256)
+            self._folder.note_removed(self.entry(id).sha256 or self._folder.digest_of_image(id))
             was_done = id in self._done()
             self._folder.drop(id)
             del self._entries[id]

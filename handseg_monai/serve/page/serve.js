@@ -17,11 +17,11 @@ import { prepareUploads, sending, showUploads } from "./uploads.js";
 import { prepareWindow } from "./window.js";
 
 let connected = true;
-let notThere = ""; // words on an address whose image can't be opened
+let notThere = () => ""; // words on an address whose image can't be opened, in the language of the page
 
 function showNotice() {
   const { ready, error } = server.model;
-  const words = !connected ? say("lost") : inWords("errors", error) || notThere || (ready ? "" : say("loadingModel"));
+  const words = !connected ? say("lost") : inWords("errors", error) || notThere() || (ready ? "" : say("loadingModel"));
   byId("notice").textContent = words;
   byId("notice").hidden = !words;
   byId("notice").classList.toggle("warning", !connected || Boolean(error));
@@ -45,12 +45,12 @@ function applyLanguage() {
 function openAddressed() {
   const id = location.hash.slice(1);
   const image = server.images.get(id);
-  notThere = "";
+  notThere = () => "";
   if (image && isReady(image)) id !== editor.id && openImage(id);
   else {
     if (editor.id !== null) closeImage();
-    if (image) notThere = `${image.name}: ${say(image.state)}`;
-    else if (id && !document.getElementById(id)) notThere = say("noSuchImage", { id });
+    if (image) notThere = () => `${image.name}: ${say(image.state)}`;
+    else if (id && !document.getElementById(id)) notThere = () => say("noSuchImage", { id });
   }
   showNotice();
 }
@@ -86,7 +86,7 @@ async function start() {
   prepareKeys();
   onChange((id) => {
     if (id === null) showNotice();
-    else if (notThere && location.hash === `#${id}`) openAddressed(); // it may be there now
+    else if (notThere() && location.hash === `#${id}`) openAddressed(); // it may be there now
   });
   byId("loading").remove();
   byId("main").hidden = false;

@@ -312,6 +312,8 @@ addStrings({
       [/^the server is ending$/, "서버가 종료되는 중입니다"],
       [/^the server has made a mistake; .*$/, "서버 오류입니다. 서버의 터미널에 이유가 있습니다"],
       [/^epochs (.*): expected .*$/, "에폭 수 {1}: 1부터 1000까지의 정수를 넣으세요"],
+      [/^checkpoint (.*?): .*$/, "가중치 파일을 읽지 못했습니다: {1}"],
+      [/^(?:\[Errno \d+\]|.*: (?:No space left|Input\/output error|Permission denied)).*$/, "디스크에 쓰거나 읽지 못했습니다. 자리와 권한을 확인하세요"],
       [/^not an image, or cut short or damaged/, "영상 파일이 아니거나, 잘렸거나 손상되었습니다"],
       [/^no such file$/, "파일이 없습니다"],
       [/^(\d+) x (\d+) pixels are more than (\d+), .*$/, "{1} x {2}픽셀입니다. {3}픽셀까지 읽습니다. 영상을 줄이세요"],
