@@ -253,7 +253,9 @@ def test_measures_are_those_of_handseg_measure_without_the_unknown(service: Serv
     assert before["length finger-11"]
     shown = service.corrections.mark_unknown(id, 0, bone, True)
     rows = rows_of(export(service.store, "measures", [id]))
-    write_csv(tmp_path / "own.csv", [("a.png", encode_planes(hand.planes & ~np.int32(1 << bone)))])
+    texts: list[str | None] = [*encode_planes(hand.planes)]
+    texts[bone] = None  # no row: what the page hands on of a bone that is unknown
+    write_csv(tmp_path / "own.csv", [("a.png", texts)])
     measure_submission(tmp_path / "own.csv", tmp_path / "images", tmp_path / "expected.csv", progress=False)
     with (tmp_path / "expected.csv").open(newline="", encoding="utf-8") as file:
         assert rows == list(csv.DictReader(file))
