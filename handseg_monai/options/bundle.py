@@ -29,7 +29,8 @@ class Options(Declared):
 
     dataset_dir: PathText = option("folder of radiographs, or one radiograph; training needs a folder with labels")
     output_dir: PathText = option(
-        "folder for results; inference replaces its own files, training moves an earlier run to `earlier/1`"
+        "folder for results; inference replaces its own files, and says first which images of an earlier "
+        "`submission.csv` that leaves without masks; training moves an earlier run to `earlier/1`"
     )
     checkpoint: PathText = option(
         "file of the weights to load",
