@@ -144,8 +144,8 @@ def served(work: Path, *arguments: object, browser: bool = False, **environment:
         process.stdout.close()
 
 
-def save_quick(path: Path, window: int = 256) -> Path:
+def save_quick(path: Path) -> Path:
     """Write the shipped weights as those of a network that looks at few pixels, and so is quick."""
     content = torch.load(bundle_root() / "models" / "model.pt", map_location="cpu", weights_only=True)
-    torch.save(content | {"window": window}, path)
+    torch.save(content | {"window": 256}, path)
     return path

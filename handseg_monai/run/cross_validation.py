@@ -34,6 +34,7 @@ from handseg_monai.run.process import (
 _OWN = frozenset({"fold", "num_folds", "folds_file", "dataset_dir", "output_dir", "exclude", "resume", "config_file"})
 """Options of training that the command sets itself."""
 _OF_THE_COMMAND = ("out", "k", "overlay", "config", "folds-file", "exclude", "seed", "processes")
+"""Options of ``handseg cross-validate`` itself."""
 PLAN, FOLDS, RESULT = "plan.json", "folds.json", "result.json"
 TABLE, SUMMARY = "cross_validation.csv", "cross_validation.json"
 
