@@ -163,6 +163,7 @@ def written(out: Path) -> int:
     return len([path for path in (out / "done").glob("*.parquet") if ".pending" not in path.name])
 
 
+@pytest.mark.slow
 def test_rows_on_two_nodes_are_those_of_inference(
     radiographs: Path, checkpoint: Path, submission: bytes, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ class TestRefused:
         ):
             on_backend(own, "openvino")(image(1, 1, 64, 96))
 
+    @pytest.mark.slow
     def test_another_network_is_computed_after_it(self, tmp_path: Path) -> None:
         script = (
             "import pytest\nfrom pathlib import Path\nfrom tests import test_backends as tests\n"

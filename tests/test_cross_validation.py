@@ -73,6 +73,7 @@ def test_a_kill_in_the_second_fold_changes_nothing(
         assert (out / name).read_text() == (whole / name).read_text(), name
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_a_kill_left_it(
     drawn_dataset: Path, tmp_path: Path, uninterrupted: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -236,6 +236,7 @@ def test_a_run_that_is_killed_has_failed_in_words(store: Store, tuning: FineTuni
     assert (found["phase"], found["error"]) == ("failed", "the run ended without a word")
 
 
+@pytest.mark.slow
 def test_damaged_weights_fail_in_words(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the current directory holds modules, none of which is imported."""
     for name in ("queue.py", "handseg_monai.py", "torch.py"):

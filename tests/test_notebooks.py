@@ -110,6 +110,7 @@ class TestTrain:
         checkpoint = torch.load(tmp_path / "runs" / "02_train" / "model.pt", weights_only=True)
         assert checkpoint["score"] == pytest.approx(after, abs=5e-5)
 
+    @pytest.mark.slow
     def test_labels_of_ones_own(self, drawn_dataset: Path, tmp_path: Path) -> None:
         shutil.copytree(drawn_dataset, tmp_path / "my labels")
         for path in sorted(tmp_path.rglob("*.json"))[::2]:
@@ -172,6 +173,7 @@ class TestInference:
         assert len(list(out.glob("export-*/coco/annotations.json"))) == 1
         assert (out / "report.html").stat().st_size > 100_000
 
+    @pytest.mark.slow
     def test_a_folder_of_ones_own(self, drawn_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = tmp_path / "my images"
         (folder / "deep er").mkdir(parents=True)

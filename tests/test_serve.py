@@ -432,6 +432,7 @@ def test_ctrl_c_ends_children_and_the_next_start_goes_on(folder: Path, tmp_path:
         assert str(server.process.pid) in second.stderr
 
 
+@pytest.mark.slow
 def test_a_network_that_ends_costs_no_other_image(folder: Path, tmp_path: Path, weights: Path) -> None:
     with served(tmp_path / "work", "--checkpoint", weights) as server:
         server.until(lambda: server.get("/api/state")["model"]["ready"])

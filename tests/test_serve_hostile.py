@@ -317,6 +317,7 @@ def test_what_is_no_request(raw: bytes, server: Served, image: str) -> None:
     lives(server, image)
 
 
+@pytest.mark.slow
 def test_slow_clients_hold_up_nobody(server: Served, image: str) -> None:
     """A hundred connections that send no head, and thirty whose body stalls: others are answered at once."""
     connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(130)]

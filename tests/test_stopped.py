@@ -101,6 +101,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(images: Path, ch
     assert (picture.max(axis=2) - picture.min(axis=2) > 30).mean() > 0.1
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(images: Path, checkpoint: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for a full disk: the record of small images fits, of large ones not."""
     encode_planes(np.ones((4, 4), np.int32))  # what numba compiles is on disk before the limit

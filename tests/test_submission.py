@@ -376,6 +376,7 @@ class TestGoingOn:
         again.finish()
         assert list(read_csv(tmp_path / "submission.csv")) == ["bad", "good"]
 
+    @pytest.mark.slow
     def test_killed_fifty_times_at_random_nothing_is_lost_and_nothing_comes_twice(self, tmp_path: Path) -> None:
         """Each process appends slowly, in pieces, so that kills fall into the middle of an image."""
         rng = np.random.default_rng(0)

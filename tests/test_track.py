@@ -130,6 +130,7 @@ def test_without_cloudflared_it_says_how_to_get_it(runs: Path, monkeypatch: pyte
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_tensorboards_log_is_served_where_there_is_no_store(tmp_path: Path) -> None:
     with SummaryWriter(str(tmp_path / "train" / "tensorboard")) as writer:
         writer.add_scalar("val_mean_dice", 0.5, 1)
