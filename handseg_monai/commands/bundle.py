@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,11 +32,16 @@ def infer(
         Literal["auto", "yes", "no"] | None,
         typer.Option(help="Invert images: those with dark bones, all, or none. Default: auto."),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="Number of processes that share the images: one for each GPU, or core or two."),
+    ] = 1,
 ) -> None:
     """Segment radiographs: print the monai.bundle command for inference, then run it."""
     from handseg_monai.run.here import run_here
 
     require_first(images, "DIR")
+    _start_ranks(processes)
     given = list(options or ())
     for name, value in (("--hands", hands), ("--invert", invert)):
         if value is not None and name in given[::2]:
@@ -53,12 +60,22 @@ def train(
     overlay: Annotated[
         list[str] | None, typer.Option(help="Configuration to lay over train.json, such as finetune; repeatable.")
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes that train together: one a GPU.")] = 1,
 ) -> None:
     """Train a network: print the monai.bundle command for training, then run it."""
     from handseg_monai.run.here import run_here
 
     require_first(data, "DATA")
+    _start_ranks(processes)
     run_here("training", "train", overlay or (), data, out, options or ())
+
+
+def _start_ranks(processes: int) -> None:
+    """Start this command in several processes, and end with them; in one of these, or for a single one, go on."""
+    if processes > 1 and "RANK" not in os.environ:
+        from handseg_monai.run.launch import launch
+
+        sys.exit(launch(processes, sys.argv[1:]))
 
 
 def require_first(given: Path, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import runpy
 import shlex
@@ -32,7 +33,7 @@ _OWN = {
     "config_file": "use --overlay",
     "bundle_root": "it is the bundle that comes with the package",
 }
-_OF_THE_COMMAND = ("out", "overlay", "hands", "invert")
+_OF_THE_COMMAND = ("out", "overlay", "hands", "invert", "processes")
 """Options of ``handseg infer`` and ``train`` themselves."""
 
 
@@ -41,6 +42,9 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
 
     Standard output is kept in ``run.log`` in the folder of the run, to which each run appends; what MONAI says of
     configurations and options goes there alone. Secrets are taken out. A run that makes no folder leaves no log.
+
+    With ``WORLD_SIZE`` in the environment, as ``torchrun`` sets it, this process is one of the run's ranks, of which
+    the first alone prints and keeps a log.
 
     ``overlays`` are as :func:`~handseg_monai.run.process.overlay_file` takes them, ``options`` further ones of the
     bundle, ``--name`` and value by turns.
@@ -57,12 +61,16 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
         if name in _OWN:
             raise ValueError(f"--{name}: {_OWN[name]}")
     require_not_misspelt(named, _OF_THE_COMMAND)
-    files = [bundle_root() / "configs" / f"{base}.json", *(overlay_file(name, base) for name in overlays)]
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    configs = bundle_root() / "configs"
+    files = [configs / f"{base}.json", *(overlay_file(name, base) for name in overlays)]
+    files += [configs / f"multi_gpu_{base}.json"] if ranks > 1 else []
     require_out(out, folder=True)
     given = ["--dataset_dir", plain_path(data), "--output_dir", plain_path(out), *options]
-    command = bundle_command(run_id, files, given)
-    log = _Log(out)
-    sys.stdout = _Both(sys.stdout, log)
+    command = bundle_command(run_id, files, given, ranks)
+    first = os.environ.get("RANK", "0") == "0"
+    log = _Log(out if first else None)
+    sys.stdout = _Both(sys.stdout, log) if first else log
     print(f"$ {shown(command)}", flush=True)
     # The loggers are there as soon as these are imported, with the terminal as their handler.
     from monai.bundle import scripts, workflows
@@ -76,14 +84,16 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
 
 
 class _Log(io.TextIOBase):
-    """The log of a run, kept in memory until the run has made its folder."""
+    """The log of a run, kept in memory until the run has made its folder; without a folder there is none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._waiting: list[str] = []
         self._file: TextIO | None = None
 
     def write(self, text: str) -> int:
+        if self._folder is None:
+            return len(text)
         self._waiting.append(hide(text))
         if self._file is None and self._folder.is_dir():
             self._file = (self._folder / LOG).open("a", encoding="utf-8")
