@@ -128,7 +128,10 @@ class HandInferer(LookingInferer):
         """Logits (29, h, w) of a view, and where asked for their mean with those of its mirror image."""
         view = stretched(sample(image, matrix, (self.window, self.window)), *self.percentiles)
         logits = network(view[None])[0]
-        return 0.5 * (logits + network(view[None].flip(-1))[0].flip(-1)) if self.flip else logits
+        if not self.flip:
+            return logits
+        mirrored = network(view[None].flip(-1))[0].flip(-1)
+        return mirrored.add_(logits).mul_(0.5)
 
     def _first_look(self, image: torch.Tensor, network: Network) -> Look:
         """Look at the whole image, in the quarter turn in which the network is most certain of the bones."""

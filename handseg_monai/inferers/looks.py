@@ -133,12 +133,16 @@ def _reduced(image: torch.Tensor, reduction: float) -> torch.Tensor:
 
 def _grid(matrix: torch.Tensor, box: Box, height: int, width: int, device: torch.device) -> torch.Tensor:
     """Return where the pixels of a box (top, left, bottom, right) lie in a view, in units of grid_sample."""
-    rows = torch.arange(box[0], box[2], device=device, dtype=torch.float32)[:, None]
-    columns = torch.arange(box[1], box[3], device=device, dtype=torch.float32)[None, :]
-    m = [float(value) for value in matrix.flatten()]
-    x = m[0] * columns + (m[1] * rows + m[2])
-    y = m[3] * columns + (m[4] * rows + m[5])
-    return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    rows = torch.arange(box[0], box[2], device=device, dtype=torch.float64)[:, None]
+    columns = torch.arange(box[1], box[3], device=device, dtype=torch.float64)
+    grid = torch.empty(len(rows), len(columns), 2, device=device)
+    # Of rows and of columns first, in float64: one sum a pixel is left, which of an upright view changes nothing.
+    for axis, size in enumerate((width, height)):
+        along, down, start = (float(value) for value in matrix[axis])
+        by_row, by_column = 2 / size * down * rows, 2 / size * along * columns
+        (by_row if abs(down) > abs(along) else by_column).add_((2 * start + 1) / size - 1)
+        torch.add(by_row.float(), by_column.float(), out=grid[..., axis])
+    return grid
 
 
 def whole_view(view: tuple[int, int], shape: tuple[int, int]) -> torch.Tensor:

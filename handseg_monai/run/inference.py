@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from handseg_monai.run.memory import keep_memory
+
 CONFIDENCE_SIDE = 512
 """Long side of the grid on which confidences are computed, as inference has it."""
 
@@ -59,6 +61,7 @@ class Inference:
 
         from handseg_monai import bundle_root
 
+        keep_memory()
         monai.data.set_track_meta(False)
         self.parser = ConfigParser()
         self.parser.read_config(str(bundle_root() / "configs" / "inference.json"))
