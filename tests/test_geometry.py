@@ -250,7 +250,10 @@ def assert_forearm(truth: dict[str, float], drawn: dict[str, Reference], way: np
         way = way / np.linalg.norm(way)
     thumb = np.array([-way[1], way[0]])
     end = radius.points[radius.points @ way > tip - 14.0]
-    corner = end[np.argmax(end @ (way - thumb))]
+    border, wide = (end @ thumb).min(), np.ptp(end @ thumb)
+    places = border + wide * np.linspace(0.05, 0.35, 31)
+    surface = [(end[np.abs(end @ thumb - place) < 0.03] @ way).max() for place in places]
+    corner = border * thumb + np.polyval(np.polyfit(places, surface, 1), border) * way
     rise = end[np.argmax(end @ way)] - corner
     assert truth["radial height"] == pytest.approx(rise @ way, abs=0.1)
     assert truth["radial inclination"] == pytest.approx(np.degrees(np.arctan2(rise @ way, rise @ thumb)), abs=0.5)

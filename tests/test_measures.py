@@ -193,6 +193,23 @@ def test_a_small_image_gives_lengths_that_are_right_or_none(number: int, side: i
         assert "the image is too small: the distal end of Radius" in small["radial inclination"].reason
 
 
+DRAWN_BADLY = {
+    "cut": np.array([(12.7, -9.08), (15, -11.5)]),
+    "spilt": np.array([(14, -9.6), (14, -7), (15, -7)]),
+    "nibbled": np.array([(9, -7.6), (7.5, -9.5), (6, -6.4), (13.5, -9.4), (15, -11.5)]),
+}
+"""What the corner between the radius' joint surface and its ulnar border becomes."""
+
+
+@pytest.mark.parametrize("how", DRAWN_BADLY)
+def test_a_mask_that_cuts_or_spills_the_ulnar_corner_of_the_radius_hardly_changes_the_variance(how: str) -> None:
+    corners = HAND["Radius"]
+    badly = np.concatenate([corners[:4], DRAWN_BADLY[how], corners[5:]])
+    found = measured(drawn(turned=20, hand=HAND | {"Radius": badly})[0])
+    assert found["ulnar variance"].value == pytest.approx(-2.0, abs=0.35)
+    assert found["radial height"].value == pytest.approx(12.0, abs=0.35)
+
+
 def scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else factor * value
 

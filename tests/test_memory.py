@@ -18,8 +18,7 @@ def _faults(keep: bool, queue: object) -> None:
         keep_memory()
     before = 0
     for turn in range(12):
-        blocks = [torch.ones(4 << 20) for _ in range(4)]  # 16 MiB each
-        del blocks
+        torch.ones(10 << 20)  # 40 MiB
         if turn == 3:  # it has found its place
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -27,7 +26,7 @@ def _faults(keep: bool, queue: object) -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
 def test_what_is_freed_is_kept() -> None:
-    """A block of 16 MiB has 4,096 pages, each of which the system would clear anew."""
+    """A block of 40 MiB has 10,240 pages, each of which the system would clear anew."""
     faults = []
     for keep in (False, True):
         queue = FORKS.Queue()

@@ -28,7 +28,10 @@ hands and of phantoms lie 0.001 to 0.007 off."""
 _STEPS, _CUTS = 25, 60
 _ROUNDS = 6
 _DISTAL_END = 0.6
-"""Depth of the end of radius or ulna, in these widths: corners and tips are looked for in it."""
+"""Depth of the end of radius or ulna, in these widths: its borders and tips are looked for in it."""
+_SURFACE = np.linspace(0.05, 0.35, 31)
+"""Where the ulnar third of the radius' joint surface is taken: how far from the ulnar border, in these widths. The
+edge between is rounded, and masks cut or spill it; one line through the whole third hardly follows such a mask."""
 _HEAD = 0.5
 """Share of the ulna's end, from its border towards the radius, that is head and not styloid."""
 
@@ -48,7 +51,7 @@ class Forearm:
     width: float
     """Of the distal end."""
     corner: complex
-    """Distal ulnar corner of the joint surface, C."""
+    """Ulnar end of the joint surface, C: where the line along its ulnar third meets the ulnar border."""
     styloid: complex
     """Tip of the styloid, S."""
 
@@ -56,9 +59,9 @@ class Forearm:
 def forearm(outlines: Mapping[int, Outline]) -> Forearm:
     """Find axis, corner and styloid of the radius, whose outline is there.
 
-    The axis is the line through the middles of the widths over :data:`SHAFT`. The corner is the point of the distal end
-    that lies furthest in the direction halfway between distal and ulnar, the tip of the styloid the one that lies
-    furthest distally.
+    The axis is the line through the middles of the widths over :data:`SHAFT`. The corner is where the line through the
+    joint surface over :data:`_SURFACE` meets the ulnar border of the distal end; the tip of the styloid is its most
+    distal point towards the thumb.
     """
     radius = outlines[RADIUS]
     others = [outlines[k] for k in _CARPALS if k in outlines]
@@ -90,11 +93,21 @@ def forearm(outlines: Mapping[int, Outline]) -> Forearm:
     radial = _radial(outlines, way)
     along = radius.seen_from(origin, way).real
     end = along > along.max() - _DISTAL_END * width
-    corner = radius.furthest(way - radial, end)
-    half = end & (((radius.ring - origin) * np.conj(radial)).real > 0)
+    across = ((radius.ring - origin) * np.conj(radial)).real
+    half = end & (across > 0)
     if not half.any():
         raise NotMeasured("the radius' styloid can't be told")
+    border = float(across[end].min())
+    corner = origin + radial * border + way * _level(radius, origin + radial * border, way, radial, width)
     return Forearm(way, radial, origin, (bottom, top), width, corner, radius.furthest(way, half))
+
+
+def _level(radius: Outline, border: complex, way: complex, radial: complex, width: float) -> float:
+    """Return how far beyond a point of the ulnar border the line along the joint surface meets that border."""
+    places = _SURFACE * width
+    distal = np.sign((way * np.conj(1j * radial)).real)
+    surface = np.max(distal * np.stack(radius.cuts(border, radial, places)), axis=0)
+    return float(np.polyfit(places, surface, 1)[1])
 
 
 def _radial(outlines: Mapping[int, Outline], way: complex) -> complex:

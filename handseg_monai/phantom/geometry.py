@@ -35,6 +35,8 @@ _MIDDLE = np.linspace(0.45, 0.55, 5)
 """Where the cortex of a metacarpal is measured, shares of its length."""
 _FOREARM = np.linspace(0.8, 1.4, 13)
 """Where the middles of the radius' widths give its axis: depth below its tip, in widths of its distal end."""
+_SURFACE = np.linspace(0.05, 0.35, 31)
+"""Where the ulnar third of its joint surface is: how far from its ulnar border, in these widths."""
 _END = 16.0
 """What is the distal end of the radius: so many millimetres of the resting bone."""
 _STIRS = 0.01
@@ -145,7 +147,7 @@ def true_measures(hand: PosedHand) -> dict[str, float]:
 def _of_the_wrist(bones: dict[int, _Shadow], third: _Axis, way: Array) -> dict[str, float]:
     """Return what is measured against the forearm, whose unit vector towards the hand is `way`."""
     thumbwards = _left(way)
-    corner = bones[RADIUS].furthest(way - thumbwards, _ulnar_rim())
+    corner = _ulnar_corner(bones[RADIUS], way)
     head, styloid = bones[ULNA].furthest(way, _ulnar_head()), bones[RADIUS].furthest(way)
     rise = styloid - corner
     measures = {
@@ -168,11 +170,10 @@ def _of_the_wrist(bones: dict[int, _Shadow], third: _Axis, way: Array) -> dict[s
 
 
 @cache
-def _ulnar_rim() -> NDArray[np.bool_]:
-    """Return which vertices of the radius lie in the ulnar half of its distal end."""
-    x, y, _ = myohand().meshes[RADIUS].vertices.T
-    end = y > y.max() - _END
-    return np.asarray(end & (x > 0.5 * (x[end].min() + x[end].max())))
+def _distal_end() -> NDArray[np.bool_]:
+    """Return which vertices of the radius are of its distal end."""
+    y = myohand().meshes[RADIUS].vertices[:, 1]
+    return np.asarray(y > y.max() - _END)
 
 
 @cache
@@ -205,12 +206,20 @@ def _between_ends(bone: _Shadow, point: Array, way: Array, waist: float) -> _Axi
 def _forearm_way(radius: _Shadow, way: Array) -> Array:
     """Return the unit vector of the radius' shaft towards the hand."""
     way = _unit(way)
-    end = myohand().meshes[RADIUS].vertices[:, 1]
-    part = radius.points[end > end.max() - _END]
+    part = radius.points[_distal_end()]
     for _ in range(6):
         tip, wide = radius.furthest(way), float(np.ptp(part @ _left(way)))
         _, way = _middle_line(radius, way, [tip - depth * wide * way for depth in _FOREARM])
     return way
+
+
+def _ulnar_corner(radius: _Shadow, way: Array) -> Array:
+    """Return where the line along the ulnar third of the radius' joint surface meets its ulnar border, (2,)."""
+    thumbwards = _left(way)
+    across = radius.points[_distal_end()] @ thumbwards
+    places = _SURFACE * np.ptp(across)
+    surface = [radius.chord((across.min() + place) * thumbwards, way)[1] for place in places]
+    return np.asarray(across.min() * thumbwards + np.polyfit(places, surface, 1)[1] * way)
 
 
 def _middle_line(bone: _Shadow, way: Array, points: list[Array]) -> tuple[Array, Array]:
