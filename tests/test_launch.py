@@ -15,6 +15,7 @@ import pytest
 
 from handseg_monai.rle import read_csv
 from tests.bundle_runs import TINY, save_untrained
+from tests.programs import handseg
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,16 @@ def test_what_can_not_be_right_ends_with_the_code_of_one_process(tmp_path: Path)
     done = run("infer", tmp_path / "nowhere", "--out", tmp_path / "out", "--processes", "2")
     assert done.returncode == 2
     assert re.fullmatch(r"((rank 1: )?no such folder: .*\n){1,2}", done.stderr), done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["infer", "train", "cross-validate"])
+def test_more_processes_than_can_run_are_refused(name: str, drawn_dataset: Path, tmp_path: Path) -> None:
+    """A hundred thousand would stop the machine."""
+    done = handseg(name, drawn_dataset, "--out", tmp_path / "out", "--processes", "100000")
+    most = max(2, os.cpu_count() or 1)
+    words = f"handseg: --processes 100000: expected 1 to {most}, one for each core of this machine\n"
+    assert (done.returncode, done.stderr) == (2, words)
     assert not (tmp_path / "out").exists()
 
 

@@ -22,6 +22,7 @@ from handseg_monai.checkpoints.weights import Checkpoint
 from handseg_monai.data.datalists import training_datalist
 from handseg_monai.data.folds import read_folds, write_folds
 from handseg_monai.files import atomic_open, exclusive, require_out, write_json
+from handseg_monai.run.launch import require_processes
 from handseg_monai.run.process import (
     bundle_command,
     named_options,
@@ -129,8 +130,8 @@ def cross_validate(
     require_out(out, folder=True)
     if k < 2:
         raise ValueError(f"--k {k}: expected at least 2 folds")
-    if processes < 1:
-        raise ValueError(f"--processes {processes}: expected at least 1")
+    if processes != 1:
+        require_processes(processes)
     given = named_options(options)
     if own := sorted(_OWN & {name.partition("#")[0] for name in given}):
         raise ValueError(f"--{own[0]}: cross-validate sets it itself; leave it out")

@@ -14,6 +14,14 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 
+def require_processes(processes: int) -> None:
+    """Refuse more processes than this machine has GPUs, or where it has none, cores: they would only wait."""
+    gpus = torch.cuda.device_count()
+    most, of = (gpus, "GPU") if gpus else (max(2, os.cpu_count() or 1), "core")
+    if not 1 <= processes <= most:
+        raise ValueError(f"--processes {processes}: expected 1 to {most}, one for each {of} of this machine")
+
+
 def launch(processes: int, arguments: Sequence[str]) -> int:
     """Run ``handseg`` with some arguments in ``processes`` processes at once, and return the exit code.
 
@@ -23,13 +31,11 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     Raises
     ------
     ValueError
-        There are GPUs, and fewer than processes.
+        As :func:`require_processes`.
     ChildProcessError
         A signal ended one of them.
     """
-    gpus = torch.cuda.device_count()
-    if 0 < gpus < processes:
-        raise ValueError(f"--processes {processes}: expected at most {gpus}, one for each GPU of this machine")
+    require_processes(processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     logging.disable(logging.ERROR)  # what fails has said so itself
     config = LaunchConfig(
