@@ -45,7 +45,7 @@ def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator
     ChildProcessError
         A worker was killed.
     """
-    workers = min(workers, count)
+    workers = min(workers, count, 2 * (os.cpu_count() or 1))  # more would stop the machine, and gain nothing
     with _one_thread():
         if workers == 1:
             for number in range(count):
