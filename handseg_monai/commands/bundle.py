@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,13 +39,12 @@ def infer(
     from handseg_monai.run.here import run_here
 
     require_first(images, "DIR")
-    _start_ranks(processes)
     given = list(options or ())
     for name, value in (("--hands", hands), ("--invert", invert)):
         if value is not None and name in given[::2]:
             raise ValueError(f"{name} is there before and after --; give it once")
         given += [name, value] if value is not None else []
-    run_here("run", "inference", overlay or (), images, out, given)
+    run_here("run", "inference", overlay or (), images, out, given, processes)
 
 
 def train(
@@ -66,16 +63,7 @@ def train(
     from handseg_monai.run.here import run_here
 
     require_first(data, "DATA")
-    _start_ranks(processes)
-    run_here("training", "train", overlay or (), data, out, options or ())
-
-
-def _start_ranks(processes: int) -> None:
-    """Start this command in several processes, and end with them; in one of these, or for a single one, go on."""
-    if processes > 1 and "RANK" not in os.environ:
-        from handseg_monai.run.launch import launch
-
-        sys.exit(launch(processes, sys.argv[1:]))
+    run_here("training", "train", overlay or (), data, out, options or (), processes)
 
 
 def require_first(given: Path, name: str) -> None:

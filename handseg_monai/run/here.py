@@ -37,14 +37,23 @@ _OF_THE_COMMAND = ("out", "overlay", "hands", "invert", "processes")
 """Options of ``handseg infer`` and ``train`` themselves."""
 
 
-def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: Path, options: Sequence[str]) -> None:
+def run_here(
+    run_id: str,
+    base: str,
+    overlays: Sequence[str],
+    data: Path,
+    out: Path,
+    options: Sequence[str],
+    processes: int = 1,
+) -> None:
     """Print a command of ``monai.bundle`` and run it in this process, with its exit code.
 
     Standard output is kept in ``run.log`` in the folder of the run, to which each run appends; what MONAI says of
     configurations and options goes there alone. Secrets are taken out. A run that makes no folder leaves no log.
 
-    With ``WORLD_SIZE`` in the environment, as ``torchrun`` sets it, this process is one of the run's ranks, of which
-    the first alone prints and keeps a log.
+    With several ``processes``, and data that are more than one file, it starts this command line in each of them; they
+    know from their environment, as ``torchrun`` sets it, that they are ranks of one run. The first alone prints and
+    keeps a log.
 
     ``overlays`` are as :func:`~handseg_monai.run.process.overlay_file` takes them, ``options`` further ones of the
     bundle, ``--name`` and value by turns.
@@ -52,7 +61,7 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
     Raises
     ------
     ValueError
-        No such overlay, options that are no pairs, or one that the command sets itself.
+        No such overlay, options that are no pairs, one that the command sets itself, or too many processes.
     OSError
         ``out`` can't be a folder.
     """
@@ -61,11 +70,15 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
         if name in _OWN:
             raise ValueError(f"--{name}: {_OWN[name]}")
     require_not_misspelt(named, _OF_THE_COMMAND)
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
     configs = bundle_root() / "configs"
     files = [configs / f"{base}.json", *(overlay_file(name, base) for name in overlays)]
-    files += [configs / f"multi_gpu_{base}.json"] if ranks > 1 else []
     require_out(out, folder=True)
+    if processes > 1 and "RANK" not in os.environ and not data.is_file():
+        from handseg_monai.run.launch import launch
+
+        sys.exit(launch(processes, sys.argv[1:]))
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    files += [configs / f"multi_gpu_{base}.json"] if ranks > 1 else []
     given = ["--dataset_dir", plain_path(data), "--output_dir", plain_path(out), *options]
     command = bundle_command(run_id, files, given, ranks)
     first = os.environ.get("RANK", "0") == "0"
@@ -78,7 +91,8 @@ def run_here(run_id: str, base: str, overlays: Sequence[str], data: Path, out: P
     for module in (scripts, workflows):
         module.logger.handlers = [logging.StreamHandler(log)]
     log.write(f"{shlex.join(command)}\n")
-    warnings.filterwarnings("ignore", message="parsing config_file", category=UserWarning)
+    for words in ("parsing config_file", "`dataloader` is empty", "`broadcast_buffers` is deprecated"):
+        warnings.filterwarnings("ignore", message=words)
     sys.argv = ["monai.bundle", *command[command.index("monai.bundle") + 1 :]]
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 

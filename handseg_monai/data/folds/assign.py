@@ -46,7 +46,8 @@ def assign_folds(
         raise ValueError(f"expected at least 2 folds, got {num_folds}")
     if len(names) < num_folds:
         raise ValueError(
-            f"{counted(len(names), 'subject')} can't fill {num_folds} folds; expected at least {num_folds}"
+            f"{counted(len(names), 'subject')} can't fill {num_folds} folds; expected at least {num_folds}, or fewer "
+            "folds (--num_folds; --k of handseg folds and cross-validate)"
         )
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-counts[order], kind="stable")]
