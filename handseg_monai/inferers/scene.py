@@ -68,6 +68,8 @@ of one hand to 10.7 of 25.9."""
 class Scene:
     """What networks saw in an image, on a coarse grid."""
 
+    image: torch.Tensor
+    """float32 (1, H, W), grey values in [0, 1]: what they saw."""
     members: Sequence[Sequence[Look]]
     """Looks of each network."""
     probabilities: torch.Tensor
@@ -131,7 +133,9 @@ def scene_of(members: Sequence[Sequence[Look]], image: torch.Tensor) -> Scene:
     count = inside.sum(dim=(-2, -1))
     mean = (probabilities * inside).sum(dim=(-2, -1)) / count.clamp_min(1)
     grey = interpolate(image[None, :1], fitted_shape(shape, _GRID), mode="bilinear", antialias=True)[0, 0]
-    return Scene(members, probabilities, mean * (count >= _LEAST_AREA), grey, _brightness(grey, inside.any(dim=0)))
+    return Scene(
+        image, members, probabilities, mean * (count >= _LEAST_AREA), grey, _brightness(grey, inside.any(dim=0))
+    )
 
 
 def _brightness(grey: torch.Tensor, bones: torch.Tensor) -> float:
