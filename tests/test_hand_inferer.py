@@ -220,6 +220,31 @@ def test_three_bones_of_one_kind_don_t_say_which_way_a_hand_points() -> None:
     assert closer_view(logits, torch.eye(3)[:2], (64, 64), 64, 1.25) is None
 
 
+@pytest.mark.parametrize("angle", [0, 75, 180])
+def test_a_look_at_hand_and_forearm_shows_all_bones_upright_below_the_closer_ones(angle: float) -> None:
+    image, masks = drawn(600, 600, 320.0, 300.0, 300.0, math.radians(angle))
+    inferer, network = HandInferer(WINDOW, wrist=2.2), SeeingNetwork()
+    looks = inferer.looks(image[None], network)[0]
+    network.seen.clear()
+    first, arm, *further = inferer.with_arm(image, looks, network)
+    assert [first, *further] == looks
+    assert len(network.seen) == 2
+    seen = network.seen[0][0] > 0.5
+    base, tip = _middle(seen[BASE]), _middle(seen[TIP])
+    assert base is not None
+    assert tip is not None
+    assert abs(_tilt(base, tip)) < 15
+    pixel = float(torch.linalg.det(arm.matrix[:, :2]))
+    for bone in (INDEX["Radius"], TIP):
+        assert float(seen[bone].sum()) * pixel == pytest.approx(float(masks[bone].sum()), rel=0.1)
+
+
+def test_where_no_hand_is_seen_nobody_looks_at_its_forearm() -> None:
+    image, inferer, network = torch.zeros(NUM_BONES + 1, 300, 300), HandInferer(WINDOW), SeeingNetwork()
+    looks = inferer.looks(image[None], network)[0]
+    assert inferer.with_arm(image, looks, network) == looks
+
+
 class TestWrist:
     """The look at the wrist, after that at the hand."""
 

@@ -146,6 +146,10 @@ class TestTwoHands:
             (11, ("finger-1", "finger-2", "Radius", "Ulna")),
             # Beyond the collimation the film is brighter than hands.
             (22, ("Radius", "Ulna", "Capitate")),
+            # Bones of one hand are found in part, and a line through its fingers touches fewer than one between wrists.
+            (14, ("finger-4", "finger-19", "Capitate", "Ulna")),
+            # Noise frays the forearm in a look that is not upright.
+            (30, ("Radius", "Ulna")),
         ],
     )
     def test_hard_pairs_lose_no_bone(self, number: int, bones: tuple[str, ...]) -> None:
@@ -154,6 +158,11 @@ class TestTwoHands:
         assert len(found) == 2
         for planes, truth in zip(found, both.planes, strict=True):
             assert min(dice(mask(planes, bone), mask(truth, bone)) for bone in bones) > 0.75
+
+    def test_a_thumb_that_reaches_the_other_hand_belongs_to_its_own(self) -> None:
+        both = pair(910002, 1, "hard", 1024)
+        found, _ = infer(both.image, hands="both")
+        assert dice(mask(found[0], "finger-1"), mask(both.planes[0], "finger-1")) > 0.5
 
     def test_one_of_them_is_drawn_unless_both_are_wanted_and_the_other_is_said(self) -> None:
         both = pair(31, 2, "standard", 1000)

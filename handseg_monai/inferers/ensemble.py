@@ -80,6 +80,14 @@ class EnsembleInferer(PlanesInferer):
             for one, (viewer, inferer) in zip(networks, self._viewers, strict=True)
         ]
 
+    def with_arms(self, inputs: torch.Tensor, network: Any, members: Sequence[Sequence[Look]]) -> list[list[Look]]:
+        """What each of the networks saw of one hand of two, and a look at hand and forearm of those that see hands."""
+        networks: Iterable[Any] = network
+        return [
+            inferer.with_arm(inputs, one, looks)
+            for one, looks, (_, inferer) in zip(networks, members, self._viewers, strict=True)
+        ]
+
 
 def _at_window(
     viewer: Viewer, hand_inferer: HandInferer, window_inferer: WindowsInferer

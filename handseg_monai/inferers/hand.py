@@ -11,6 +11,7 @@ from handseg_monai.bones import BONES, Group
 from handseg_monai.inferers.looks import Look, LookingInferer, Network, averaged, between, composed, sample
 from handseg_monai.options import HandView, arguments_of
 
+_ALL = [bone.index for bone in BONES]
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
 _CARPUS = [bone.index for bone in BONES if bone.group is Group.CARPAL]
 LEVEL = {
@@ -22,6 +23,8 @@ LEVEL = {
     Group.DISTAL_PHALANX: 3.2,
 }
 """How far along the hand a group of bones lies, in any unit."""
+_ARM = 1.1
+"""Side of a look at hand and forearm, relative to the extent of their bones."""
 _SURE = 28.0
 """Certainty, of 29 bones, from which a hand that points up as the image is need not be looked at in other turns."""
 
@@ -87,6 +90,22 @@ class HandInferer(LookingInferer):
         """What the network saw in a view, (2, 3) as in a look, of an image (1, H, W), float32."""
         with self.seeing(network, image.device) as see:
             return Look(matrix, self._seen(image, matrix, lambda view: see(view).float()))
+
+    def with_arm(self, image: torch.Tensor, looks: Sequence[Look], network: Network) -> list[Look]:
+        """Looks at one image (1, H, W), float32, and among them one at hand and forearm, upright.
+
+        It counts over the first look, and further looks over it: down the forearm, too, bones come from an upright view
+        and its mirror image. ``looks`` are those that :meth:`looks` gave; where they show no hand they stay as they
+        are.
+        """
+        first, *further = looks
+        assert isinstance(first.logits, torch.Tensor)
+        shape = (image.shape[-2], image.shape[-1])
+        view = closer_view(first.logits, first.matrix, shape, self.window, _ARM, _ALL)
+        if view is None:
+            return [first, *further]
+        arm = self.look_at(image.float(), view, network)
+        return [first, Look(view, arm.logits, _ramp(self.window, image.device)), *further]
 
     def _look(self, image: torch.Tensor, network: Network) -> list[Look]:
         looks = [self._first_look(image, network)]
@@ -191,12 +210,18 @@ def _certainty(logits: torch.Tensor) -> torch.Tensor:
 
 
 def closer_view(
-    logits: torch.Tensor, matrix: torch.Tensor, shape: tuple[int, int], window: int, margin: float
+    logits: torch.Tensor,
+    matrix: torch.Tensor,
+    shape: tuple[int, int],
+    window: int,
+    margin: float,
+    bones: Sequence[int] = _HAND,
 ) -> torch.Tensor | None:
     """Return the view (2, 3) of a hand upright, from what a view showed; None where that is no hand.
 
     ``logits``, float (29, h, w), are those of the view ``matrix``. The new one leaves the image of ``shape`` (height,
-    width) only where it must. For ``window`` and ``margin`` see :class:`HandInferer`.
+    width) only where it must, and shows ``bones``, or what it found of them: at least three of the hand. For ``window``
+    and ``margin`` see :class:`HandInferer`.
     """
     coarse = avg_pool2d(logits[None], 4)[0].sigmoid()
     inside = coarse > 0.5
@@ -220,7 +245,7 @@ def closer_view(
     up = (centred[:, None] * (middles - middles.mean(dim=0))).sum(dim=0)
     angle = float(torch.atan2(up[0], -up[1]))
     turn = _matrix(1.0, angle, 0.0, 0.0, 1)[:, :2].to(logits.device)
-    spread = torch.cat([places[inside[bone]] for bone in hand]) @ turn
+    spread = torch.cat([places[inside[bone]] for bone in found.tolist() if bone in set(bones)]) @ turn
     low, high = (torch.quantile(spread, q, dim=0) for q in (0.002, 0.998))
     middle = turn @ (0.5 * (low + high))
     # Where a wrist fills the image, the forearm stays in view.

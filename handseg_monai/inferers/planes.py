@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import torch
@@ -132,7 +133,10 @@ class PlanesInferer(Inferer):
                 members = self.members(image[None, :, top:bottom, left:right], network, size, least)
                 return scene_of([[placed(one, box) for one in looks] for looks in members], image)
 
-            found, result["notes"] = self._hands_in(inputs[0].float(), look)
+            def whole(hand: Scene) -> Scene:
+                return replace(hand, members=self.with_arms(hand.image[None], network, hand.members))
+
+            found, result["notes"] = self._hands_in(inputs[0].float(), look, whole)
             drawn = [
                 planes_of_looks(hand.members, shape, (height, width), each)
                 for hand in found
@@ -145,7 +149,9 @@ class PlanesInferer(Inferer):
         wanted = {"planes", *(["probabilities"] if coarse_side is not None else []), *(["notes"] if notes else [])}
         return {key: result[key] for key in wanted} if len(wanted) > 1 else result["planes"]
 
-    def _hands_in(self, image: torch.Tensor, look: Looking) -> tuple[list[Scene], list[str]]:
+    def _hands_in(
+        self, image: torch.Tensor, look: Looking, whole: Callable[[Scene], Scene]
+    ) -> tuple[list[Scene], list[str]]:
         """Scenes of the hands to draw, left and right of two, and what to say of the image: a list of one text."""
         said = []
         if self.invert == "yes":
@@ -157,13 +163,14 @@ class PlanesInferer(Inferer):
             if negative.brightness > max(scene.brightness, 0.0) and negative.evidence > scene.evidence:
                 image, scene = 1 - image, negative
                 said.append(IN_THE_NEGATIVE)
-        found, more = self._parted(image, scene, look)
-        return found, ["; ".join(said + more)]
-
-    def _parted(self, image: torch.Tensor, scene: Scene, look: Looking) -> tuple[list[Scene], list[str]]:
         hands = two_hands(scene, image, look)
-        if not hands:
-            return [scene], []
+        if hands:
+            hands, more = self._drawn_of(hands)
+            return [whole(hand) for hand in hands], ["; ".join(said + more)]
+        return [scene], ["; ".join(said)]
+
+    def _drawn_of(self, hands: Sequence[Scene]) -> tuple[list[Scene], list[str]]:
+        """Which of two hands to draw, left and right of both, and what to say of them."""
         names, told = sides(*hands)
         said = [] if told else ["both hands look like the same one, so their places name them"]
         if self.hands == "both":
@@ -182,6 +189,20 @@ class PlanesInferer(Inferer):
     def members(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float) -> list[list[Look]]:
         """What each network, here the only one, saw in the one image of ``inputs``; see :meth:`looks`."""
         return [self.looks(inputs, network, size, least)]
+
+    def with_arms(self, inputs: torch.Tensor, network: Any, members: Sequence[Sequence[Look]]) -> list[list[Look]]:
+        """What :meth:`members` gave of one hand of two, and a look at hand and forearm of each network that sees hands.
+
+        ``inputs`` show that hand alone.
+        """
+        return [self.with_arm(inputs, network, looks) for looks in members]
+
+    def with_arm(self, inputs: torch.Tensor, network: Any, looks: Sequence[Look]) -> list[Look]:
+        """The same of one network."""
+        if not isinstance(self.inferer, HandInferer):
+            return list(looks)
+        with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.enabled):
+            return self.inferer.with_arm(inputs[0], looks, network)
 
     def looks(self, inputs: torch.Tensor, network: Any, size: tuple[int, int], least: float = FAINT) -> list[Look]:
         """What a network saw in the one image of ``inputs``, to draw at ``size`` where it is above a probability."""

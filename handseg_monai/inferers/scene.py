@@ -49,6 +49,14 @@ _MARGIN = 5
 """Around a part, pixels of the grid: enough for even background along the box's border."""
 _CORE = [b.index for b in BONES if b.group in (Group.CARPAL, Group.METACARPAL) and b.ray != 1]
 """Bones that lie deep in a hand, so that a line leaves them on their own side."""
+_CARPUS = [b.index for b in BONES if b.group is Group.CARPAL]
+_SECOND_CARPUS, _APART = 0.4, 1.5
+"""A second group of carpal bones is at least so large as the first one, and so many times their length away."""
+_NEXT = [b.index for b in BONES if b.group is Group.PROXIMAL_PHALANX or (b.group is Group.METACARPAL and b.ray == 1)]
+_NEAR_LINE = 3
+"""What is nearer to a line, pixels of the grid, may belong to the other hand, unless it lies deep in a hand."""
+_SHARED = 1.0
+"""Where fingers cross: what is hardly farther from one hand than from the other, in steps beside it, both show."""
 _THICK = 77
 """What is narrower may be a hand beside another one, pixels of the grid."""
 _THROUGH, _OVER = 40.0, 8.0
@@ -68,6 +76,8 @@ of one hand to 10.7 of 25.9."""
 class Scene:
     """What networks saw in an image, on a coarse grid."""
 
+    image: torch.Tensor
+    """float32 (1, H, W), grey values in [0, 1]: what they saw."""
     members: Sequence[Sequence[Look]]
     """Looks of each network."""
     probabilities: torch.Tensor
@@ -131,7 +141,9 @@ def scene_of(members: Sequence[Sequence[Look]], image: torch.Tensor) -> Scene:
     count = inside.sum(dim=(-2, -1))
     mean = (probabilities * inside).sum(dim=(-2, -1)) / count.clamp_min(1)
     grey = interpolate(image[None, :1], fitted_shape(shape, _GRID), mode="bilinear", antialias=True)[0, 0]
-    return Scene(members, probabilities, mean * (count >= _LEAST_AREA), grey, _brightness(grey, inside.any(dim=0)))
+    return Scene(
+        image, members, probabilities, mean * (count >= _LEAST_AREA), grey, _brightness(grey, inside.any(dim=0))
+    )
 
 
 def _brightness(grey: torch.Tensor, bones: torch.Tensor) -> float:
@@ -145,14 +157,15 @@ def two_hands(scene: Scene, image: torch.Tensor, look: Looking) -> list[Scene]:
     """Look at two parts of an image, (1, h, w), that may be hands: scenes of two hands, or none.
 
     A line parts the bones that were found, or else what is bright, where it touches hardly any bone. Each part is
-    looked at in the box around it, with even background beyond the line. Two parts are hands where they show most of
-    the same bones, rather than halves of one hand. Where the line cuts a hand, each hand is looked at once more, with
-    all that belongs to it and no more.
+    looked at in the box around it, with even background beyond the line. If there are two groups of carpal bones, the
+    line lies between them. Two parts are hands where they show most of the same bones, rather than halves of one hand.
+    Where the line cuts a hand, each hand is looked at once more, with all that belongs to it and little more.
     """
     bones = scene.probabilities.amax(dim=0) > 0.5
     rows, columns = (torch.arange(n, device=bones.device) for n in bones.shape)
+    wrists = _wrists(scene)
     for mask in (bones, _bright(scene.grey)):
-        line = _line_between(mask)
+        line = _line_between(mask, wrists)
         if line is None:
             continue
         beyond = line[0] * columns[None, :] + line[1] * rows[:, None] + line[2]
@@ -168,7 +181,7 @@ def two_hands(scene: Scene, image: torch.Tensor, look: Looking) -> list[Scene]:
                 break
         else:
             if _alike(hands) and (own := _own(hands, beyond, scene.grey)) is not None:
-                hands = [look(*part) for part in _parts(*own, image)]
+                hands = [look(*part) for part in _parts(*own, image, _SHARED)]
             if _alike(hands):
                 return hands
     return []
@@ -199,7 +212,7 @@ def _own(
     that a finger beyond the line belongs to the hand from which it comes. None where the line cuts no hand.
     """
     first, second = (
-        (hand.probabilities[_CORE].amax(dim=0) > 0.5) & side
+        _surely(hand.probabilities > 0.5, beyond.abs() >= _NEAR_LINE) & side
         for hand, side in zip(hands, (beyond < 0, beyond >= 0), strict=True)
     )
     if not first.any() or not second.any():
@@ -212,6 +225,11 @@ def _own(
     if int(((above > _TISSUE) & ((own < 0) != (beyond < 0))).sum()) < _LEAST_CUT:
         return None
     return own, ((to_first < _REACH) & (own < 0), (to_second < _REACH) & (own >= 0))
+
+
+def _surely(bones: torch.Tensor, far: torch.Tensor) -> torch.Tensor:
+    """Return what surely belongs to a hand, (h, w), of bones found, (29, h, w), and what lies far from the line."""
+    return bones[_CORE].any(dim=0) | (bones[_NEXT].any(dim=0) & far)
 
 
 def _ways(start: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
@@ -246,10 +264,13 @@ def _above(grey: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(above[_THICK:-_THICK, _THICK:-_THICK].copy()).to(grey.device)
 
 
-def _parts(beyond: torch.Tensor, around: Sequence[torch.Tensor], image: torch.Tensor) -> list[tuple[torch.Tensor, Box]]:
+def _parts(
+    beyond: torch.Tensor, around: Sequence[torch.Tensor], image: torch.Tensor, shared: float = 0.0
+) -> list[tuple[torch.Tensor, Box]]:
     """Return two images, (1, h, w), each with one part alone: where a field of the grid is negative, and elsewhere.
 
-    With each comes the box around its mask of the grid, and a little more.
+    Both show where it differs from 0 by less than ``shared``. With each image comes the box around its mask of the
+    grid, and a little more.
     """
     height, width = image.shape[-2:]
     step = height / beyond.shape[0], width / beyond.shape[1]
@@ -257,7 +278,7 @@ def _parts(beyond: torch.Tensor, around: Sequence[torch.Tensor], image: torch.Te
     near = image[:, beyond.abs() < 0.02 * _GRID]
     background = near.median() if near.numel() else image.median()
     parts = []
-    for side, mask in zip((beyond < 0, beyond >= 0), around, strict=True):
+    for side, mask in zip((beyond < shared, beyond >= -shared), around, strict=True):
         top, left, bottom, right = box_around(mask)
         rows = slice(max(int((top - _MARGIN) * step[0]), 0), min(math.ceil((bottom + _MARGIN) * step[0]), height))
         columns = slice(max(int((left - _MARGIN) * step[1]), 0), min(math.ceil((right + _MARGIN) * step[1]), width))
@@ -265,10 +286,25 @@ def _parts(beyond: torch.Tensor, around: Sequence[torch.Tensor], image: torch.Te
     return parts
 
 
-def _line_between(mask: torch.Tensor) -> torch.Tensor | None:
+def _wrists(scene: Scene) -> np.ndarray | None:
+    """Return the middles (x, y) of two groups of carpal bones, (2, 2); None of one, whole or in pieces."""
+    carpus = (scene.probabilities[_CARPUS] > 0.5).any(dim=0).byte().cpu().numpy()
+    closed = cv2.morphologyEx(carpus, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    _, _, found, middles = cv2.connectedComponentsWithStats(closed)
+    sizes = found[1:, cv2.CC_STAT_AREA]
+    large = 1 + np.flatnonzero(sizes >= max(_SECOND_CARPUS * sizes.max(initial=0), 2 * _LEAST_AREA))
+    if len(large) != 2:
+        return None
+    first, second = middles[large]
+    far = np.linalg.norm(first - second) > _APART * found[large][:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max()
+    return middles[large] if far else None
+
+
+def _line_between(mask: torch.Tensor, wrists: np.ndarray | None = None) -> torch.Tensor | None:
     """Return (a, b, c), (a, b) of length 1: ``a x + b y + c`` is 0 on the line that a mask (h, w) touches least.
 
-    None where any line with enough of the mask on both sides cuts it.
+    It lies between ``wrists``, (x, y) of two, if they are given. None where any line with enough of the mask on both
+    sides cuts it.
     """
     rows, columns = mask.nonzero(as_tuple=True)
     if len(rows) < _LEAST_AREA:
@@ -285,6 +321,9 @@ def _line_between(mask: torch.Tensor) -> torch.Tensor | None:
         places = torch.arange(low, high + 1e-3, 0.01 * extent)
         distance = (along[None] - places[:, None]).abs() / extent
         touched = torch.stack([(-0.5 * (distance / near) ** 2).exp().mean(dim=1) for near in _NEAR]).sum(dim=0)
+        if wrists is not None:
+            one, other = sorted((wrists @ [math.cos(angle), math.sin(angle)]).tolist())
+            touched[(places <= one) | (places >= other)] = torch.inf
         if float(touched.min()) < least:
             least = float(touched.min())
             line = torch.cat([normal, -places[touched.argmin()][None]])
