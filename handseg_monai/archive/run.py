@@ -161,13 +161,18 @@ def archive(
     said = printed(how_far, rows_per_file) if progress and not sys.stderr.isatty() else nullcontext()
     try:
         with said:
-            while len(run.remaining().images):
-                try:
-                    with connected(address, **start), _settings(store, progress):
-                        run.all()
-                    break
-                except NodeLostError:  # a new connection, because the old one's actors would wait for the node
-                    print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
+            errors: Sequence[Error] = ()
+            for block in (_BLOCK, 1):  # what has ended its process once more, one by one
+                while len(run.remaining().images):
+                    # Each in a connection of its own, with which the actors of the one before end: they keep their
+                    # cores while anything in this process refers to them, and would wait for a node that is lost.
+                    try:
+                        with connected(address, **start), _settings(store, progress):
+                            errors = run.once(block)
+                        break
+                    except NodeLostError:
+                        print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
+            run.give_up(errors)
     except KeyboardInterrupt:
         how_far.look_briefly()
         raise KeyboardInterrupt(str(how_far)) from None
@@ -244,19 +249,13 @@ class _Run:
         done = np.isin(np.asarray(images["id"]), self.store.ids())
         return Source(images.filter(pa.array(~done)), self.source.filesystem)
 
-    def all(self) -> None:
-        """Do all images, and those that have ended their process once more, one by one."""
-        content = ray.put(self.content)
-        for block in (_BLOCK, 1):
-            left = self.remaining()
-            if len(left.images):
-                plan = layout(alive())
-                print(f"{counted(len(left.images), 'image')}: {plan}", file=sys.stderr)
-                with watching(plan), kept_errors() as errors:
-                    self._pass(left, plan, block, content)
-        left = self.remaining()
-        if len(left.images):
-            self._give_up(left, errors)
+    def once(self, block: int) -> Sequence[Error]:
+        """Do what remains, at most so many images at a time, and return what went wrong."""
+        left, plan = self.remaining(), layout(alive())
+        print(f"{counted(len(left.images), 'image')}: {plan}", file=sys.stderr)
+        with watching(plan), kept_errors() as errors:
+            self._pass(left, plan, block, ray.put(self.content))
+        return errors
 
     def _pass(self, left: Source, plan: Layout, block: int, content: object) -> None:
         # Few images are spread over all cores too.
@@ -299,13 +298,15 @@ class _Run:
                 f"{self.store.place}: stopped ({in_words(error)}); the same command goes on"
             ) from error
 
-    def _give_up(self, left: Source, errors: Sequence[Error]) -> None:
-        """Write failures for images that have ended the process of each try, if they are few.
+    def give_up(self, errors: Sequence[Error]) -> None:
+        """Write failures for images that have ended the process of each try, if there are some, and few.
 
         ``errors`` are those of the last try. Steps before writing raise none, and a process that writes where the
         others don't look raises none either.
         """
-        images = left.images.to_pylist()
+        images = self.remaining().images.to_pylist()
+        if not images:
+            return
         raised = [error.words for error in errors if error.is_raised]
         if raised or not errors:
             why = f" ({raised[0]})" if raised else ""
