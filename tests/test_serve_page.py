@@ -1032,7 +1032,7 @@ def test_training_is_started_followed_and_ended_on_the_page(page: Bench) -> None
         id = page.open(name)
         page.press("#done")
         page.saved()
-        assert page.server.get(f"/api/images/{id}")["done"]
+        page.until(lambda id=id: page.server.get(f"/api/images/{id}")["done"])
         page.press("#close")
     page.until(lambda: "Images marked as done: 3" in page.one("#training").text)
     epochs = page.one("#training input")
