@@ -14,7 +14,7 @@ def keep_memory() -> None:
     """Have the C library keep memory that is freed, up to 1 GiB, for what this process asks for next.
 
     Of its own it maps blocks of some megabytes, such as logits, one by one, and gives them back at once; the system
-    clears them page by page when they come again. That is an eighth of the processor time of inference, and half of
+    clears them page by page when they come again. That is up to an eighth of inference's processor time, and half of
     that of training (``tests/benchmarks/memory.py``). Other libraries than GNU's, and those that take the place of its
     ``malloc``, are left as they are.
     """
