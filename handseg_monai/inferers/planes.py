@@ -161,9 +161,9 @@ class PlanesInferer(Inferer):
         if self.invert == "auto" and something and not scene.surely_bright:
             negative = look(1 - image)
             if negative.brightness > max(scene.brightness, 0.0) and negative.evidence > scene.evidence:
-                image, scene = 1 - image, negative
+                scene = negative
                 said.append(IN_THE_NEGATIVE)
-        hands = two_hands(scene, image, look)
+        hands = two_hands(scene, look)
         if hands:
             hands, more = self._drawn_of(hands)
             return [whole(hand) for hand in hands], ["; ".join(said + more)]

@@ -153,8 +153,8 @@ def _brightness(grey: torch.Tensor, bones: torch.Tensor) -> float:
     return float(grey[bones].mean() - grey[around].mean())
 
 
-def two_hands(scene: Scene, image: torch.Tensor, look: Looking) -> list[Scene]:
-    """Look at two parts of an image, (1, h, w), that may be hands: scenes of two hands, or none.
+def two_hands(scene: Scene, look: Looking) -> list[Scene]:
+    """Look at two parts of a scene's image that may be hands: scenes of two hands, or none.
 
     A line parts the bones that were found, or else what is bright, where it touches hardly any bone. Each part is
     looked at in the box around it, with even background beyond the line. If there are two groups of carpal bones, the
@@ -175,13 +175,13 @@ def two_hands(scene: Scene, image: torch.Tensor, look: Looking) -> list[Scene]:
         if beyond[bones].ge(0).float().mean() < 0.5:
             beyond = -beyond
         hands: list[Scene] = []
-        for part in _parts(beyond, (beyond < 0, beyond >= 0), image):
+        for part in _parts(beyond, (beyond < 0, beyond >= 0), scene.image):
             hands.append(look(*part))
             if hands[-1].certainty < _COMMON:
                 break
         else:
             if _alike(hands) and (own := _own(hands, beyond, scene.grey)) is not None:
-                hands = [look(*part) for part in _parts(*own, image, _SHARED)]
+                hands = [look(*part) for part in _parts(*own, scene.image, _SHARED)]
             if _alike(hands):
                 return hands
     return []
