@@ -94,10 +94,11 @@ class Views:
             "doubt": None,
             "done": False,
             "unknown": [],
+            "revision": None,
         }
         if entry.state == "ready":
             marks = self._store.marks(id)
-            state |= {"done": marks.done, "unknown": _bits(marks.unknown)} | judged
+            state |= {"done": marks.done, "unknown": _bits(marks.unknown), "revision": marks.revision} | judged
         return state
 
     def is_judged(self, id: str) -> bool:

@@ -82,5 +82,12 @@ export function makeActs(id, revision, heard) {
     }
   }
 
-  return { push, waiting: () => queue };
+  // Go on from another window's revision; says whether it is another one.
+  function renew(revision) {
+    const changed = revision !== now;
+    now = revision;
+    return changed;
+  }
+
+  return { push, renew, waiting: () => queue, revision: () => now };
 }

@@ -148,7 +148,7 @@ function heardOf(id) {
       if (!here()) return;
       markActs();
       clearTimeout(judging);
-      judging = setTimeout(judge, 150, id);
+      judging = setTimeout(lookAgain, 150, id);
     },
     stale(view) {
       putImage(view.overview);
@@ -167,18 +167,24 @@ function heardOf(id) {
   };
 }
 
-// What is said of the masks and measured on them takes longer than their outlines.
-async function judge(id) {
+// What is said of the masks and measured on them takes longer than their outlines. Another window may change them too.
+async function lookAgain(id) {
   let view;
   try {
     view = await ask("GET", `/api/images/${id}`);
   } catch {
     return; // the next act asks again
   }
+  if (editor.id !== id || editor.acts.waiting().length) return putImage(view.overview);
+  if (view.revision < editor.acts.revision()) return; // an answer that was overtaken
+  const changed = editor.acts.renew(view.revision);
+  if (changed) showView(view, false);
+  else {
+    editor.view = view;
+    describe();
+  }
   putImage(view.overview);
-  if (editor.id !== id || editor.view.revision !== view.revision || editor.acts.waiting().length) return;
-  editor.view = view;
-  describe();
+  if (changed) tell(say("changedElsewhere"));
 }
 
 function push(path, body = {}, more = {}) {
@@ -335,7 +341,12 @@ export function prepareEditor(closed) {
     Object.assign(editor, { id: null, view: null, drawing: null, acts: null });
     closed(id);
   });
-  onChange((id) => id !== null && id === editor.id && !server.images.has(id) && closeImage());
+  onChange((id) => {
+    if (id === null || id !== editor.id) return;
+    const image = server.images.get(id);
+    if (!image) closeImage();
+    else if (image.revision > editor.acts.revision() && !editor.acts.waiting().length) lookAgain(id);
+  });
 }
 
 export { stage };
