@@ -153,6 +153,8 @@ BONES: tuple[Bone, ...] = tuple(
 NUM_BONES = len(BONES)
 NAMES: tuple[str, ...] = tuple(bone.name for bone in BONES)
 INDEX: dict[str, int] = {name: i for i, name in enumerate(NAMES)}
+CARPALS: tuple[int, ...] = tuple(bone.index for bone in BONES if bone.group is Group.CARPAL)
+"""Indices of the carpal bones."""
 
 ALL_KNOWN = (1 << NUM_BONES) - 1
 """Bit plane value with every bone's bit set; as an image's ``known``, every bone is labelled there."""

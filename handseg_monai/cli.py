@@ -70,9 +70,6 @@ def main() -> None:
     except (ValueError, OSError, ImportError) as error:
         print(f"handseg: {_in_words(error)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("handseg: interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 def _in_words(error: Exception) -> str:

@@ -38,7 +38,7 @@ from handseg_monai.archive.csv import archive_csv
 from handseg_monai.archive.progress import Progress, printed
 from handseg_monai.archive.reading import read_images
 from handseg_monai.archive.rows import SCHEMA
-from handseg_monai.archive.sources import _there, id_of, list_images
+from handseg_monai.archive.sources import id_of, list_images, listed_path
 from handseg_monai.archive.store import Store, StoreError
 from handseg_monai.cli import app
 from handseg_monai.data.datalists import DatasetError, inference_datalist
@@ -216,7 +216,7 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(scheme: str, tmp_pat
 
 
 def test_images_of_the_bucket_of_a_list_are_read_as_the_list_is() -> None:
-    there = partial(_there, "s3://radiographs/list.txt?endpoint_override=localhost:9000&scheme=http")
+    there = partial(listed_path, "s3://radiographs/list.txt?endpoint_override=localhost:9000&scheme=http")
     assert there("s3://radiographs/a b/#1.png") == "radiographs/a b/#1.png"
     for path in ("s3://others/a.png", "gs://radiographs/a.png", "radiographs/a.png", "/a.png"):
         assert there(path) == path

@@ -91,7 +91,7 @@ def list_images(source: str | Path, relative_names: bool = False, filesystem: Fi
         names = [posixpath.relpath(p, path) if relative_names and p != path else posixpath.basename(p) for p in paths]
     if not paths:
         raise DatasetError(f"no images in {source}; looked for {', '.join(IMAGE_SUFFIXES)}")
-    paths = [_there(source, path) for path in paths]
+    paths = [listed_path(source, path) for path in paths]
     if is_local(place):
         paths = [path if "://" in path else str(Path(path).absolute()) for path in paths]
     if any(not name for name in names):
@@ -106,7 +106,7 @@ def list_images(source: str | Path, relative_names: bool = False, filesystem: Fi
     return Source(_table(names, paths), place)
 
 
-def _there(source: str | Path, path: str) -> str:
+def listed_path(source: str | Path, path: str) -> str:
     """A listed path; of the bucket of its list as a path there, by the endpoint and credentials of the list."""
     scheme, _, rest = str(source).partition("://")
     own = f"{scheme}://{rest.partition('/')[0]}/"

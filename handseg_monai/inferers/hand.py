@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import avg_pool2d
 
-from handseg_monai.bones import BONES, Group
+from handseg_monai.bones import BONES, CARPALS, Group
 from handseg_monai.inferers.looks import Look, LookingInferer, Network, averaged, between, composed, sample
 from handseg_monai.options import HandView, arguments_of
 
 _ALL = [bone.index for bone in BONES]
 _HAND = [bone.index for bone in BONES if bone.group is not Group.FOREARM]
-_CARPUS = [bone.index for bone in BONES if bone.group is Group.CARPAL]
 LEVEL = {
     Group.FOREARM: 0.0,
     Group.CARPAL: 1.0,
@@ -270,7 +269,7 @@ def wrist_view(logits: torch.Tensor, margin: float, share: float) -> torch.Tenso
     For ``margin`` and ``share`` see ``wrist`` and ``wrist_share`` of :class:`HandInferer`.
     """
     window = logits.shape[-1]
-    rows, columns = (avg_pool2d(logits[_CARPUS], 4) > 0).any(dim=0).nonzero(as_tuple=True)
+    rows, columns = (avg_pool2d(logits[list(CARPALS)], 4) > 0).any(dim=0).nonzero(as_tuple=True)
     if len(rows) < 6:
         return None
     places = torch.stack([columns, rows], dim=-1) * 4 + 1.5

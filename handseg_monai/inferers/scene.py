@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from torch.nn.functional import interpolate, max_pool2d, pad, unfold
 
-from handseg_monai.bones import BONES, Group
+from handseg_monai.bones import BONES, CARPALS, Group
 from handseg_monai.inferers.coarse import coarse_probabilities
 from handseg_monai.inferers.hand import LEVEL
 from handseg_monai.inferers.looks import Box, Look, box_around
@@ -49,7 +49,6 @@ _MARGIN = 5
 """Around a part, pixels of the grid: enough for even background along the box's border."""
 _CORE = [b.index for b in BONES if b.group in (Group.CARPAL, Group.METACARPAL) and b.ray != 1]
 """Bones that lie deep in a hand, so that a line leaves them on their own side."""
-_CARPUS = [b.index for b in BONES if b.group is Group.CARPAL]
 _SECOND_CARPUS, _APART = 0.4, 1.5
 """A second group of carpal bones is at least so large as the first one, and so many times their length away."""
 _NEXT = [b.index for b in BONES if b.group is Group.PROXIMAL_PHALANX or (b.group is Group.METACARPAL and b.ray == 1)]
@@ -288,7 +287,7 @@ def _parts(
 
 def _wrists(scene: Scene) -> np.ndarray | None:
     """Return the middles (x, y) of two groups of carpal bones, (2, 2); None of one, whole or in pieces."""
-    carpus = (scene.probabilities[_CARPUS] > 0.5).any(dim=0).byte().cpu().numpy()
+    carpus = (scene.probabilities[list(CARPALS)] > 0.5).any(dim=0).byte().cpu().numpy()
     closed = cv2.morphologyEx(carpus, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     _, _, found, middles = cv2.connectedComponentsWithStats(closed)
     sizes = found[1:, cv2.CC_STAT_AREA]

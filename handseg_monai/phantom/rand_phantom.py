@@ -12,7 +12,7 @@ import torch
 from monai.transforms import RandomizableTransform
 from numpy.typing import NDArray
 
-from handseg_monai.bones import ALL_KNOWN, BONES, Group
+from handseg_monai.bones import ALL_KNOWN, BONES, CARPALS, Group
 from handseg_monai.phantom.acquisition.exposure import expose
 from handseg_monai.phantom.cache import load_components
 from handseg_monai.phantom.components import Components
@@ -26,7 +26,7 @@ from handseg_monai.phantom.view import OPPOSITE
 _AIR = 16
 """Pixels of air: more than the coarsest view averages."""
 _HAND = np.int32(sum(1 << bone.index for bone in BONES if bone.group is not Group.FOREARM))
-_CARPUS = np.int32(sum(1 << bone.index for bone in BONES if bone.group is Group.CARPAL))
+_CARPUS = np.int32(sum(1 << bone for bone in CARPALS))
 
 
 @dataclass(frozen=True)

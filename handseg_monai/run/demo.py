@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from PIL import Image
 
 from handseg_monai import bundle_root, drawing
 from handseg_monai.files import write_json
+from handseg_monai.run.machine import processor
 from handseg_monai.run.process import bundle_command, run_bundle
 
 SUBJECTS, TEST_SUBJECTS, SIZE, PRESET = 32, 8, 512, "easy"
@@ -94,7 +94,7 @@ def run_demo(out: str | Path, seed: int = 0) -> dict[str, object]:
         "test_images": len(evaluation.names),
         "seconds": {name: round(seconds, 1) for name, seconds in times.items()}
         | {"total": round(time.perf_counter() - start, 1)},
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{processor()}, {os.cpu_count()} cores",
         "submission": str(result / "submission.csv"),
         "evaluation": str(result / "evaluation.csv"),
         "overlays": str(out / "overlays.png"),

@@ -26,7 +26,7 @@ from handseg_monai.archive.run import archive
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.run.inference import Inference
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 
 _DIFFERENT = 24
 """Phantoms that are drawn; all images are one of them."""

@@ -19,8 +19,8 @@ from rich.table import Table
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.rle import encode_planes
 from handseg_monai.run.inference import Inference
+from handseg_monai.run.machine import processor
 from handseg_monai.score.dice import dice
-from tests.benchmarks.machine import processor
 
 REFERENCE, EXACT = "torch, bfloat16", "torch, float32"
 WAYS = {

@@ -29,8 +29,8 @@ from handseg_monai.data import labelled_items
 from handseg_monai.data.dataset import RadiographDataset
 from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.phantom import write_dataset
+from handseg_monai.run.machine import processor
 from handseg_monai.transforms import LoadBonePlanesd, LoadRadiographd, RandAlbumentationsd, ScalePercentilesd
-from tests.benchmarks.machine import processor
 
 STORED, WORKING, ROUNDS = 2048, 1024, 7
 Steps = list[A.BasicTransform]

@@ -26,10 +26,10 @@ from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.drawing import fit, overlay, save, sheet
 from handseg_monai.phantom import write_dataset
 from handseg_monai.rle import decode_planes, read_csv
+from handseg_monai.run.machine import processor
 from handseg_monai.score.bootstrap import interval
 from handseg_monai.score.evaluation import Evaluation, evaluate
 from handseg_monai.score.tables import write_evaluation
-from tests.benchmarks.machine import processor
 
 SEEDS = {"standard": 900001, "hard": 900002}
 SUBJECTS = 50

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from handseg_monai.phantom import PRESETS, render_phantom
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 from tests.hands import pair
 from tests.test_scene import DARK, infer, mean_dice
 

@@ -31,7 +31,7 @@ from handseg_monai.bones import NUM_BONES
 from handseg_monai.inferers.looks import Look, planes_of_looks
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.rle import encode_planes
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 from tests.benchmarks.runs import plain_encode, seconds
 
 SIZE, VIEW = 2048, 512

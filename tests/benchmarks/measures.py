@@ -36,7 +36,7 @@ from handseg_monai.phantom.placement import place
 from handseg_monai.phantom.processes import in_processes
 from handseg_monai.phantom.radiograph import bone_polygons
 from handseg_monai.rle import decode_planes, read_csv
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 
 SEED = 900005
 RANGES = replace(PRESETS["standard"], inversion_share=0.0)

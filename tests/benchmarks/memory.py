@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 
 SIDE, SIZE, STEPS = 384, 2048, 6
 

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 from tests.mutants import damaged, make_kinds
 
 _LONGEST = 60.0

@@ -30,7 +30,7 @@ from handseg_monai.data.dataset import prepare_planes
 from handseg_monai.handlers.planes_dice import PlanesDice
 from handseg_monai.inferers import AutocastInferer
 from handseg_monai.networks import check_packages, set_output_bias
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 
 HELD_OUT, TIMED = 40, 512
 _UPRIGHT = {"wide_share": 0.0, "wrist_share": 0.0, "part_share": 0.0, "turned_share": 0.0, "turn": (-5.0, 5.0)}

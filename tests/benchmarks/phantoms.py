@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from handseg_monai.phantom import write_dataset
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from handseg_monai.bitplanes import unpack
 from handseg_monai.bones import NAMES
 from handseg_monai.phantom import PRESETS, render_phantom
 from handseg_monai.rle import HEADER, decode_planes, encode_planes, write_csv
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 
 SIZE, VOTERS, ROUNDS = 2048, 5, 5
 

@@ -26,7 +26,7 @@ from handseg_monai.bitplanes import rasterise
 from handseg_monai.bones import NAMES
 from handseg_monai.data import labelled_items, read_polygons
 from handseg_monai.rle import encode_planes, write_csv
-from tests.benchmarks.machine import processor
+from handseg_monai.run.machine import processor
 from tests.benchmarks.runs import processor_time
 from tests.conftest import draw_radiograph, write_label
 from tests.test_house import LIGHT
