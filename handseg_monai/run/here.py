@@ -61,7 +61,8 @@ def run_here(
     Raises
     ------
     ValueError
-        No such overlay, options that are no pairs, one that the command sets itself, or too many processes.
+        No such overlay, options that are no pairs, one that the command sets itself, too many processes, or nothing
+        to share among them.
     OSError
         ``out`` can't be a folder.
     """
@@ -74,6 +75,8 @@ def run_here(
     files = [configs / f"{base}.json", *(overlay_file(name, base) for name in overlays)]
     require_out(out, folder=True)
     if processes > 1 and "RANK" not in os.environ and not data.is_file():
+        if not data.exists():  # or each of them would say so
+            raise ValueError(f"no such folder: {data}")
         from handseg_monai.run.launch import launch
 
         sys.exit(launch(processes, sys.argv[1:]))
