@@ -6,8 +6,8 @@ import logging
 import sys
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -163,15 +163,7 @@ def archive(
         with said:
             errors: Sequence[Error] = ()
             for block in (_BLOCK, 1):  # what has ended its process once more, one by one
-                while len(run.remaining().images):
-                    # Each in a connection of its own, with which the actors of the one before end: they keep their
-                    # cores while anything in this process refers to them, and would wait for a node that is lost.
-                    try:
-                        with connected(address, **start), _settings(store, progress):
-                            errors = run.once(block)
-                        break
-                    except NodeLostError:
-                        print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
+                errors = run.on_what_is_left(block, lambda: _connected(store, progress, address, start))
             run.give_up(errors)
     except KeyboardInterrupt:
         how_far.look_briefly()
@@ -188,6 +180,13 @@ class _Known(IdColumnCheckpointManager):
 
     def load_checkpoint(self, *args: object, **kwargs: object) -> tuple[None, int]:
         return None, 0
+
+
+@contextmanager
+def _connected(store: Store, progress: bool, address: str | None, start: Mapping[str, Any]) -> Iterator[None]:
+    """Connect to a cluster, or start one, with the settings of this archive."""
+    with connected(address, **start), _settings(store, progress):
+        yield
 
 
 @contextmanager
@@ -248,6 +247,18 @@ class _Run:
         images = self.source.images
         done = np.isin(np.asarray(images["id"]), self.store.ids())
         return Source(images.filter(pa.array(~done)), self.source.filesystem)
+
+    def on_what_is_left(self, block: int, connect: Callable[[], AbstractContextManager[None]]) -> Sequence[Error]:
+        """Do what remains, anew where a node ends; return what went wrong in the last pass."""
+        while len(self.remaining().images):
+            # Each in a connection of its own, with which the actors of the one before end: they keep their cores while
+            # anything in this process refers to them, and would wait for a node that is lost.
+            try:
+                with connect():
+                    return self.once(block)
+            except NodeLostError:
+                print("a node has ended; going on with what is left of the cluster", file=sys.stderr)
+        return ()
 
     def once(self, block: int) -> Sequence[Error]:
         """Do what remains, at most so many images at a time, and return what went wrong."""
