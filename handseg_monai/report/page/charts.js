@@ -67,7 +67,7 @@ function histogram(title, values, along) {
     );
   });
   const plot = vector("svg", { class: "plot", role: "img", "aria-label": `${title}: ${values.length}` }, ...bars);
-  const top = element("span", { class: "most", "aria-hidden": "true" }, whole(most));
+  const top = element("span", { class: "most", "aria-hidden": "true" }, say("most", { n: whole(most) }));
   return element("figure", { class: "chart" }, element("figcaption", {}, title), top, plot, axisRow(along));
 }
 

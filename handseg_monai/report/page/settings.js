@@ -44,7 +44,7 @@ export const boneOf = (side, bone) => (side ? say(`${side}Bone`, { bone: boneNam
 export const handName = (side) => STRINGS[state.language].hands[side];
 export const share = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));
 export const whole = (value) => value.toLocaleString(state.language);
-export const verdict = (plausible, score) => `${say(plausible ? "plausible" : "implausible")} · ${say("score")} ${share(score, 2)}`;
+export const verdict = (plausible, score) => `${say(plausible ? "plausible" : "implausible")} · ${share(score, 2)}`;
 export const pixels = (value) => say("pixels", { n: whole(value) });
 
 // English texts name bones as files do, and what is of two bones as `Radius|Ulna overlap`.
