@@ -68,12 +68,13 @@ def judge_submission(prediction: str | Path, images: str | Path, progress: bool 
 
 def print_judgements(judgements: Mapping[str, Plausibility]) -> None:
     """Print a table of images, score and findings, and how many are plausible."""
-    table = Table()
-    table.add_column("image", overflow="fold", min_width=min(_NAME, max(map(len, judgements), default=0)))
+    console, table = Console(), Table()
+    longest = max(map(len, judgements), default=0)
+    table.add_column("image", overflow="fold", width=max(5, min(longest, max(_NAME, console.width // 3))))
     table.add_column("score", justify="right")
     table.add_column("plausible")
     table.add_column("unusual\nproportions", justify="right")
-    table.add_column("findings (doubtful ones in brackets)", min_width=16)
+    table.add_column("findings (doubtful ones in brackets)", min_width=14)
     for name, judgement in judgements.items():
         texts = [f.text if f.severity is Severity.WRONG else f"({f.text})" for f in judgement.findings]
         more = [f"… {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
@@ -84,7 +85,7 @@ def print_judgements(judgements: Mapping[str, Plausibility]) -> None:
             f"{judgement.unusual} of {judgement.figures}",
             escape("\n".join(texts[:_SHOWN] + more)),
         )
-    Console().print(table)
+    console.print(table)
     what = "hand" if any(hand_of(name).side for name in judgements) else "image"
     print(f"{sum(j.plausible for j in judgements.values())} of {counted(len(judgements), what)} plausible")
     unusual, figures = (sum(getattr(j, name) for j in judgements.values()) for name in ("unusual", "figures"))
