@@ -191,6 +191,7 @@ def test_plausibility_prints_a_table_and_exits_with_0(perfect: Path, drawn_datas
     result = handseg(*arguments, "--out", str(tmp_path / "table.csv"))
     assert result.returncode == 0, result.stderr
     assert "0 of 10 images plausible" in result.stdout
+    assert {len(line) for line in result.stdout.splitlines() if line[0] in "┏┡│└"} == {80}
     header, *rows = (tmp_path / "table.csv").read_text().splitlines()
     assert header == "image_name,score,plausible,severity,part,bones,finding"
     assert len({row.split(",")[0] for row in rows}) == 10

@@ -35,6 +35,8 @@ def test_infer_is_the_bundle_s_run_with_a_quiet_terminal(drawn_dataset: Path, ch
     assert said in short.stdout.splitlines()
     assert f" INFO handseg_monai.checkpoints.weights: {said}\n" in log
     assert str(tmp_path / "short" / "submission.csv") in short.stdout
+    judge = f"handseg plausibility {tmp_path / 'short' / 'submission.csv'} --images {images}"
+    assert short.stdout.splitlines()[-1] == f"Which masks do not look like a hand? {judge}"
     # The command that it prints is the one to type.
     shown = short.stdout.splitlines()[0]
     assert shown.startswith("$ python -m monai.bundle run run --config_file ")

@@ -158,7 +158,8 @@ def archive(
     del inference
     earlier = len(found.images) - len(run.remaining().images)
     how_far = Progress(store, earlier, len(found.images))
-    said = printed(how_far, rows_per_file) if progress and not sys.stderr.isatty() else nullcontext()
+    at_once = min(rows_per_file, len(found.images))
+    said = printed(how_far, at_once) if progress and not sys.stderr.isatty() else nullcontext()
     try:
         with said:
             errors: Sequence[Error] = ()

@@ -129,7 +129,7 @@ class TrainingCheckpoint:
     def kept(self) -> str:
         """Say what is kept of a run that can't go on, and how to go on."""
         if not (self.folder / LAST).exists():
-            return "no epoch was finished, so there is no checkpoint"
+            return "no epoch was trained and validated to its end, so there is no checkpoint"
         return f"{self.folder / LAST} holds the finished epochs; the same command with --resume true continues"
 
     def _write(self, name: str, content: dict[str, Any]) -> None:

@@ -124,7 +124,7 @@ def load_weights(
     if size is not None and content.get("size", size) != size:
         logger.warning("checkpoint %s was trained at --size %s; this run works at %s", path, content["size"], size)
     network.load_state_dict(state)
-    score = f", validation score {content['score']:.4f}" if isinstance(content.get("score"), float) else ""
+    score = f", score of its validation {content['score']:.4f}" if isinstance(content.get("score"), float) else ""
     logger.info("checkpoint %s: network %s, epoch %s%s", path, found, content.get("epoch", "?"), score)
 
 

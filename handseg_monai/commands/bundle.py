@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,6 +47,10 @@ def infer(
             raise ValueError(f"{name} is there before and after --; give it once")
         given += [name, value] if value is not None else []
     run_here("run", "inference", overlay or (), images, out, given, processes)
+    if os.environ.get("RANK", "0") == "0":
+        folder = images.parent if images.is_file() else images
+        command = ["handseg", "plausibility", str(out / "submission.csv"), "--images", str(folder)]
+        print(f"Which masks do not look like a hand? {shlex.join(command)}")
 
 
 def train(

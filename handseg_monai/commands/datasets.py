@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,21 +36,27 @@ def phantom(
     """Write phantoms: synthetic radiographs with exact labels, in the competition's layout."""
     from handseg_monai.phantom import write_components, write_dataset
 
-    if components:
-        if test_subjects or size or preview:
-            raise ValueError("--components does not combine with --test-subjects, --size or --preview")
-        write_components(out, subjects=subjects, seed=seed, workers=workers, preset=preset)
-        return
-    write_dataset(
-        out,
-        subjects=subjects,
-        test_subjects=test_subjects,
-        size=size,
-        seed=seed,
-        workers=workers,
-        preset=preset,
-        preview=preview,
-    )
+    if components and (test_subjects or size or preview):
+        raise ValueError("--components does not combine with --test-subjects, --size or --preview")
+    try:
+        if components:
+            files = write_components(out, subjects=subjects, seed=seed, workers=workers, preset=preset)
+        else:
+            files = write_dataset(
+                out,
+                subjects=subjects,
+                test_subjects=test_subjects,
+                size=size,
+                seed=seed,
+                workers=workers,
+                preset=preset,
+                preview=preview,
+            )
+    except KeyboardInterrupt:
+        print(f"interrupted: {out} is not whole; remove it, or choose another folder", file=sys.stderr)
+        raise
+    what = "hand" if components else "radiograph"
+    print(f"{out}: {counted(len(files), what)} of {counted(subjects + test_subjects, 'subject')}")
 
 
 def convert(

@@ -81,6 +81,7 @@ class Session(requests.Session):
     def __init__(self, address: Address, limits: Limits) -> None:
         super().__init__()
         self._authorization, self._limits = address.authorization, limits
+        self._host = urlsplit(address.url).hostname or ""
         # A proxy in between would be another machine, which http shows the credentials.
         self._proxies = dict.fromkeys(("http", "https", "all")) if address.is_here else None
         self._answered = False
@@ -134,7 +135,7 @@ class Session(requests.Session):
                 break
             except _PassingError as error:
                 if not self._answered:
-                    raise PacsGoneError(f"{error}; is the URL right, and does the server run?") from None
+                    raise PacsGoneError(f"{self._host}: {error}; is the URL right, and does the server run?") from None
                 now = time.monotonic()
                 end = end or now + self._limits.patience
                 if now + wait > end:
