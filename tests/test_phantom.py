@@ -26,6 +26,7 @@ from handseg_monai.phantom.mesh import Mesh, ball
 from handseg_monai.phantom.pose import apply_pose, draw_pose
 from handseg_monai.phantom.raster import add_silhouette, add_thickness
 from handseg_monai.phantom.tissue import make_tissue
+from tests.programs import handseg
 
 SIZE = 256
 UPRIGHT = dataclasses.replace(PRESETS["standard"], angle=(0.0, 0.0), turned_share=0.0)
@@ -454,18 +455,17 @@ def test_a_folder_with_a_data_set_is_refused_and_left_alone(folder: Path) -> Non
 
 
 def test_ctrl_c_leaves_no_half_file_and_no_worker(tmp_path: Path) -> None:
-    program = (
-        "from handseg_monai.phantom import write_dataset\n"
-        f"write_dataset({str(tmp_path / 'data')!r}, subjects=500, size=64, progress=False)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True, stderr=subprocess.PIPE)
+    data = tmp_path / "data"
+    command = [sys.executable, "-m", "handseg_monai", "phantom", data, "--subjects", "500", "--size", "64"]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 180
     while len(list(tmp_path.rglob("*.json"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     message = process.communicate(timeout=60)[1]
-    assert process.returncode != 0
-    assert b"KeyboardInterrupt" in message
+    assert process.returncode == 130
+    assert message.endswith(f"interrupted: {data} is not whole; remove it, or choose another folder\n")
+    assert "Traceback" not in message
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
@@ -506,3 +506,10 @@ def test_importing_the_package_is_cheap_and_a_missing_extra_is_named() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "handseg-monai[phantom]" in result.stdout
+
+
+def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
+    done = handseg("phantom", tmp_path / "data", "--subjects", 1, "--size", 64, "--workers", 1)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'data'}: 2 radiographs of 1 subject\n")
+    done = handseg("phantom", tmp_path / "parts", "--subjects", 1, "--components", "--workers", 1)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'parts'}: 2 hands of 1 subject\n")
