@@ -508,6 +508,23 @@ def test_importing_the_package_is_cheap_and_a_missing_extra_is_named() -> None:
     assert "handseg-monai[phantom]" in result.stdout
 
 
+def test_hands_before_exposure_are_gone_on_with_after_ctrl_c(tmp_path: Path) -> None:
+    given = ["phantom", tmp_path / "parts", "--components", "--workers", "1"]
+    command = [sys.executable, "-m", "handseg_monai", *given, "--subjects", "500"]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 180
+    while not list(tmp_path.rglob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert message.endswith(f"interrupted: {tmp_path / 'parts'} is not whole; the same command goes on\n")
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    done = handseg(*given, "--subjects", len(times) // 2 + 1)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
 def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
     done = handseg("phantom", tmp_path / "data", "--subjects", 1, "--size", 64, "--workers", 1)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'data'}: 2 radiographs of 1 subject\n")

@@ -53,7 +53,8 @@ def phantom(
                 preview=preview,
             )
     except KeyboardInterrupt:
-        print(f"interrupted: {out} is not whole; remove it, or choose another folder", file=sys.stderr)
+        next_step = "the same command goes on" if components else "remove it, or choose another folder"
+        print(f"interrupted: {out} is not whole; {next_step}", file=sys.stderr)
         raise
     what = "hand" if components else "radiograph"
     print(f"{out}: {counted(len(files), what)} of {counted(subjects + test_subjects, 'subject')}")
