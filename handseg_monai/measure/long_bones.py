@@ -75,7 +75,7 @@ def shaft(bone: int, outlines: Mapping[int, Outline]) -> Shaft:
         places = start + SHAFT * (end - start)
         low, high = outline.cuts(origin, way, places)
         _require_shaft(bone, low)
-        slope, offset = np.polyfit(places, 0.5 * (low + high), 1)
+        slope, offset = _line(places, 0.5 * (low + high))
         origin = origin + 1j * way * offset
         way = way * (1 + 1j * slope) / abs(1 + 1j * slope)
         start, end = outline.ends(origin, way, band)
@@ -91,6 +91,14 @@ def shaft(bone: int, outlines: Mapping[int, Outline]) -> Shaft:
     )
     start, end = outline.ends(origin, way, band)
     return Shaft(outline, origin, way, start, end, waist, waist_ends)
+
+
+def _line(places: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Slope of the line of least squares through float64 (K,), and its value at 0."""
+    middle, mean = places.mean(), values.mean()
+    off = places - middle
+    slope = float(off @ values / (off @ off))
+    return slope, float(mean - slope * middle)
 
 
 def _require_shaft(bone: int, crossed: np.ndarray) -> None:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from handseg_monai.bitplanes import boxes, largest_piece
+from handseg_monai.compiled import compiled
 from handseg_monai.measure.measures import NotMeasured
 from handseg_monai.measure.spacing import Spacing
 
@@ -91,31 +92,43 @@ class Outline:
             float64 (K,): where a line across enters and leaves the outline, measured a quarter turn clockwise from
             ``way``; NaN where it misses it.
         """
-        turned = self.seen_from(origin, way)
-        return _crossed(turned.real, turned.imag, np.asarray(at, np.float64))
+        return _crossed(self.seen_from(origin, way), _ALONG, at)
 
     def ends(self, origin: complex, way: complex, band: float) -> tuple[float, float]:
         """Return the least and the greatest extent along a line of what lies within ``band`` on either side of it."""
         turned = self.seen_from(origin, way)
-        low, high = _crossed(turned.imag, turned.real, np.array([-band, 0.0, band]))
-        inside = turned.real[np.abs(turned.imag) <= band]
-        every = np.concatenate([low, high, inside])
-        return float(np.nanmin(every)), float(np.nanmax(every))
+        low, high = _crossed(turned, _ACROSS, np.array([-band, 0.0, band]))
+        every = np.concatenate([low, high, turned.real[np.abs(turned.imag) <= band]])
+        return float(np.fmin.reduce(every)), float(np.fmax.reduce(every))
 
 
-def _crossed(along: np.ndarray, across: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    along, across = np.append(along, along[0]), np.append(across, across[0])
-    beyond = along > at[:, None]
-    place, edge = np.nonzero(beyond[:, 1:] != beyond[:, :-1])
-    low, high = np.full(len(at), np.nan), np.full(len(at), np.nan)
-    if not place.size:
-        return low, high
-    share = (at[place] - along[edge]) / (along[edge + 1] - along[edge])
-    crossed = across[edge] + share * (across[edge + 1] - across[edge])
-    first = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
-    cut = place[first]
-    low[cut], high[cut] = np.minimum.reduceat(crossed, first), np.maximum.reduceat(crossed, first)
+_ALONG, _ACROSS = 0, 1
+"""Of a complex number, the part in memory by which an outline is cut: real or imaginary."""
+
+
+def _crossed(turned: np.ndarray, part: int, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where an outline, complex128 (N,), crosses each value of one part, the least and the greatest other part."""
+    low, high = np.empty_like(at), np.empty_like(at)
+    _cross(turned.view(np.float64), len(turned), part, at, len(at), low, high)
     return low, high
+
+
+@compiled("int64", "float64*", "int64", "int64", "float64*", "int64", "float64*", "float64*")
+def _cross(points, count, part, at, places, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for k in range(places):
+        low[k] = high[k] = np.nan
+    for end in range(count):
+        start = end - 1 if end else count - 1
+        near, far = points[2 * start + part], points[2 * end + part]
+        for k in range(places):
+            if (near > at[k]) != (far > at[k]):
+                other = points[2 * start + 1 - part]
+                crossed = other + (at[k] - near) / (far - near) * (points[2 * end + 1 - part] - other)
+                if not low[k] <= crossed:
+                    low[k] = crossed
+                if not high[k] >= crossed:
+                    high[k] = crossed
+    return 0
 
 
 def bone_outlines(planes: np.ndarray, spacing: Spacing) -> dict[int, Outline]:
