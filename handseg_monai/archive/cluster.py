@@ -37,12 +37,14 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_CLUSTER_AUTOSCALER": "V2",
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     "RAY_worker_niceness": "0",
 }
 """Of a Ray that is started here. It would end a process that is idle for a second, as those that judge are between two
 images, and the next one would load its libraries anew; and its processes would give way to all others of the machine,
-so that on a busy one they take minutes to start."""
+so that on a busy one they take minutes to start. V2 plans with all cores of the cluster; what came after it, with those
+that were asked for last, so that judging may be left without any until all images are read."""
 
 
 class DoesNotFitError(ValueError):

@@ -302,8 +302,7 @@ class _Run:
                 filesystem=self.store.filesystem,
                 min_rows_per_file=self.rows_per_file,
                 compression="zstd",
-                # It waits for the rows of a file. Ray would keep cores for it meanwhile, and judging had too few of them
-                # to begin: masks piled up in memory, and no row was written.
+                # It waits for the rows of a file, and Ray would keep cores for it meanwhile that judging needs.
                 ray_remote_args={"num_cpus": 0},
                 # With another number Ray keeps it apart from judging, which would wait for the masks of a file.
                 concurrency=plan.judges + 1,
