@@ -137,12 +137,15 @@ def start_alone(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=own)
 
 
-def called(source: Path, out: Path, arguments: str) -> subprocess.CompletedProcess[str]:
+def called(
+    source: Path, out: Path, arguments: str, before: str = "", cores: int = 1
+) -> subprocess.CompletedProcess[str]:
     """Call the function in a process of its own, on a Ray of this machine alone, and print what it returns."""
     script = (
-        "from pyarrow.fs import FSSpecHandler, PyFileSystem\nfrom handseg_monai.archive.run import Options, archive\n"
-        "from tests.archive_faults import Full\n"
-        f"print(archive({str(source)!r}, {str(out)!r}, progress=False, num_cpus=1, **{RAY!r}, {arguments}))"
+        "from pyarrow.fs import FSSpecHandler, PyFileSystem\nfrom handseg_monai.archive import run\n"
+        "from handseg_monai.archive.run import Options, archive\nfrom tests.archive_faults import Full, Slow\n"
+        f"{before}\n"
+        f"print(archive({str(source)!r}, {str(out)!r}, progress=False, num_cpus={cores}, **{RAY!r}, {arguments}))"
     )
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, cwd=ROOT)
 
@@ -631,10 +634,32 @@ def test_an_image_that_ends_its_process_each_time_becomes_a_failure(checkpoint: 
         cv2.imwrite(str(images / f"{number}.png"), draw_radiograph(number, SHAPE)[0])
     cv2.imwrite(str(images / "deadly.png"), draw_radiograph(3, DEADLY)[0])
     options = "Options(invert=\"$__import__('tests.archive_faults').archive_faults.plant()\")"
-    done = called(images, out, f"checkpoint={str(checkpoint)!r}, options={options}")
-    assert done.stdout.count(" ended, 6 times") == 1
-    assert f"{{'deadly.png': '{images / 'deadly.png'}: the process that had it ended, 6 times" in done.stdout
+    once = "assert run._TRIES == 2\nrun._TRIES = 1"  # an actor takes 8 s to start
+    done = called(images, out, f"checkpoint={str(checkpoint)!r}, options={options}", once)
+    assert done.stdout.count(" ended, 4 times") == 1
+    assert f"{{'deadly.png': '{images / 'deadly.png'}: the process that had it ended, 4 times" in done.stdout
     assert archive_csv(out, tmp_path / "own.csv") == (3, 1)
+
+
+@pytest.mark.slow
+def test_rows_are_written_while_images_are_drawn(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judging always has a core to begin on: Ray once kept it for reading, until all images were read.
+
+    The network waits for the first rows once it has drawn 160 of 400 images: without them nothing goes on.
+    """
+    images, out, seen = tmp_path / "images", tmp_path / "out", tmp_path / "seen"
+    images.mkdir()
+    content = cv2.imencode(".png", draw_radiograph(0, (512, 416))[0])[1].tobytes()
+    for number in range(400):
+        (images / f"{number:03d}.png").write_bytes(content)
+    monkeypatch.setenv("SEEN", str(seen))
+    monkeypatch.setenv("DONE", str(out / "done"))
+    small = "run.Network, run._BLOCK, run._BLOCK_BYTES = Slow, 16, 1 << 22"
+    done = called(images, out, f"rows_per_file=40, checkpoint={str(checkpoint)!r}", small, cores=2)
+    assert done.returncode == 0, done.stderr
+    assert len(rows_of(out)) == seen.stat().st_size == 400
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ _GPU_ACTOR_CORES, _GPU_TASK_CORES = 1.0, 1.0
 _READERS = 0.5
 """Share of that room for reading, at most. A task that reads waits, and keeps its place, where the network is behind;
 one that judges must find a place then, or nothing moves."""
+_LEAST_WRITERS = 2
+"""Tasks that write files of rows at a time. Each does so once for hundreds of images that were judged."""
 _PATIENCE = 20.0
 """Seconds in which a node that has ended may come back, before the work is laid out anew on what is left."""
 
@@ -37,14 +39,12 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_DATA_CLUSTER_AUTOSCALER": "V2",
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     "RAY_worker_niceness": "0",
 }
 """Of a Ray that is started here. It would end a process that is idle for a second, as those that judge are between two
 images, and the next one would load its libraries anew; and its processes would give way to all others of the machine,
-so that on a busy one they take minutes to start. V2 plans with all cores of the cluster; what came after it, with those
-that were asked for last, so that judging may be left without any until all images are read."""
+so that on a busy one they take minutes to start."""
 
 
 class DoesNotFitError(ValueError):
@@ -66,9 +66,9 @@ class Layout:
     gpus, actor_cores
         What each of them takes.
     task_cores
-        What a task that reads, judges or writes takes.
-    readers, judges
-        Tasks that read, and that judge, at a time, at most.
+        What a task that reads or judges takes; one that writes takes nothing.
+    readers, judges, writers
+        Tasks that read, that judge, and that write, at a time, at most.
     cores
         Of the whole cluster.
     """
@@ -79,6 +79,7 @@ class Layout:
     task_cores: float
     readers: int
     judges: int
+    writers: int
     cores: int
 
     def __str__(self) -> str:
@@ -110,7 +111,8 @@ def layout(nodes: Sequence[Mapping[str, float]]) -> Layout:
         )
     room = int((cores - actors * actor) / task)
     readers = max(1, int(room * _READERS))
-    return Layout(actors, int(gpus), actor, task, readers, max(1, room - readers), cores)
+    judges = max(1, room - readers)
+    return Layout(actors, int(gpus), actor, task, readers, judges, max(_LEAST_WRITERS, judges // 8), cores)
 
 
 def alive() -> list[Mapping[str, float]]:
@@ -208,21 +210,27 @@ def watching(planned: Layout) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # nobody else can be interrupted
         yield
         return
-    ended, lost = threading.Event(), threading.Event()
+    ended, lost, ending = threading.Event(), threading.Event(), threading.Lock()
 
     def watch() -> None:
         since = None
         while not ended.wait(1.0):
             since = None if _fits(planned) else since or time.monotonic()
             if since is not None and time.monotonic() - since > _PATIENCE:
-                lost.set()
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                with ending:
+                    if not ended.is_set():
+                        lost.set()
+                        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield
+        try:
+            yield
+        finally:
+            with ending:  # no interrupt comes after it
+                ended.set()
     except KeyboardInterrupt as error:
         if lost.is_set():
             raise NodeLostError from error

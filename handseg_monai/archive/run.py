@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import uuid
 import warnings
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 from pyarrow.fs import FileSystem
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, ExecutionOptions, ExecutionResources
 from ray.data.checkpoint import CheckpointConfig, IdColumnCheckpointManager
 from ray.exceptions import RayError
 
@@ -40,6 +41,12 @@ _BLOCK = 256
 """Images that a task reads, at most."""
 _TRIES = 2
 """How often Ray does again what a process has not outlived."""
+_RESERVED = 0.25
+"""Share of cores and memory that Ray keeps for steps, whether they need them or not: with its own, half, judging would
+have no core where another program of the cluster takes one of eight."""
+_PLANNING = "RAY_DATA_CLUSTER_AUTOSCALER", "V2"
+"""Plans with all cores of a cluster. What Ray has made of it since asks for parts of cores and is given whole ones:
+judging would have none until all images are read."""
 _START_SECONDS = 600
 """For all actors to start, before any task takes their place."""
 _LOST_BLOCKS = 100
@@ -210,12 +217,14 @@ def _settings(store: Store, progress: bool) -> Iterator[None]:
         "enable_progress_bars": progress and sys.stderr.isatty(),
         "print_on_execution_start": False,
         "memory_usage_poll_interval_s": None,  # it takes a fifth of the time of judging
+        "op_resource_reservation_ratio": _RESERVED,
+        "execution_options": ExecutionOptions(),
     }
     before = {name: getattr(context, name) for name in settings}
     # What it says with a stack is kept in its file of logs alone.
     terminal = [h for h in logging.getLogger("ray.data").handlers if isinstance(h, logging.StreamHandler)]
     levels = [handler.level for handler in terminal]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _environment(*_PLANNING):
         # Ray has no other argument yet for how often tasks and actors try; of its own accord they try for ever.
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
         try:
@@ -229,6 +238,19 @@ def _settings(store: Store, progress: bool) -> Iterator[None]:
                 setattr(context, name, value)
             for handler, level in zip(terminal, levels, strict=True):
                 handler.setLevel(level)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable of the environment for a while, unless it is set."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @dataclass(frozen=True)
@@ -271,6 +293,9 @@ class _Run:
         return errors
 
     def _pass(self, left: Source, plan: Layout, block: int, content: object) -> None:
+        # No more nodes are asked for than the work is laid out on.
+        limits = ExecutionResources.for_limits(plan.cores, plan.actors * plan.gpus)
+        DataContext.get_current().execution_options.resource_limits = limits
         # Few images are spread over all cores too.
         block = max(1, min(block, len(left.images) // (4 * plan.cores)))
         task: dict[str, Any] = {"num_cpus": plan.task_cores}
@@ -303,9 +328,8 @@ class _Run:
                 min_rows_per_file=self.rows_per_file,
                 compression="zstd",
                 # It waits for the rows of a file, and Ray would keep cores for it meanwhile that judging needs.
-                ray_remote_args={"num_cpus": 0},
-                # With another number Ray keeps it apart from judging, which would wait for the masks of a file.
-                concurrency=plan.judges + 1,
+                ray_remote_args={"num_cpus": 0, "max_retries": _TRIES},
+                concurrency=plan.writers,
             )
         except RayError as error:
             raise IncompleteArchiveError(
