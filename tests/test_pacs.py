@@ -28,7 +28,7 @@ from handseg_monai.plausibility.judge import plausibility
 from handseg_monai.run.inference import Inference
 from tests.conftest import draw_radiograph
 from tests.dicoms import radiograph
-from tests.hands import both_hands
+from tests.hands import both_hands, phantom
 from tests.nonsense import Nonsense, answer
 from tests.orthanc import PASSWORD, USER, Orthanc, needs_orthanc
 from tests.programs import Done, handseg, in_own_process, said_by, start_module
@@ -316,6 +316,28 @@ def test_an_image_that_the_network_fails_at_is_refused_and_the_others_go_on(
         assert "out of memory" in row.why
         (row,) = segment_pacs(server, found[:1], segmenter, progress=False)
         assert row.result == "stored"
+
+
+def test_what_neither_header_nor_masks_call_a_hand_gets_no_seg(credentials: None, tmp_path: Path) -> None:
+    """A chest without a body part, say; a hand whose header does not tell gets its SEG."""
+    hand = phantom(0).image.astype(np.uint16) << 4
+    noise = np.random.default_rng(0).integers(0, 4096, (256, 200)).astype(np.uint16)
+    cases = [(noise, "", "header names no body part"), (noise, "EXTREMITY", "header says 'EXTREMITY'")]
+    cases += [(noise, "HAND", ""), (hand, "", ""), (hand, "EXTREMITY", "")]
+    with Orthanc(tmp_path / "orthanc") as orthanc, Server(Address.of(orthanc.url)) as server:
+        words = {}
+        for pixels, part, why in cases:
+            source = radiograph(pixels, "DX", BitsStored=12, BodyPartExamined=part)
+            orthanc.add(source)
+            words[str(source.SOPInstanceUID)] = why, 0.5 if pixels is hand else LOW
+        for found in server.search(Query()):
+            why, threshold = words[found.uid]
+            (row,) = segment_pacs(server, [found], Segmenter(None, threshold), progress=False)
+            assert row.result == ("refused" if why else "stored"), row
+            if why:
+                assert row.why == f"its {why}, and its masks do not look like a hand; see --any-body-part"
+                (row,) = segment_pacs(server, [found], Segmenter(None, threshold, any_body_part=True), progress=False)
+                assert row.result == "stored"
 
 
 def test_weights_that_no_image_can_be_drawn_by_end_the_run(checkpoint: Path, credentials: None, tmp_path: Path) -> None:

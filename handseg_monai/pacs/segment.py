@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from handseg_monai.bones import NUM_BONES, SIDES, Side
 from handseg_monai.checkpoints import Checkpoint
-from handseg_monai.data.reading.dicom import read_header, value_of
+from handseg_monai.data.reading.dicom import body_part, names_hand, read_header, value_of
 from handseg_monai.data.reading.images import UnreadableImageError, read_radiograph
 from handseg_monai.export.dicom_seg import DicomSeg, write_seg
 from handseg_monai.export.form import HandMasks, Masks, MasksNotWrittenError
@@ -99,7 +99,7 @@ class Segmenter:
         UnreadableImageError
             It is no radiograph of a hand, or damaged.
         MasksNotWrittenError
-            It shows no bone, or its header allows no SEG.
+            It shows no bone, neither its header nor its masks tell that it is a hand, or its header allows no SEG.
         ValueError
             The weights are of another network, damaged, or too large for the memory.
         """
@@ -111,13 +111,16 @@ class Segmenter:
         sides: Sequence[Side | None] = SIDES if len(drawn.planes) > 1 else [None]
         given = np.ones(NUM_BONES, bool)
         hands = [HandMasks(side, planes, given) for side, planes in zip(sides, drawn.planes, strict=True)]
-        target = self.seg_of(instance)
-        write_seg(Masks(image.name, image, hands), seg, target.series, target.uid)
         try:
             judgement = min(map(plausibility, drawn.planes), key=lambda j: (j.plausible, j.score))
         except _NOT_JUDGED:  # the masks count all the same
-            return "; ".join([drawn.note] * bool(drawn.note) + ["its masks can't be judged"]), None
-        return drawn.note, judgement
+            judgement = None
+        if not (judgement is not None and judgement.plausible) and not self.any_body_part:
+            _require_hand(image)
+        target = self.seg_of(instance)
+        write_seg(Masks(image.name, image, hands), seg, target.series, target.uid)
+        notes = [drawn.note, "" if judgement is not None else "its masks can't be judged"]
+        return "; ".join(filter(None, notes)), judgement
 
     def _load(self) -> None:
         if self._is_loaded:
@@ -219,6 +222,14 @@ def _segment(
     finally:
         for path in (image, seg):
             path.unlink(missing_ok=True)
+
+
+def _require_hand(image: Path) -> None:
+    """Refuse a radiograph whose masks look like no hand, unless its header names the hand."""
+    part = body_part(read_header(image))
+    if not names_hand(part):
+        says = f"says {part[:40]!r}" if part else "names no body part"
+        raise MasksNotWrittenError(f"its header {says}, and its masks do not look like a hand; see --any-body-part")
 
 
 def _in_words(error: BaseException) -> str:

@@ -38,7 +38,8 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _LARGEST = 2**28
 """Bytes of a deflated file at most; it is inflated in one go."""
 _HEADER = 2**24
-_HAND = re.compile(r"HAND|WRIST|FINGER|THUMB|CARP|PHALAN|EXTREMIT|UPPER.?LIMB|UP_?EX")
+_HAND = re.compile(r"HAND|WRIST|FINGER|THUMB|CARP|PHALAN")
+_MAY_BE = re.compile(r"EXTREMIT|UPPER.?LIMB|UP_?EX")
 _OTHER = re.compile(r"LOW|FOOT|TOE|LEG|PELVI")
 
 
@@ -193,7 +194,12 @@ def body_part(dataset: Dataset) -> str:
 
 def is_hand(part: str) -> bool:
     """Whether a body part is the hand, a part of it, or one that may hold it; also where it is empty."""
-    return not part or (bool(_HAND.search(part)) and not _OTHER.search(part))
+    return not part or names_hand(part) or (bool(_MAY_BE.search(part)) and not _OTHER.search(part))
+
+
+def names_hand(part: str) -> bool:
+    """Whether a body part is the hand or a part of it."""
+    return bool(_HAND.search(part)) and not _OTHER.search(part)
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
