@@ -15,6 +15,13 @@ from handseg_monai.files import atomic_path
 _SHIFT = 4
 """Bits of a pixel's fraction that OpenCV draws by."""
 _SUBPIXELS = 1 << _SHIFT
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_CAPITAL = 22
+"""Pixels of its capitals' height at scale 1."""
+_FILLED = 0.6
+"""Share of the distance of two lines that capitals take, at most."""
+_LEADER = (150, 150, 150)
+"""Colour of lines from a note to what it is about."""
 
 
 def grey8(radiograph: np.ndarray, black: float = 0.0, white: float = 1.0) -> np.ndarray:
@@ -114,11 +121,62 @@ def write_above(picture: np.ndarray, text: str, planes: np.ndarray) -> None:
     if not len(rows):
         return
     scale = max(planes.shape) / 900
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 2)
+    (width, height), below = cv2.getTextSize(text, _FONT, scale, 2)
     x = int(np.clip(0.5 * (columns.min() + columns.max() - width), 0, max(picture.shape[1] - width, 0)))
     y = max(int(rows.min()) - below, height)
     for colour, thickness in (((0, 0, 0), 5), ((255, 255, 255), 2)):
-        cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+        cv2.putText(picture, text, (x, y), _FONT, scale, colour, thickness, cv2.LINE_AA)
+
+
+def with_notes(picture: np.ndarray, notes: Sequence[tuple[str, tuple[float, float]]]) -> np.ndarray:
+    """Widen a picture by black margins, and write notes there, each with a thin line to its point of the picture.
+
+    Parameters
+    ----------
+    picture
+        uint8 (H, W, 3).
+    notes
+        Texts with their points (x, y), as in :func:`draw_lines`. The half of them that lies further left is written on
+        the left, from top to bottom as the points lie.
+
+    Returns
+    -------
+    wider
+        uint8 (H, W + 2 margins, 3).
+    """
+    if not notes:
+        return picture
+    height, width = picture.shape[:2]
+    from_left = sorted(notes, key=lambda note: note[1][0])
+    half = len(notes) // 2
+    room = height / (len(notes) - half)
+    scale = min(max(height, width) / 1800, _FILLED * room / _CAPITAL)
+    step = _CAPITAL * scale / _FILLED
+    sizes = {text: cv2.getTextSize(text, _FONT, scale, 1)[0] for text, _ in notes}
+    gap = round(_CAPITAL * scale)
+    margin = max(across for across, _ in sizes.values()) + 2 * gap
+    wider = cv2.copyMakeBorder(picture, 0, 0, margin, margin, cv2.BORDER_CONSTANT)
+    for on_right, of_side in enumerate((from_left[:half], from_left[half:])):
+        ordered = sorted(of_side, key=lambda note: note[1][1])
+        middles = _apart([y for _, (_, y) in ordered], step, height)
+        for (text, (x, y)), middle in zip(ordered, middles, strict=True):
+            across, tall = sizes[text]
+            left = width + margin + gap if on_right else margin - gap - across
+            edge = left - gap // 2 if on_right else margin - gap // 2
+            cv2.line(wider, (edge, round(middle)), (round(x + margin), round(y)), _LEADER, 1, cv2.LINE_AA)
+            cv2.putText(wider, text, (left, round(middle + tall / 2)), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return wider
+
+
+def _apart(wanted: Sequence[float], step: float, end: float) -> list[float]:
+    """Places of rising values, moved so that they lie ``step`` apart, and half of that from 0 and from the end."""
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + step if places else 0.5 * step))
+    last = end + 0.5 * step
+    for number, place in reversed(list(enumerate(places))):
+        places[number] = last = min(place, last - step)
+    return places
 
 
 def shrink(radiograph: np.ndarray, long_side: int) -> np.ndarray:

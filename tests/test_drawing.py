@@ -8,10 +8,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from handseg_monai.bones import BONES, INDEX
-from handseg_monai.drawing import ADDED, MISSED, difference, draw_lines
+from handseg_monai.drawing import ADDED, MISSED, difference, draw_lines, with_notes
 from handseg_monai.handlers import OverlayWriter
 
 
@@ -24,6 +25,39 @@ def test_lines_lie_at_their_pixels_and_show_on_bright_and_dark_ground() -> None:
         assert (picture[9, 6:30] < 100).all(), "a dark edge beside the line"
         assert (picture[11, 6:30] < 100).all()
         assert (picture[20] == ground).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1200, 800), (800, 1200)])
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_notes_stand_beside_a_picture_in_the_order_of_their_points_and_apart(
+    count: int, height: int, width: int
+) -> None:
+    picture, rng = np.full((height, width, 3), 90, np.uint8), np.random.default_rng(count)
+    # Most points lie close together, at the lower end. A text is the longer, the lower its point lies.
+    places = np.sort(height * rng.random(count) ** 0.2)
+    points = [
+        (float(x), float(y)) for x, y in zip(rng.permutation(np.linspace(4, width - 4, count)), places, strict=True)
+    ]
+    notes = [("1" * (8 + number), point) for number, point in enumerate(points)]
+    noted = with_notes(picture, [notes[k] for k in rng.permutation(count)])
+    margin = (noted.shape[1] - width) // 2
+    assert noted.shape == (height, width + 2 * margin, 3)
+    inside = noted[:, margin:-margin]
+    assert (inside == 90).mean() > 0.8, "only thin lines run over it"
+    for x, y in points:  # to each of which one runs
+        near = inside[max(int(y) - 1, 0) : int(y) + 2, int(x) - 1 : int(x) + 2]
+        assert (near != 90).any(), (x, y)
+    seen = 0
+    for side in (noted[:, :margin], noted[:, margin + width :]):
+        lines = (side > 200).all(axis=2).any(axis=1)  # rows with letters, and no grey line
+        edges = np.flatnonzero(np.diff(lines.astype(int), prepend=0, append=0)).reshape(-1, 2)
+        lengths = [np.ptp(np.flatnonzero((side[top:end] > 200).all(axis=2).any(axis=0))) for top, end in edges]
+        assert (np.diff(lengths) > 0).all(), "from top to bottom as the points lie, no text in the next"
+        seen += len(lengths)
+    assert seen == count
+    if count == 1:  # beside its point
+        assert abs(edges.mean() - np.clip(places[0], 10, height - 10)) < 12
+    assert with_notes(picture, []) is picture
 
 
 def test_differences_of_prediction_and_truth_have_their_colours() -> None:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from handseg_monai.measure import Spacing, measure_hand, spacing_of
-from handseg_monai.measure.submission import HEADER
+from handseg_monai.measure import Measure, Spacing, measure_hand, spacing_of, submission
+from handseg_monai.measure.submission import HEADER, picture
 from handseg_monai.rle import encode_planes, write_csv
 from tests.dicoms import write_dicom
 from tests.hands import phantom
@@ -74,9 +74,43 @@ def test_overlays_show_the_lines(folder: Path) -> None:
     assert sorted(path.name for path in (folder / "drawn").iterdir()) == ["a.png.jpg", "b.dcm.jpg"]
     drawn = cv2.imread(str(folder / "drawn" / "a.png.jpg"))
     assert drawn is not None
-    assert drawn.shape == (*phantom(0).image.shape, 3)
-    white = (drawn.min(axis=2) > 200).sum() - (phantom(0).image > 200).sum()
+    # A small radiograph is enlarged, and beside it stands what was measured.
+    height, width = phantom(0).image.shape
+    assert drawn.shape[0] == 1400
+    margin = (drawn.shape[1] - round(1400 * width / height)) // 2
+    assert margin > 100
+    large = cv2.resize(phantom(0).image, (drawn.shape[1] - 2 * margin, 1400))
+    white = (drawn[:, margin:-margin].min(axis=2) > 200).sum() - (large > 200).sum()
     assert white > 1000
+    for side in (drawn[:, :margin], drawn[:, -margin:]):
+        assert 0.01 < (side.min(axis=2) > 100).mean() < 0.3
+
+
+@pytest.mark.parametrize("side", [300, 1600, 3000])
+def test_lines_lie_where_they_were_measured_in_a_picture_of_any_size(side: int) -> None:
+    shown = min(max(side, 1400), 2048)
+    middle = (shown / 2 + 0.5) / shown * side  # of a pixel that is shown
+    line = ((0.25 * side, middle), (0.75 * side, middle))
+    measure = Measure("ulnar variance", -0.04, "mm", "", (), (line,), None)
+    dark, planes = np.zeros((side, side), np.uint8), np.zeros((side, side), np.int32)
+    drawn = picture(dark, planes, [measure])
+    assert drawn.shape[0] == shown
+    margin = (drawn.shape[1] - shown) // 2
+    rows, columns = np.nonzero((drawn[:, margin:-margin] > 220).all(axis=2))
+    assert abs(rows.mean() - shown / 2) < 2
+    assert abs(columns.min() - shown / 4) < 4
+    assert abs(columns.max() - 0.75 * shown) < 4
+
+
+def test_a_value_that_rounds_to_zero_has_no_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(submission, "with_notes", lambda drawn, notes: texts.extend(text for text, _ in notes) or drawn)
+    line = ((1.0, 1.0), (5.0, 5.0))
+    values = {"mm": -0.04, "px": 41.4, "degrees": -0.3, "": 0.523}
+    measures = [Measure("it", value, unit, "", (), (line,), None) for unit, value in values.items()]
+    measures.append(Measure("x", None, "", "why", (), (), None))
+    picture(np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.int32), measures)
+    assert texts == ["it  0.0 mm", "it  41 px", "it  0 degrees", "it  0.52"]
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -160,6 +160,38 @@ def test_a_hand_without_third_metacarpal_is_as_long_as_all_of_it() -> None:
     assert fitting_spacing(np.zeros((40, 30), np.int32), MM) == MM
 
 
+def _cut(ring: np.ndarray, at: float) -> list[float]:
+    """Where edges of a ring cross a value of their real part, one edge at a time."""
+    crossed = []
+    for start, end in zip(ring, np.roll(ring, -1), strict=True):
+        if (start.real > at) != (end.real > at):
+            share = (at - start.real) / (end.real - start.real)
+            crossed.append(start.imag + share * (end.imag - start.imag))
+    return crossed
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_outline_is_cut_where_its_edges_cross_a_line(seed: int) -> None:
+    """However often it winds over itself."""
+    rng = np.random.default_rng(seed)
+    ring = rng.normal(size=12) + 1j * rng.normal(size=12)
+    outline, way = Outline(ring, np.zeros(12, bool)), np.exp(1j * seed)
+    seen = (ring - 0.2j) * np.conj(way)
+    at = np.array([-9.0, *rng.normal(size=6), 0.0, 9.0, -np.inf])
+    low, high = outline.cuts(0.2j, way, at[::2])  # in memory apart, too
+    for place, least, greatest in zip(at[::2], low, high, strict=True):
+        if crossed := _cut(seen, place):
+            assert (least, greatest) == (pytest.approx(min(crossed)), pytest.approx(max(crossed)))
+        else:
+            assert math.isnan(least)
+            assert math.isnan(greatest)
+    across = seen.imag + 1j * seen.real
+    for band in (0.1, 0.5, np.inf):
+        every = [*seen.real[abs(seen.imag) <= band], *_cut(across, -band), *_cut(across, 0.0), *_cut(across, band)]
+        ends = outline.ends(0.2j, way, band)
+        assert ends == (pytest.approx(min(every)), pytest.approx(max(every)))
+
+
 def test_an_outline_without_area_or_end_says_so() -> None:
     ring = np.array([0, 1, 2, 1], np.complex128)
     outline = Outline(ring, np.zeros(4, bool))

@@ -9,7 +9,7 @@ import numpy as np
 
 from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.measure.measures import NotMeasured
-from handseg_monai.measure.outline import Outline, bridges, centre, nearest
+from handseg_monai.measure.outline import Outline, bridges, centre, line, nearest
 from handseg_monai.plausibility.bone_order import RAYS
 from handseg_monai.plausibility.hand_measures import CARPAL
 
@@ -75,7 +75,7 @@ def shaft(bone: int, outlines: Mapping[int, Outline]) -> Shaft:
         places = start + SHAFT * (end - start)
         low, high = outline.cuts(origin, way, places)
         _require_shaft(bone, low)
-        slope, offset = _line(places, 0.5 * (low + high))
+        slope, offset = line(places, 0.5 * (low + high))
         origin = origin + 1j * way * offset
         way = way * (1 + 1j * slope) / abs(1 + 1j * slope)
         start, end = outline.ends(origin, way, band)
@@ -91,14 +91,6 @@ def shaft(bone: int, outlines: Mapping[int, Outline]) -> Shaft:
     )
     start, end = outline.ends(origin, way, band)
     return Shaft(outline, origin, way, start, end, waist, waist_ends)
-
-
-def _line(places: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """Slope of the line of least squares through float64 (K,), and its value at 0."""
-    middle, mean = places.mean(), values.mean()
-    off = places - middle
-    slope = float(off @ values / (off @ off))
-    return slope, float(mean - slope * middle)
 
 
 def _require_shaft(bone: int, crossed: np.ndarray) -> None:

@@ -108,8 +108,9 @@ _ALONG, _ACROSS = 0, 1
 
 def _crossed(turned: np.ndarray, part: int, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where an outline, complex128 (N,), crosses each value of one part, the least and the greatest other part."""
-    low, high = np.empty_like(at), np.empty_like(at)
-    _cross(turned.view(np.float64), len(turned), part, at, len(at), low, high)
+    places, points = np.array(at, np.float64), np.ascontiguousarray(turned, np.complex128)
+    low, high = np.empty_like(places), np.empty_like(places)
+    _cross(points.view(np.float64), points.size, part, places, places.size, low, high)
     return low, high
 
 
@@ -185,6 +186,14 @@ def nearest(first: np.ndarray, second: np.ndarray) -> tuple[complex, complex]:
         if apart[i, j] < best[0]:
             best = float(apart[i, j]), begin + int(i), int(j)
     return complex(first[best[1]]), complex(second[best[2]])
+
+
+def line(places: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Slope of the line of least squares through float64 (K,), and its value at 0."""
+    middle, mean = places.mean(), values.mean()
+    off = places - middle
+    slope = float(off @ values / (off @ off))
+    return slope, float(mean - slope * middle)
 
 
 def segment(start: complex, end: complex, spacing: Spacing) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from handseg_monai.bones import Side
 from handseg_monai.data.reading.images import read_radiograph
 from handseg_monai.data.reading.submission_images import SubmissionImage, submission_images
-from handseg_monai.drawing import draw_lines, grey8, overlay, save, shrink
+from handseg_monai.drawing import draw_lines, grey8, overlay, save, with_notes
 from handseg_monai.files import atomic_open, with_ending
 from handseg_monai.measure.fitting import fitting_spacing
 from handseg_monai.measure.hand import measure_hand
@@ -25,8 +25,10 @@ from handseg_monai.rle import decode_image, read_csv
 from handseg_monai.words import counted
 
 HEADER = ("image", "hand", "measure", "value", "unit", "plane", "reason", "reference", "z", "source")
-LONG_SIDE = 2048
-"""Of the pictures, in pixels, at most."""
+LONG_SIDE = 1400, 2048
+"""Of a radiograph in the pictures, in pixels: at least, so that what stands beside it can be read, and at most."""
+_PLACES = {"mm": 1, "px": 0, "degrees": 0, "": 2}
+"""Decimal places of a value there, by its unit."""
 _TINT = 0.08
 _REASONS = 5
 """Of those why measures were not taken, how many are printed."""
@@ -149,12 +151,22 @@ def print_tally(tally: Tally) -> None:
 def picture(radiograph: np.ndarray, planes: np.ndarray, measures: Sequence[Measure]) -> np.ndarray:
     """Draw the lines of some measures over a radiograph of any dtype, (H, W), and its bones, bit planes int32 (H, W).
 
-    Returns uint8 (h, w, 3) of at most :data:`LONG_SIDE` pixels.
+    Beside the radiograph stands what each line measures. Returns uint8 (h, w, 3); the radiograph in it has a long side
+    within :data:`LONG_SIDE`.
     """
     drawn = overlay(grey8(radiograph), planes, _TINT)
-    draw_lines(drawn, [line for measure in measures for line in measure.lines])
-    channels = [shrink(np.ascontiguousarray(channel), LONG_SIDE) for channel in np.moveaxis(drawn, 2, 0)]
-    return np.stack(channels, axis=2)
+    long_side = max(planes.shape)
+    scale = min(max(long_side, LONG_SIDE[0]), LONG_SIDE[1]) / long_side
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    drawn = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=way)
+    lines = [[[scale * np.array(end) for end in line] for line in measure.lines] for measure in measures]
+    draw_lines(drawn, [(tuple(start), tuple(end)) for of_measure in lines for start, end in of_measure])
+    notes = [
+        (f"{measure.name}  {measure.value:z.{_PLACES[measure.unit]}f} {measure.unit}".strip(), of_measure[0])
+        for measure, of_measure in zip(measures, lines, strict=True)
+        if of_measure
+    ]
+    return with_notes(drawn, [(text, tuple(0.5 * (start + end))) for text, (start, end) in notes])
 
 
 def _require_free(overlays: str | Path, images: str | Path, shown: Iterable[SubmissionImage]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from handseg_monai.bones import INDEX
 from handseg_monai.measure.long_bones import Shaft
 from handseg_monai.measure.measures import NotMeasured
-from handseg_monai.measure.outline import Outline, bridges, centre
+from handseg_monai.measure.outline import Outline, bridges, centre, line
 from handseg_monai.plausibility.bone_order import ACROSS
 from handseg_monai.plausibility.hand_measures import CARPAL
 
@@ -84,7 +84,7 @@ def forearm(outlines: Mapping[int, Outline]) -> Forearm:
             raise NotMeasured("too little of the radius is seen to tell the axis of its shaft")
         places = np.linspace(bottom, top, _STEPS)
         middles = np.mean(radius.cuts(origin, way, places), axis=0)
-        slope, offset = np.polyfit(places, middles, 1)
+        slope, offset = line(places, middles)
         off = float(np.std(middles - slope * places))
         origin = origin + 1j * way * offset
         way = way * (1 + 1j * slope) / abs(1 + 1j * slope)
@@ -107,7 +107,7 @@ def _level(radius: Outline, border: complex, way: complex, radial: complex, widt
     places = _SURFACE * width
     distal = np.sign((way * np.conj(1j * radial)).real)
     surface = np.max(distal * np.stack(radius.cuts(border, radial, places)), axis=0)
-    return float(np.polyfit(places, surface, 1)[1])
+    return line(places, surface)[1]
 
 
 def _radial(outlines: Mapping[int, Outline], way: complex) -> complex:
