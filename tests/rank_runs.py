@@ -9,8 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from handseg_monai.run.process import shown
 from tests.bundle_runs import CONFIGS
-from tests.programs import FORKS, Done
+from tests.programs import FORKS, Done, in_fork
 from tests.services import free_port
 
 RANKS = 2
@@ -48,6 +49,17 @@ def run_ranks(*arguments: object) -> Done:
             process.kill()
         codes, out, err = zip(*(json.loads(file.read_text()) for file in files), strict=True)
     return Done(max(codes), "".join(out), "".join(err))
+
+
+def bundle_in_forks(command: list[str], log: Path, **_: object) -> float:
+    """Do what ``handseg_monai.run.process.run_bundle`` does, in forks of a process that has all modules."""
+    print(f"$ {shown(command)}")
+    arguments = command[command.index("run") :]
+    several = "torch.distributed.run" in command
+    done = run_ranks(*arguments[1:]) if several else in_fork("monai.bundle", *arguments, cwd=Path.cwd())
+    log.write_text(done.stdout)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return 0.0
 
 
 def _run_rank(rank: int, file: Path, environment: dict[str, str], arguments: list[str]) -> None:

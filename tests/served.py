@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -102,15 +103,19 @@ class Served:
         return shown
 
     def send(self, content: bytes, seconds: float = 30.0) -> bytes:
-        """Send bytes as they are, and return all that comes back until the server closes, or time is over."""
+        """Send bytes as they are, and return all that comes back until the server closes.
+
+        Raises
+        ------
+        TimeoutError
+            It does not, for so long.
+        """
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
             connection.sendall(content)
             received = b""
-            try:
+            with contextlib.suppress(ConnectionResetError):
                 while part := connection.recv(1 << 16):
                     received += part
-            except (TimeoutError, ConnectionResetError):
-                pass
             return received
 
     def children(self) -> list[int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import os
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
@@ -133,8 +134,10 @@ class Editor:
         print(json.dumps(model), flush=True)
 
 
-if __name__ == "__main__":
-    editor = Editor(Path(sys.argv[1]), int(sys.argv[2]))
+def edit(told: Connection, folder: Path, seed: int) -> None:
+    """Edit a store until somebody kills this process; what it says goes to ``told``."""
+    os.dup2(told.fileno(), 1)
+    editor = Editor(folder, seed)
     print("ready", flush=True)
     while True:
         editor.act()

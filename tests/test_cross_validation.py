@@ -25,6 +25,7 @@ from handseg_monai.run.cross_validation import cross_validate
 from handseg_monai.run.process import bundle_command
 from tests.bundle_runs import CONFIGS, TINY
 from tests.programs import handseg
+from tests.rank_runs import bundle_in_forks
 
 OPTIONS = [*TINY, "--epochs", "2", "--output_bias", "0.0", "--threshold", "0.45"]
 
@@ -42,7 +43,9 @@ def finish(data: Path, out: Path) -> str:
 @pytest.fixture(scope="module")
 def uninterrupted(drawn_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("cv") / "whole"
-    return out, finish(drawn_dataset, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("handseg_monai.run.cross_validation.run_bundle", bundle_in_forks)
+        return out, finish(drawn_dataset, out)
 
 
 @pytest.mark.slow
@@ -75,7 +78,11 @@ def test_a_kill_in_the_second_fold_changes_nothing(
 
 @pytest.mark.slow
 def test_it_goes_on_where_a_kill_left_it(
-    drawn_dataset: Path, tmp_path: Path, uninterrupted: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+    drawn_dataset: Path,
+    tmp_path: Path,
+    uninterrupted: tuple[Path, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As if it was killed between the training and the evaluation of the second fold."""
     whole, _ = uninterrupted
@@ -84,6 +91,7 @@ def test_it_goes_on_where_a_kill_left_it(
         path.unlink()
     shutil.rmtree(out / "fold1" / "evaluation")
     finished = (out / "fold0" / "result.json").stat().st_mtime_ns
+    monkeypatch.setattr("handseg_monai.run.cross_validation.run_bundle", bundle_in_forks)
     cross_validate(drawn_dataset, out, k=2, options=OPTIONS)
     text = capsys.readouterr().out
     assert "fold 0 of 2: finished" in text
@@ -126,7 +134,10 @@ def test_the_table_is_that_of_the_folds(drawn_dataset: Path, uninterrupted: tupl
 
 
 @pytest.mark.slow
-def test_two_ranks_share_the_images_of_each_run(drawn_dataset: Path, tmp_path: Path) -> None:
+def test_two_ranks_share_the_images_of_each_run(
+    drawn_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handseg_monai.run.cross_validation.run_bundle", bundle_in_forks)
     options = [*TINY, "--epochs", "1", "--output_bias", "0.0", "--batch_size", "1"]
     cross_validate(drawn_dataset, tmp_path / "cv", k=2, options=options, processes=2)
     images = [path.name for path in (drawn_dataset / "train" / "DCM").rglob("*.png")]

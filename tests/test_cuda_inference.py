@@ -20,7 +20,7 @@ from handseg_monai.serve.network import Network
 from tests.bundle_runs import run_here
 from tests.device import cuda
 from tests.hands import pair, phantom
-from tests.programs import in_own_process
+from tests.programs import in_fork
 from tests.served import save_quick
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
@@ -66,6 +66,7 @@ class TestInference:
         options = {"checkpoint": str(path)} | ({"sw_batch_size": 4} if views == "image" else {})
         here = infer(images, tmp_path / "cpu", on=nullcontext, **options)
         assert infer(images, tmp_path / "gpu", **options) == here
+        assert any(here["one.png"]), "empty masks are the same everywhere"
         said = [(tmp_path / name / "confidence.csv").read_text() for name in ("cpu", "gpu")]
         assert said[0] == said[1]
         half = infer(images, tmp_path / "half", **options | {"amp": True})
@@ -78,6 +79,7 @@ class TestInference:
         options = {"checkpoint": str(weights), "hand_inferer#flip": False}
         here = infer(tmp_path / "images", tmp_path / "cpu", on=nullcontext, **options)
         assert here.keys() == {"two.png#left", "two.png#right"}
+        assert all(map(any, here.values()))
         assert infer(tmp_path / "images", tmp_path / "gpu", **options) == here
 
     def test_an_ensemble_s_too(self, images: Path, weights: Path, tmp_path: Path) -> None:
@@ -85,6 +87,7 @@ class TestInference:
         torch.save(torch.load(weights, weights_only=True) | {"views": "image", "size": 256}, other)
         options = {"checkpoints": [str(weights), str(other)]}
         here = infer(images, tmp_path / "cpu", "ensemble.json", on=nullcontext, **options)
+        assert any(here["one.png"])
         assert infer(images, tmp_path / "gpu", "ensemble.json", **options) == here
 
     def test_a_page_s_network_draws_and_looks_closer(self, images: Path, weights: Path) -> None:
@@ -96,6 +99,7 @@ class TestInference:
                 network.load()
                 whole = network.infer(image)
                 _, closer = network.ask(image, whole.planes[0], INDEX["Capitate"], whole.note)
+            assert whole.planes.any()
             drawn.append((whole.planes, closer["mask"], whole.confidence))
         for one, other in zip(*drawn, strict=True):
             assert np.array_equal(one, other)
@@ -105,7 +109,7 @@ class TestInference:
 def test_the_benchmark_runs_without_a_gpu(weights: Path, tmp_path: Path) -> None:
     """All of its steps, small; bfloat16 may cost it the Dice that float16 reaches."""
     options = ["--subjects", 5, "--size", 128, "--images", 2, "--compared", 2, "--side", 64, "--workers", 0]
-    done = in_own_process(
+    done = in_fork(
         "tests.benchmarks.cuda", "--out", tmp_path, "--device", "cpu", "--weights", weights, *options, "--networks"
     )
     figures = json.loads((tmp_path / "cuda.json").read_text())["figures"]

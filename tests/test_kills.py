@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,27 +13,30 @@ import pytest
 
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
 from handseg_monai.serve.store import Store
-from tests.store_edits import SHAPE, found
-
-ROOT = Path(__file__).parents[1]
+from tests.programs import FORKS
+from tests.store_edits import SHAPE, edit, found
 
 
 def killed(folder: Path, seed: int) -> tuple[object, object]:
     """Let a process edit and kill it after some of its acts: what was acknowledged last, and what was under way."""
     rng = random.Random(seed)
     acts = rng.randrange(1, 40)
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.store_edits", str(folder), str(seed)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        lines = []
-        while len(lines) < 2 * acts:
-            lines.append(process.stdout.readline())
-            assert lines[-1], process.wait()
-        time.sleep(rng.random() * 0.01)
-        process.kill()
-        lines += process.stdout.readlines()
+    reader, writer = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=edit, args=(writer, folder, seed))
+    process.start()
+    writer.close()
+    with reader, os.fdopen(os.dup(reader.fileno())) as said_by_it:
+        try:
+            assert said_by_it.readline() == "ready\n"
+            lines = []
+            while len(lines) < 2 * acts:
+                lines.append(said_by_it.readline())
+                assert lines[-1], "it ended by itself"
+            time.sleep(rng.random() * 0.01)
+        finally:
+            process.kill()
+        lines += said_by_it.readlines()
+    process.join()
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
     said = [json.loads(line) for line in lines]

@@ -35,7 +35,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_two_processes_write_the_csv_of_one(drawn_dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
     images = drawn_dataset / "train" / "DCM"
     options = ["--checkpoint", checkpoint, "--num_workers", "0", *TINY]
-    one = run("infer", images, "--out", tmp_path / "one", *options)
+    one = handseg("infer", images, "--out", tmp_path / "one", *options)
     two = run("infer", images, "--out", tmp_path / "two", "--processes", "2", *options)
     assert (one.returncode, two.returncode) == (0, 0), one.stderr[-2000:] + two.stderr[-2000:]
     texts = [(tmp_path / name / "submission.csv").read_text() for name in ("one", "two")]
@@ -57,7 +57,7 @@ def test_two_processes_train_one_network(drawn_dataset: Path, tmp_path: Path) ->
 
 
 def test_what_can_not_be_right_ends_with_the_code_of_one_process(tmp_path: Path) -> None:
-    done = run("infer", tmp_path / "nowhere", "--out", tmp_path / "out", "--processes", "2")
+    done = handseg("infer", tmp_path / "nowhere", "--out", tmp_path / "out", "--processes", "2")
     assert done.returncode == 2
     assert done.stderr == f"handseg: no such folder: {tmp_path / 'nowhere'}\n"
     assert not (tmp_path / "out").exists()

@@ -264,6 +264,7 @@ def test_bombs_and_damage_fail_in_words(server: Served, image: str) -> None:
         assert answer.status in (201, 413, 415), answer.body
         if answer.status == 201:
             ids.append(answer.json()["id"])
+    assert ids, "all were refused before any was decoded"
     server.until(lambda: not [i for i in server.images() if i["state"] in ("waiting", "reading", "inferring")])
     for other in server.images():
         if other["id"] in ids:

@@ -507,8 +507,11 @@ def test_an_unfinished_last_line_is_cut_off(store: Store) -> None:
     assert _journal(store, id).read_bytes() == whole
 
 
-@pytest.mark.parametrize("line", [1, 2, 3])
-@pytest.mark.parametrize("how", ["bit", "gone", "twice", "text"])
+@pytest.mark.parametrize(
+    ("line", "how"),
+    # Without its last line it is the journal of before the last act.
+    [(line, how) for line in (1, 2, 3) for how in ("bit", "gone", "twice", "text") if (line, how) != (3, "gone")],
+)
 def test_a_damaged_line_is_an_error_of_that_image_alone(store: Store, line: int, how: str) -> None:
     id, other = add_ready(store, 0), add_ready(store, 1)
     for bone in range(3):
@@ -518,8 +521,6 @@ def test_a_damaged_line_is_an_error_of_that_image_alone(store: Store, line: int,
     lines = _journal(store, id).read_bytes().splitlines(keepends=True)
     chosen = lines[line - 1]
     damaged = {"bit": chosen.replace(b"5", b"7", 1), "gone": b"", "twice": chosen * 2, "text": b"hello\n"}[how]
-    if how == "gone" and line == 3:
-        return  # the journal of before the last act
     content = b"".join([*lines[: line - 1], damaged, *lines[line:]])
     _journal(store, id).write_bytes(content)
     store = Store(store.folder)

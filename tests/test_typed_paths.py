@@ -14,6 +14,7 @@ import pytest
 from tests.bundle_runs import CONFIGS, TINY, run_bundle, save_untrained, tiny
 from tests.conftest import draw_radiograph, write_drawn_dataset
 from tests.programs import Done, handseg, in_fork, in_own_process
+from tests.rank_runs import bundle_in_forks
 
 INFERENCE = str(CONFIGS / "inference.json")
 ODD = [
@@ -138,7 +139,10 @@ def test_handseg_and_torchrun_read_what_was_typed(checkpoint: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_training_cross_validation_and_evaluation_take_names_with_hashes(tmp_path: Path) -> None:
+def test_training_cross_validation_and_evaluation_take_names_with_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handseg_monai.run.cross_validation.run_bundle", bundle_in_forks)
     write_drawn_dataset(tmp_path / "data", 2)
     (tmp_path / "data").rename(tmp_path / "data #1")
     options = ["--epochs", "1", "--curves_interval", "0", "--weights", "none", "--run_name", "trial (#3)", *TINY]
