@@ -324,19 +324,20 @@ def test_what_neither_header_nor_masks_call_a_hand_gets_no_seg(credentials: None
     noise = np.random.default_rng(0).integers(0, 4096, (256, 200)).astype(np.uint16)
     cases = [(noise, "", "header names no body part"), (noise, "EXTREMITY", "header says 'EXTREMITY'")]
     cases += [(noise, "HAND", ""), (hand, "", ""), (hand, "EXTREMITY", "")]
+    segmenter, accepting = Segmenter(), Segmenter(any_body_part=True)
     with Orthanc(tmp_path / "orthanc") as orthanc, Server(Address.of(orthanc.url)) as server:
         words = {}
         for pixels, part, why in cases:
-            source = radiograph(pixels, "DX", BitsStored=12, BodyPartExamined=part)
+            source = radiograph(pixels, BitsStored=12, BodyPartExamined=part, AnatomicRegionSequence=None)
             orthanc.add(source)
-            words[str(source.SOPInstanceUID)] = why, 0.5 if pixels is hand else LOW
+            words[str(source.SOPInstanceUID)] = why
         for found in server.search(Query()):
-            why, threshold = words[found.uid]
-            (row,) = segment_pacs(server, [found], Segmenter(None, threshold), progress=False)
+            why = words[found.uid]
+            (row,) = segment_pacs(server, [found], segmenter, progress=False)
             assert row.result == ("refused" if why else "stored"), row
             if why:
                 assert row.why == f"its {why}, and its masks do not look like a hand; see --any-body-part"
-                (row,) = segment_pacs(server, [found], Segmenter(None, threshold, any_body_part=True), progress=False)
+                (row,) = segment_pacs(server, [found], accepting, progress=False)
                 assert row.result == "stored"
 
 
