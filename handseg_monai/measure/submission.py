@@ -160,13 +160,15 @@ def picture(radiograph: np.ndarray, planes: np.ndarray, measures: Sequence[Measu
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     drawn = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=way)
     lines = [[[scale * np.array(end) for end in line] for line in measure.lines] for measure in measures]
-    draw_lines(drawn, [(tuple(start), tuple(end)) for of_measure in lines for start, end in of_measure])
     notes = [
         (f"{measure.name}  {measure.value:z.{_PLACES[measure.unit]}f} {measure.unit}".strip(), of_measure[0])
         for measure, of_measure in zip(measures, lines, strict=True)
         if of_measure
     ]
-    return with_notes(drawn, [(text, tuple(0.5 * (start + end))) for text, (start, end) in notes])
+    noted = with_notes(drawn, [(text, tuple(0.5 * (start + end))) for text, (start, end) in notes])
+    margin = np.array([(noted.shape[1] - drawn.shape[1]) // 2, 0])
+    draw_lines(noted, [(tuple(start + margin), tuple(end + margin)) for ends in lines for start, end in ends])
+    return noted
 
 
 def _require_free(overlays: str | Path, images: str | Path, shown: Iterable[SubmissionImage]) -> None:
