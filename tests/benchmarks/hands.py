@@ -25,6 +25,8 @@ from tests.test_scene import DARK, infer, mean_dice
 
 SEEDS = {"hard": 77_001, "standard": 77_002}
 SIDE = 1024
+_APART = 0.01
+"""Of the width, between the bones of two hands that lie clear of each other: soft tissues may touch."""
 
 
 def upright(count: int, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -82,7 +84,7 @@ def single(count: int, name: str) -> list[tuple[str, str]]:
 
 def double(count: int, name: str) -> list[tuple[str, str]]:
     """Return the rows of images of two hands."""
-    alone, together, lost = [], [], 0
+    alone, together, apart, lost = [], [], [], 0
     for number in range(count):
         both = pair(SEEDS[name] + 2, number, name, SIDE, inwards=number % 4 > 0)
         found, _ = infer(both.image, hands="both")
@@ -90,14 +92,26 @@ def double(count: int, name: str) -> list[tuple[str, str]]:
         if len(found) == 2:
             alone += [mean_dice(infer(image)[0][0], t) for image, t in zip(both.alone, both.planes, strict=True)]
             together += [mean_dice(planes, t) for planes, t in zip(found, both.planes, strict=True)]
+            apart += [_between(both.planes) >= _APART * SIDE] * 2
     loss = np.subtract(alone, together)
+    clear = loss[np.array(apart)]
     return [
         ("pairs of which one hand is found", f"{lost} of {count}"),
         ("Dice of a hand alone", f"{np.mean(alone):.4f}"),
         ("Dice of a hand beside the other", f"{np.mean(together):.4f}"),
         ("hands that lose more than .02", f"{(loss > 0.02).sum()} of {len(loss)}"),
         ("largest loss", f"{loss.max():.4f}"),
+        (f"where bones lie {_APART:.0%} of the width apart", f"{(clear > 0.02).sum()} of {len(clear)}"),
+        ("largest loss there", f"{clear.max(initial=0):.4f}"),
     ]
+
+
+def _between(hands: tuple[np.ndarray, np.ndarray]) -> int:
+    """Columns between the bones of two hands side by side; negative where fingers reach past one another."""
+    (_, end), (start, _) = sorted(
+        (int(columns[0]), int(columns[-1])) for columns in (np.flatnonzero(planes.any(axis=0)) for planes in hands)
+    )
+    return start - end
 
 
 if __name__ == "__main__":
