@@ -28,6 +28,8 @@ _WHOLE = 0.8
 """Share of a bone's pixels that its smoothed outline must hold: smoothing parts a bone of one or two pixels' width."""
 _AT_BORDER = 1.5
 """Pixels within which the border of the image cuts a bone."""
+_ALONG, _ACROSS = 0, 1
+"""Of a complex number, the part in memory by which an outline is cut: real or imaginary."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,6 @@ class Outline:
         low, high = _crossed(turned, _ACROSS, np.array([-band, 0.0, band]))
         every = np.concatenate([low, high, turned.real[np.abs(turned.imag) <= band]])
         return float(np.fmin.reduce(every)), float(np.fmax.reduce(every))
-
-
-_ALONG, _ACROSS = 0, 1
-"""Of a complex number, the part in memory by which an outline is cut: real or imaginary."""
 
 
 def _crossed(turned: np.ndarray, part: int, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
