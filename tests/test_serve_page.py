@@ -578,6 +578,17 @@ def test_back_returns_to_the_gallery_from_any_image(page: Bench) -> None:
     assert page.driver.execute_script("return history.length") == length, "opening and closing leaves no trail"
 
 
+def test_a_slow_step_back_to_the_gallery_leads_to_no_other_image(page: Bench) -> None:
+    page.driver.execute_script("const go = history.back.bind(history); history.back = () => setTimeout(go, 1500)")
+    page.open("a hand.png")
+    page.press("#close")
+    id = page.open("손.dcm")
+    page.until(lambda: page.driver.execute_script("return history.state?.fromGallery"))
+    time.sleep(1)
+    assert page.one("#viewer-title").text == "손.dcm"
+    assert page.driver.execute_script("return location.hash") == f"#{id}"
+
+
 class TestTrouble:
     def test_an_address_without_its_image_says_so(self, page: Bench) -> None:
         page.load("#0123456789abcdef")

@@ -58,9 +58,11 @@ function leaveAddress(id) {
     history.replaceState(null, "", location.pathname);
     return null;
   }
+  // The next image waits for it: a step back that came later would lead to the image before. On a busy machine it may
+  // take seconds; a browser that never takes it must not keep images closed.
   left = new Promise((resume) => {
     addEventListener("popstate", () => setTimeout(resume), { once: true });
-    setTimeout(resume, 1000); // whatever a browser does, images open
+    setTimeout(resume, 10_000);
   });
   history.back();
   return left;
