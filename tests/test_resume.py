@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from handseg_monai.checkpoints import Checkpoint, CheckpointError, TrainingCheckpoint, load_weights, prepare_run
 from tests.bundle_runs import run_here, tiny
 from tests.programs import start_fork
+from tests.schedule_runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 
@@ -56,7 +57,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(drawn_dataset: Path, tmp_pat
 
 def test_a_schedule_goes_on_to_the_end_that_is_configured_now(drawn_dataset: Path, tmp_path: Path) -> None:
     """The rate of a run of two epochs that is resumed to four falls to zero once more, and not up again."""
-    options = tiny() | {"dataset_dir": str(drawn_dataset), "output_dir": str(tmp_path / "run"), "patience": 50}
+    options = SMALL | {"dataset_dir": str(drawn_dataset), "output_dir": str(tmp_path / "run"), "patience": 50}
     run_here("train.json", run_id="training", epochs=2, **options)
     assert _last(tmp_path / "run")["states"]["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-9)
     run_here("train.json", run_id="training", epochs=4, resume=True, **options)
@@ -74,7 +75,7 @@ def test_a_schedule_goes_on_to_the_end_that_is_configured_now(drawn_dataset: Pat
 def test_no_one_validates_on_images_of_training(
     drawn_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = tiny() | {"dataset_dir": str(drawn_dataset), "output_dir": str(tmp_path / "run")}
+    options = SMALL | {"dataset_dir": str(drawn_dataset), "output_dir": str(tmp_path / "run")}
     run_here("train.json", run_id="training", epochs=1, fold=1, **options)
     for names, more in ((["train.json", "evaluate.json"], {}), (["train.json"], {"resume": True, "epochs": 2})):
         with pytest.raises(SystemExit) as exit_:

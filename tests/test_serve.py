@@ -500,36 +500,18 @@ def test_fifty_uploads_at_once_and_two_hundred_in_the_queue(tmp_path: Path, weig
 
 
 @pytest.mark.slow
-def test_fine_tuning_from_the_page(tmp_path: Path, weights: Path) -> None:
+def test_fine_tuning_is_one_at_a_time_and_ends_with_the_server(tmp_path: Path, weights: Path) -> None:
+    """What a run that ends comes to is looked at on the page."""
     with served(tmp_path / "work", "--checkpoint", weights) as server:
-        images = [cv2.imencode(".png", phantom(number).image)[1].tobytes() for number in range(3, 7)]
-        for content in images:
-            id = server.upload(content).json()["id"]
+        for number in range(3, 6):
+            id = server.upload(cv2.imencode(".png", phantom(number).image)[1].tobytes()).json()["id"]
             server.until_ready(id)
             points = [[300, 300], [340, 340]]
             server.do(f"/api/images/{id}/edits", revision=0, bone=0, tool="brush", points=points, radius=20)
             server.do(f"/api/images/{id}/done", revision=1, on=True)
-        first = server.get("/api/state")
-        assert first["training"] is None
-        started = server.do("/api/training", epochs=1)
-        assert started["state"] == "running"
+        assert server.get("/api/state")["training"] is None
+        assert server.do("/api/training", epochs=1000)["state"] == "running"
         assert server.post("/api/training", {"epochs": 1}).status in (409, 422), "two at a time"
-        server.until(lambda: server.get("/api/state")["training"]["state"] != "running", 1800)
-        ended = server.get("/api/state")["training"]
-        assert ended["state"] == "finished", ended
-        assert 0 <= ended["before"] < 1, "a bone that was corrected is not what the weights drew"
-        assert 0 <= ended["after"] <= 1
-        assert ended["better"] == (ended["after"] > ended["before"])
-        answer = server.post("/api/training/take", {})
-        model = server.get("/api/state")["model"]["weights"]
-        if ended["better"]:
-            assert answer.json()["state"] == "taken"
-            assert model != first["model"]["weights"]
-        else:
-            assert answer.status == 409
-            assert model == first["model"]["weights"]
-            assert server.ask("DELETE", "/api/training", headers=CHANGING).json() is None
-        server.do("/api/training", epochs=1000)
         server.process.send_signal(signal.SIGINT)
         server.process.wait(60)
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]

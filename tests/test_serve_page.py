@@ -1088,13 +1088,25 @@ def test_training_is_started_followed_and_ended_on_the_page(page: Bench) -> None
     epochs = page.one("#training input")
     epochs.clear()
     epochs.send_keys("1")
+    model = page.server.get("/api/state")["model"]["weights"]
     page.press("[data-act='trainStart']")
     page.until(lambda: page.find("[data-act='trainStop']"))
     page.until(lambda: page.find("#training progress"))
     page.until(lambda: page.find("#training .result"), 600)
     figures = [float(cell.text) for cell in page.find("#training .result td")]
     training = page.server.get("/api/state")["training"]
+    assert training["state"] == "finished"
     assert figures == pytest.approx([training["before"], training["after"]], abs=1e-4)
+    assert 0 <= training["before"] < 1, "a bone that was corrected is not what the weights drew"
+    assert training["better"] == (training["after"] > training["before"])
     assert bool(page.find("[data-act='trainTake']")) == training["better"]
-    page.press("[data-act='trainKeep']")
+    if training["better"]:
+        page.press("[data-act='trainTake']")
+        page.until(lambda: page.server.get("/api/state")["training"]["state"] == "taken")
+        assert page.server.get("/api/state")["model"]["weights"] != model
+    else:
+        assert page.server.post("/api/training/take", {}).status == 409
+        page.press("[data-act='trainKeep']")
+        page.until(lambda: page.server.get("/api/state")["training"] is None)
+        assert page.server.get("/api/state")["model"]["weights"] == model
     page.until(lambda: page.find("[data-act='trainStart']"))
