@@ -48,6 +48,12 @@ def rescale(factor: float) -> Change:
     return lambda annotations: [{**a, "points": (np.array(a["points"]) * factor).tolist()} for a in annotations]
 
 
+def in_shares(bone: str) -> Change:
+    """Give a bone's points in shares of an image of 256 pixels."""
+    scale = rescale(1 / 256)
+    return lambda annotations: [*drop(bone)(annotations), *scale([a for a in annotations if a["label"] == bone])]
+
+
 def grow(bone: str, factor: float) -> Change:
     """Scale a bone's polygons about their own centre."""
 

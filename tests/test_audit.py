@@ -31,7 +31,7 @@ from handseg_monai.plausibility.hand_measures import measure_hand
 from handseg_monai.plausibility.judge import judge_by_age, judge_hand
 from handseg_monai.plausibility.ranges import load_ranges, measure_by_age
 from handseg_monai.rle import encode_planes, write_csv
-from tests.faults import Change, add, drop, grow, images_of, label_of, move, plant, points_of, rescale, swap
+from tests.faults import Change, add, drop, grow, images_of, in_shares, label_of, move, plant, points_of, rescale, swap
 from tests.flat_labels import DOWN, UP, flatten_labels, flattened
 from tests.hands import hand, swapped, without
 
@@ -67,6 +67,7 @@ LABEL_FAULTS: dict[str, tuple[Fault, Change]] = {
     "a slip of the mouse": (Fault.STRAY, add("finger-6", lambda _: np.array([[3, 3], [7, 3], [7, 8]]))),
     "too large": (Fault.AREA, grow("finger-7", 1.6)),
     "out of place": (Fault.POSITION, move("Lunate", 24, 0)),
+    "a bone in shares": (Fault.LABEL, in_shares("Ulna")),
     "unknown bone": (Fault.LABEL, lambda a: [{**a[0], "label": "finger-20"}, *a[1:]]),
 }
 

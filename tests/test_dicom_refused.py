@@ -49,6 +49,16 @@ from tests.dicoms import radiograph
 from tests.test_dicom import SHAPE
 
 ROWS, COLUMNS = SHAPE
+
+
+def in_segments(path: Path) -> None:
+    made = changed(dataset(GREY, 8), PhotometricInterpretation="PALETTE COLOR")
+    for name in (f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")):
+        made.add_new(f"{name}Descriptor", "US", [256, 0, 16])
+        made.add_new(f"Segmented{name}Data", "OW", np.array([0, 256, *range(256)], np.uint16).tobytes())
+    save(made, path)
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "colour JPEG called grey": (
         lambda p: save(dataset(GREY, 8), p, jpeg(COLOURS), JPEG),
@@ -196,6 +206,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda p: save(changed(dataset(GREY, 8), PhotometricInterpretation="PALETTE COLOR"), p),
         "the palette: its descriptor is missing",
     ),
+    "a palette in segments": (in_segments, "the palette is in segments .*; expected a whole table"),
     "deflated and cut": (deflated_and_cut, "damaged, or cut short: its deflated part has no end"),
 }
 

@@ -28,6 +28,7 @@ from handseg_monai.plausibility.submission import judge_submission
 from handseg_monai.rle import encode_planes, write_csv
 from tests.conftest import write_drawn_dataset, write_label
 from tests.hands import both_hands, hand, mask, pair, phantom, with_mask, without
+from tests.pictures import tiff
 
 UPRIGHT = phantom(0).image[:, 60:], np.ascontiguousarray(hand(0)[:, 60:])
 """Radiograph and planes of a hand, not square."""
@@ -96,6 +97,13 @@ def converted(tmp_path: Path, form: str, planes: np.ndarray, name: str = "a.png"
     convert(form, tmp_path / "source", tmp_path / "im", tmp_path / "out", progress=False, **more, **options)  # type: ignore[arg-type]
     (label,) = (tmp_path / "out" / "labels").iterdir()
     return read_truth(label, read_radiograph(tmp_path / "im" / name).shape)  # type: ignore[arg-type]
+
+
+def counts(planes: np.ndarray, bone: int) -> list[int]:
+    """Runs of 0 and 1 in turn along the rows, where COCO's run down the columns."""
+    flat = np.concatenate([[0], (planes >> bone & 1).ravel()])
+    ends = [0, *(np.flatnonzero(np.diff(flat))), planes.size]
+    return np.diff(ends).tolist()
 
 
 class TestSizes:
@@ -207,6 +215,17 @@ class TestTurnedImages:
         assert upright_shape(stored.shape, stated) == image.shape
         np.testing.assert_array_equal(stored_from_upright(planes, stated), TO_STORED[stated](planes))
 
+    @pytest.mark.parametrize(
+        "tags",
+        [{"t258": 16, "t339": 3}, {"t258": 10}, {"t258": [16, 16], "t277": 2, "t338": 2}, {"t258": 16, "t262": 0}],
+        ids=["float16", "10 bits", "grey and alpha of 16 bits", "WhiteIsZero of 16 bits"],
+    )
+    def test_of_tiff_it_is_read_whatever_the_samples_are(self, tmp_path: Path, tags: dict[str, int]) -> None:
+        """Pillow opens none of these."""
+        (tmp_path / "a.tif").write_bytes(tiff(bytes(4 * 37 * 43), (43, 37), **tags, t274=6))
+        assert read_radiograph(tmp_path / "a.tif").shape == (43, 37)
+        assert orientation(tmp_path / "a.tif") == 6
+
     def test_what_states_none_is_upright(self, tmp_path: Path) -> None:
         write_image(tmp_path / "nine.png", UPRIGHT[0], 9)
         cv2.imwrite(str(tmp_path / "plain.png"), UPRIGHT[0])
@@ -272,6 +291,25 @@ class TestWhereBonesLie:
         write_image(tmp_path / "im" / "a.png", phantom(0).image)
         with pytest.raises(LabelError, match=f"the label lies on the bones only once it is {turn}; correct"):
             converted(tmp_path, form, np.ascontiguousarray(TURNED[turn](hand(0))))
+
+    def test_masks_read_along_the_wrong_axis_are_told(self, tmp_path: Path) -> None:
+        """Of an image that is not square they are no turned ones."""
+        write_image(tmp_path / "im" / "a.png", phantom(0).image[:, 60:])
+        planes = hand(0)[:, 60:]
+        along = np.ascontiguousarray(planes).reshape(planes.shape[::-1]).T
+        down = np.ascontiguousarray(planes.T).reshape(planes.shape)
+        for wrong, words in ((along, "along the rows, not down the col"), (down, "down the columns, not along the ro")):
+            with pytest.raises(LabelError, match=f"only once it is read {words}"):
+                converted(tmp_path, "masks", np.ascontiguousarray(wrong))
+        segments = [
+            {"image_id": 0, "category_id": k, "segmentation": {"size": list(planes.shape), "counts": counts(planes, k)}}
+            for k in range(29)
+        ]
+        content = {"images": [{"id": 0, "file_name": "a.png"}], "annotations": segments}
+        content["categories"] = [{"id": k, "name": name} for k, name in enumerate(NAMES)]
+        (tmp_path / "coco.json").write_text(json.dumps(content))
+        with pytest.raises(LabelError, match="only once it is read along the rows, not down the columns"):
+            convert("coco", tmp_path / "coco.json", tmp_path / "im", tmp_path / "out", progress=False)
 
     def test_three_bones_tell(self, tmp_path: Path) -> None:
         write_image(tmp_path / "im" / "a.png", phantom(0).image)

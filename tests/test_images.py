@@ -321,6 +321,13 @@ class TestBadFiles:
         with pytest.raises(UnreadableImageError, match=rf"{name}: holds 3 pictures; expected one"):
             read_radiograph(tmp_path / name)
 
+    def test_a_picture_beside_an_animation_is_one_of_several(self, tmp_path: Path) -> None:
+        first, *frames = (Image.fromarray(np.roll(grey8(), shift, 1)) for shift in range(2))
+        first.save(tmp_path / "a.png", save_all=True, append_images=frames, default_image=True)
+        assert (tmp_path / "a.png").read_bytes().count(b"fcTL") == 1
+        with pytest.raises(UnreadableImageError, match=r"a.png: holds 2 pictures; expected one"):
+            read_radiograph(tmp_path / "a.png")
+
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_values_that_are_not_finite_are_refused(self, tmp_path: Path, value: float) -> None:
         values = grey16().astype(np.float32)

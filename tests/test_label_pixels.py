@@ -94,6 +94,40 @@ class TestMasks:
             read_pixels(path, "mask")
         np.testing.assert_array_equal(read_pixels(path, "label map"), shape_of_bone() // 255)
 
+    def test_a_transparent_class_of_the_palette_is_refused(self, tmp_path: Path) -> None:
+        between = [chunk(b"PLTE", bytes(range(12))), chunk(b"tRNS", bytes([255, 0]))]
+        path = save(tmp_path / "a.png", plain_png(shape_of_bone() // 255, 8, PALETTE, *between))
+        with pytest.raises(ValueError, match="its alpha channel hides pixels that are not black"):
+            read_pixels(path, "label map")
+
+    @pytest.mark.parametrize(
+        ("greys", "refused"),
+        [([0, 2, 1, 3], True), ([0, 5, 6, 7], True), ([0, 1, 2, 3], False), ([0, 40, 80, 120], False)],
+        ids=["in another order", "without gaps", "the indices", "spread"],
+    )
+    def test_a_palette_that_shows_other_classes_is_refused(
+        self, tmp_path: Path, greys: list[int], refused: bool
+    ) -> None:
+        values = draw("u1", bits=2)
+        palette = chunk(b"PLTE", bytes(grey for grey in greys for _ in range(3)))
+        path = save(tmp_path / "a.png", plain_png(values, 8, PALETTE, palette))
+        classes = [str(number) for number in range(1, 30)]
+        if refused:
+            words = f"its palette shows class number {greys[1]} where it stores 1, and nobody knows which"
+            with pytest.raises(ValueError, match=words):
+                read_pixels(path, "label map", classes=classes)
+        else:
+            np.testing.assert_array_equal(read_pixels(path, "label map", classes=classes), values)
+        colours = chunk(b"PLTE", bytes(range(12)))
+        save(path, plain_png(values, 8, PALETTE, colours))
+        np.testing.assert_array_equal(read_pixels(path, "label map", classes=classes), values)
+
+    @pytest.mark.parametrize("bits", [16, 32])
+    def test_white_is_zero_without_black_is_called_so(self, tmp_path: Path, bits: int) -> None:
+        tifffile.imwrite(tmp_path / "a.tif", shape_of_bone().astype(f"u{bits // 8}"), photometric="miniswhite")
+        with pytest.raises(ValueError, match=r"0 is white \(WhiteIsZero\) and no pixel is black"):
+            read_pixels(tmp_path / "a.tif", "mask")
+
     def test_jpeg_is_refused_whatever_the_suffix(self, tmp_path: Path) -> None:
         Image.fromarray(shape_of_bone()).save(tmp_path / "a.png", "JPEG")
         for meaning in ("mask", "label map"):
@@ -120,6 +154,11 @@ class TestNifti:
         values = draw("u1", bits=4)
         path = self.save(tmp_path / "a.nii", values.T, 2, 1)
         np.testing.assert_array_equal(read_pixels(path, "label map"), 2 * values.astype(int) + 1)
+
+    def test_a_slope_that_has_no_exact_number_is_one_of_whole_classes(self, tmp_path: Path) -> None:
+        values = draw("u1", bits=4)
+        path = self.save(tmp_path / "a.nii", values.astype(np.int16).T * 10, 0.1)
+        np.testing.assert_array_equal(read_pixels(path, "label map"), values)
 
     @pytest.mark.parametrize("dtype", ["c8", [("R", "u1"), ("G", "u1"), ("B", "u1")]])
     def test_colours_and_complex_numbers_are_refused(self, tmp_path: Path, dtype: object) -> None:

@@ -453,6 +453,10 @@ COCO_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "another file": (lambda path: path.write_text("[]"), r"source: no list 'images'; expected COCO annotations"),
     "unknown class": (_edit(lambda c: c["categories"][0].update(name="Ulnaa")), r"unknown classes Ulnaa"),
     "two categories of one id": (_edit(lambda c: c["categories"].append(c["categories"][0])), "id 3 comes twice"),
+    "ids as pandas writes them": (
+        _edit(lambda c: [a.update(image_id=float(a["image_id"]), category_id=99.0) for a in c["annotations"][:1]]),
+        "source: annotation 1: category 99 is not in the file$",
+    ),
     "no such category": (
         _edit(lambda c: c["annotations"][4].update(category_id=99)),
         r"annotation 5: category 99 is not in the file",

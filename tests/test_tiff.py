@@ -158,6 +158,22 @@ class TestTiff:
         with pytest.raises(ValueError, match=said):
             read(tiff(draw("u1").tobytes() * 8, SHAPE, **tags))
 
+    @pytest.mark.parametrize("imagej", [True, False])
+    def test_a_stack_in_one_directory_is_refused(self, imagej: bool) -> None:
+        """As ImageJ writes those of more than 4 GB."""
+        for count in (1, 3):
+            out = BytesIO()
+            stack = np.stack([draw("u1")] * count)
+            tifffile.imwrite(out, stack, imagej=imagej, truncate=True, photometric="minisblack")
+            out.seek(0)
+            with tifffile.TiffFile(out) as file:
+                assert len(file.pages) == 1
+            if count == 1:
+                np.testing.assert_array_equal(read(out.getvalue()).values, draw("u1"))
+            else:
+                with pytest.raises(ValueError, match="holds 3 pictures; expected one"):
+                    read(out.getvalue())
+
     @pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"])
     def test_a_predictor_of_a_compression_that_has_none_is_passed_over(self, compression: str) -> None:
         out = BytesIO()

@@ -13,7 +13,7 @@ from handseg_monai.bitplanes import Polygon, rasterise
 from handseg_monai.bones import ALL_KNOWN
 from handseg_monai.data.exclude import converted_name
 from handseg_monai.data.items import LabelError
-from handseg_monai.data.labels.competition import find_splits, read_polygons
+from handseg_monai.data.labels.competition import find_splits, read_checked, read_polygons
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
 from handseg_monai.data.layouts import is_converted
 from handseg_monai.data.reading.images import (
@@ -80,7 +80,7 @@ def read_label(radiograph: Radiograph, shape: tuple[int, int]) -> Label | None:
         return Label(read_planes(radiograph.label, shape), None)
     fault = ""
     try:
-        polygons = read_polygons(radiograph.label, shape)
+        polygons = read_checked(radiograph.label, shape)
     except LabelError as error:
         fault = str(error).removeprefix(f"{radiograph.label}: ")
         try:

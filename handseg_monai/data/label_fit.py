@@ -33,7 +33,7 @@ _FINE, _FACING, LEVEL = 0.5, 0.7, 0.4
 _ACROSS = np.arange(-4, 4 + _FINE, _FINE, dtype=np.float32)
 """Places across an outline where its edge is looked for, pixels."""
 
-_DOWN = "down the columns"
+_DOWN, _ALONG = "read down the columns, not along the rows", "read along the rows, not down the columns"
 Turn = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From points or vectors, (N, 2), and (width, height) less 1, or 0 for vectors, to those after a turn."""
 _TURNS: dict[str, Turn] = {
@@ -71,7 +71,7 @@ class EdgeDirections:
         x, y = np.rint(points * (scale * self._factor) - 0.5 * (1 - self._factor)).astype(np.int64).T
         height, width = self._x.shape
         inside = (x >= _RIM) & (y >= _RIM) & (x < width - _RIM) & (y < height - _RIM)
-        if 2 * inside.sum() < len(points):
+        if 2 * inside.sum() < max(len(points), 1):
             return 0.0
         x, y, normals = x[inside], y[inside], inward[inside]
         return float(np.mean(self._x[y, x] * normals[:, 0] + self._y[y, x] * normals[:, 1]))
@@ -134,9 +134,9 @@ def elsewhere(radiograph: np.ndarray, planes: np.ndarray, runs: bool = False) ->
         return ""
     last = np.array(planes.shape[::-1]) - 1.0
     found = {text: (turn(points, last), turn(inward, np.zeros(2))) for text, turn in _TURNS.items()}
-    if runs:
-        down = np.ascontiguousarray(planes.reshape(planes.shape[::-1]).T)
-        found = {_DOWN: outline_points(outlines_of(down))} | found
+    if runs or planes.shape[0] != planes.shape[1]:  # else it is that rows and columns are exchanged
+        anew = {_DOWN: planes.reshape(planes.shape[::-1]).T, _ALONG: planes.T.reshape(planes.shape)}
+        found = {text: outline_points(outlines_of(np.ascontiguousarray(of))) for text, of in anew.items()} | found
     scale, _ = edges.best_scale(points, inward)
     if abs(scale - 1) > _RESCALED:
         found[f"multiplied by {scale:.3g}"] = points * scale, inward
@@ -144,7 +144,7 @@ def elsewhere(radiograph: np.ndarray, planes: np.ndarray, runs: bool = False) ->
     best = max(fits, key=lambda text: fits[text])  # of several that are alike the first
     if fits[best] < max(_GOOD, _BETTER * own) or not _all_round(edges, *found[best]):
         return ""
-    if best == _DOWN:
+    if best == _DOWN and runs:
         return "by the image's edges the run-lengths run down the columns; expected runs along the rows"
     return f"by the image's edges the label lies on the bones only once it is {best}; correct the label"
 

@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from handseg_monai.bitplanes import rasterise, reduce
-from handseg_monai.bones import NAMES
-from handseg_monai.data.items import Item, LabelError
+from handseg_monai.data.items import Item
 from handseg_monai.data.label_fit import misplaced
-from handseg_monai.data.labels.competition import find_splits, labelled_items, read_polygons
+from handseg_monai.data.labels.competition import find_splits, labelled_items, read_checked
 from handseg_monai.data.labels.converted import DATALIST, converted_items, read_planes
-from handseg_monai.data.labels.polygons import require_pixels
 from handseg_monai.data.reading import MAX_PIXELS
 from handseg_monai.data.reading.patients import say_parted, united
 
@@ -97,14 +95,9 @@ def read_truth(label: str | Path, shape: tuple[int, int], size: tuple[int, int] 
 def _polygons(label: str | Path, shape: tuple[int, int]) -> Sequence[tuple[int, np.ndarray]]:
     """Polygons of a label, which is parsed once for being checked and for being drawn."""
     path = Path(label)
-    return _parsed(path, path.stat().st_mtime_ns, shape) if path.is_file() else read_polygons(path, shape)
+    return _parsed(path, path.stat().st_mtime_ns, shape) if path.is_file() else read_checked(path, shape)
 
 
 @lru_cache(maxsize=4096)
 def _parsed(path: Path, changed: int, shape: tuple[int, int]) -> Sequence[tuple[int, np.ndarray]]:
-    polygons = read_polygons(path, shape)
-    try:
-        require_pixels([(NAMES[bone], points) for bone, points in polygons], shape)
-    except ValueError as error:
-        raise LabelError(f"{path}: {error}") from error
-    return tuple(polygons)
+    return tuple(read_checked(path, shape))

@@ -65,9 +65,15 @@ def _read(path: Path) -> dict[str, Any]:
         for number, entry in enumerate(entries, 1):
             if not isinstance(entry, dict) or not all(key in entry for key in keys):
                 raise LabelError(f"{path}: {part}, entry {number}: expected an object with {', '.join(keys)}")
-        if part != "annotations" and (twice := [i for i, n in Counter(str(e["id"]) for e in entries).items() if n > 1]):
+        times = Counter(_key(entry["id"]) for entry in entries if part != "annotations")
+        if twice := [id for id, count in times.items() if count > 1]:
             raise LabelError(f"{path}: {part}: id {twice[0]} comes twice")
     return dict(content)
+
+
+def _key(id: object) -> str:
+    """Return an id as a text; pandas writes numbers of a column with gaps as 7.0."""
+    return str(int(id) if isinstance(id, float) and id.is_integer() else id)
 
 
 def _labels_of(
@@ -79,18 +85,18 @@ def _labels_of(
     faults: Faults,
     pixel_centres: bool,
 ) -> Iterator[Label]:
-    name_of = {str(category["id"]): str(category["name"]) for category in content["categories"]}
-    file_of = {str(image["id"]): str(image["file_name"]) for image in content["images"]}
+    name_of = {_key(category["id"]): str(category["name"]) for category in content["categories"]}
+    file_of = {_key(image["id"]): str(image["file_name"]) for image in content["images"]}
     shapes: dict[str, list[tuple[int, str, dict[str, Any]]]] = defaultdict(list)
     for number, annotation in enumerate(content["annotations"], 1):
-        image, category = str(annotation["image_id"]), str(annotation["category_id"])
+        image, category = _key(annotation["image_id"]), _key(annotation["category_id"])
         if image not in file_of or category not in name_of:
             what = f"image {image}" if image not in file_of else f"category {category}"
             faults.append(f"{path}: annotation {number}: {what} is not in the file")
         elif name_of[category] in classes.bone_of:
             shapes[image].append((number, name_of[category], annotation))
     for image in content["images"]:
-        of_image = shapes[str(image["id"])]
+        of_image = shapes[_key(image["id"])]
         present = classes.known(name for _, name, _ in of_image)
         known = classes.known(name_of.values()) if present and missing == "absent" else present
         size = (image.get("height"), image.get("width"))

@@ -13,10 +13,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from handseg_monai.bitplanes import Polygon
-from handseg_monai.bones import INDEX
+from handseg_monai.bones import INDEX, NAMES
 from handseg_monai.data.items import Item, LabelError
 from handseg_monai.data.labels.json_file import kind_of, read_json
-from handseg_monai.data.labels.polygons import polygon
+from handseg_monai.data.labels.polygons import polygon, require_pixels
 from handseg_monai.data.reading.images import find_images, without_suffix
 from handseg_monai.files import find_files, nfc
 
@@ -91,6 +91,16 @@ def read_polygons(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, P
             faults.append(f"annotation {number}: {error}")
     if faults:
         raise LabelError(f"{path}: {'; '.join(faults)}")
+    return polygons
+
+
+def read_checked(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, Polygon]]:
+    """Read polygons as :func:`read_polygons` does, and refuse coordinates that are shares of the image's size."""
+    polygons = read_polygons(path, shape)
+    try:
+        require_pixels([(NAMES[bone], points) for bone, points in polygons], shape)
+    except ValueError as error:
+        raise LabelError(f"{path}: {error}") from error
     return polygons
 
 

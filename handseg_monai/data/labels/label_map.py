@@ -55,7 +55,7 @@ def read_label_maps(
 
 
 def _draw(path: Path, classes: Classes, given: frozenset[str], rows_first: bool, shape: tuple[int, int]) -> np.ndarray:
-    pixels = read_fitting(path, shape, "label map", rows_first)
+    pixels = read_fitting(path, shape, "label map", rows_first, given)
     planes = np.zeros(shape, np.int32)
     for value in np.unique(pixels):
         if value == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,8 @@ from handseg_monai.data.reading.stored import DEFLATED, CheckSize, Samples, requ
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
 PIXEL_SUFFIXES = (*LABEL_SUFFIXES, ".npy")
+_ROUNDED = 1e-6
+"""Share of a class number by which a slope of NIfTI, which has 24 bits, may miss it."""
 Meaning = Literal["mask", "label map"]
 """What the values of a label image are: of a mask 0 is nothing and one other value is the bone, and a palette counts by
 its colours, of which black is nothing; of a label map each is a class, and a palette counts by its indices."""
@@ -31,7 +33,11 @@ def stem_of(path: Path) -> str:
 
 
 def read_pixels(
-    path: Path, meaning: Meaning, rows_first: bool = False, check_size: CheckSize | None = None
+    path: Path,
+    meaning: Meaning,
+    rows_first: bool = False,
+    check_size: CheckSize | None = None,
+    classes: Collection[str] = (),
 ) -> np.ndarray:
     """Read the values of a label image, (H, W); of a label map integers.
 
@@ -47,6 +53,8 @@ def read_pixels(
     check_size
         Called with (height, width), or what the file has for it, before anything is decoded; None accepts
         :data:`~handseg_monai.data.reading.MAX_PIXELS`.
+    classes
+        Numbers of the classes of a label map, by which a palette of greys is refused that shows other ones of them.
 
     Raises
     ------
@@ -62,24 +70,28 @@ def read_pixels(
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"can't be read ({error.strerror})") from error
-    return decode_pixels(content, meaning, check_size)
+    return decode_pixels(content, meaning, check_size, classes)
 
 
-def decode_pixels(content: bytes, meaning: Meaning, check_size: CheckSize) -> np.ndarray:
+def decode_pixels(content: bytes, meaning: Meaning, check_size: CheckSize, classes: Collection[str] = ()) -> np.ndarray:
     """Decode the values of a PNG, TIFF or BMP as :func:`read_pixels` does."""
     samples = read_samples(content, check_size)
     if samples.lossy:
         raise ValueError("JPEG, whose losses change values; expected PNG, TIFF without JPEG, or BMP")
     if meaning == "mask":
         return _mask(samples)
-    if samples.palette is not None:
-        return samples.values
-    values = _whole(_one_channel(samples))
+    if samples.palette is None:
+        values = _whole(_one_channel(samples))
+    else:
+        values = samples.values
+        _require_indices_meant(values, samples.palette, classes)
     require_seen(values, samples.alpha)
     return values
 
 
-def read_fitting(path: Path, shape: tuple[int, int], meaning: Meaning, rows_first: bool) -> np.ndarray:
+def read_fitting(
+    path: Path, shape: tuple[int, int], meaning: Meaning, rows_first: bool, classes: Collection[str] = ()
+) -> np.ndarray:
     """Read the values of a label image as :func:`read_pixels` does, and require the (height, width) of its image.
 
     Of NIfTI whose axes are exchanged the error says so.
@@ -93,7 +105,7 @@ def read_fitting(path: Path, shape: tuple[int, int], meaning: Meaning, rows_firs
             )
         require_size(stored, shape)
 
-    return read_pixels(path, meaning, rows_first, check_size)
+    return read_pixels(path, meaning, rows_first, check_size, classes)
 
 
 def count_channels(path: Path, shape: tuple[int, int]) -> int:
@@ -133,6 +145,11 @@ def mask_of(pixels: np.ndarray) -> np.ndarray:
 def _mask(samples: Samples) -> np.ndarray:
     values = _one_channel(samples) if samples.palette is None else _palette_mask(samples.values, samples.palette)
     require_seen(values, samples.alpha)
+    if samples.turned and values.all() and values.min() < values.max():
+        raise ValueError(
+            "a TIFF in which 0 is white (WhiteIsZero) and no pixel is black, so that it shows no background; expected "
+            "black and one other value: save it with BlackIsZero"
+        )
     return values
 
 
@@ -144,6 +161,21 @@ def _palette_mask(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
     if (values == values[0, 0]).all() and (indices != indices[0, 0]).any():
         raise ValueError("its palette has one colour for all; save the mask as white on black")
     return values
+
+
+def _require_indices_meant(indices: np.ndarray, palette: np.ndarray, classes: Collection[str]) -> None:
+    """Raise ``ValueError`` where all greys that a palette shows are class numbers too, and other ones."""
+    used = np.unique(indices)
+    used = used[used < len(palette)]
+    greys = palette[used]
+    if (greys != greys[:, :1]).any() or not (wrong := greys[:, 0] != used).any():
+        return
+    if {str(grey) for grey in greys[:, 0] if grey} <= set(classes):
+        index, grey = int(used[wrong][0]), int(greys[wrong, 0][0])
+        raise ValueError(
+            f"its palette shows class number {grey} where it stores {index}, and nobody knows which is meant; save the "
+            "label map as grey, without a palette"
+        )
 
 
 def _one_channel(samples: Samples) -> np.ndarray:
@@ -203,6 +235,8 @@ def _whole(pixels: np.ndarray) -> np.ndarray:
         return pixels.astype(np.uint8)
     if pixels.dtype.kind in "iu":
         return pixels
-    if pixels.dtype.kind != "f" or not np.isfinite(pixels).all() or (pixels != np.rint(pixels)).any():
-        raise ValueError("values are not whole numbers; expected class numbers")
-    return pixels.astype(np.int64)
+    if pixels.dtype.kind == "f" and np.isfinite(pixels).all():
+        whole = np.rint(pixels)
+        if (abs(pixels - whole) <= _ROUNDED * np.maximum(abs(whole), 1)).all():
+            return whole.astype(np.int64)
+    raise ValueError("values are not whole numbers; expected class numbers")

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from handseg_monai.data.reading.tiff_header import BIG, CLASSIC, tiff_orientation
+
 UPRIGHT = 1
 _STORED_FROM_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda planes: planes,
@@ -24,17 +26,31 @@ _STORED_FROM_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 def orientation(path: str | Path) -> int:
     """Orientation of a picture, 1 to 8, from its header; 1, upright, where it states none or can't be read."""
+    # Pillow opens fewer kinds of TIFF than are read.
+    stated = _of_tiff(Path(path)) or _by_pillow(path)
+    return stated if stated in _STORED_FROM_UPRIGHT else UPRIGHT
+
+
+def _of_tiff(path: Path) -> int | None:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return tiff_orientation(content) if content[:4] in (*CLASSIC, *BIG) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _by_pillow(path: str | Path) -> int:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # which is about decoding
     try:
         with Image.open(path) as image:
             if image.format == "PNG" and not _holds_exif(path):  # Pillow would decode all of it in search of one
                 return UPRIGHT
             stated = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-    except (OSError, ValueError, SyntaxError, TypeError):
+            return int(stated[0] if isinstance(stated, bytes) else stated)
+    except (OSError, ValueError, SyntaxError, TypeError, IndexError):
         return UPRIGHT
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    return stated if stated in _STORED_FROM_UPRIGHT else UPRIGHT
 
 
 def _holds_exif(path: str | Path) -> bool:

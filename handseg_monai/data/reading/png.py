@@ -108,7 +108,7 @@ def _header(content: Content) -> _Header:
 def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Kinds and data of the chunks from the first to the last, their checksums compared."""
     view = memoryview(content)
-    at = len(SIGNATURE)
+    at, frames, shown = len(SIGNATURE), 0, b""
     while True:
         if at + 12 > len(view):
             raise damaged("the file ends before the picture does")
@@ -124,8 +124,11 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
             raise ValueError(
                 f"a PNG with {kind.decode('ascii', 'replace')}, an extension that few programs read; save it anew"
             )
-        if kind == b"acTL" and len(data) >= 4 and (count := int.from_bytes(data[:4], "big")) > 1:
-            raise several(count)
+        if kind == b"acTL" and len(data) >= 4 and (frames := int.from_bytes(data[:4], "big")) > 1:
+            raise several(frames)
+        shown = shown or (kind if kind in (b"IDAT", b"fcTL") else b"")
+        if frames and kind == b"fcTL" and shown == b"IDAT":  # what other programs show is no frame of the animation
+            raise several(frames + 1)
         yield kind, data
         if kind == b"IEND":
             return

@@ -31,6 +31,8 @@ class Samples:
     """(H, W)."""
     lossy: bool = False
     """Whether the file has not kept the values that were written to it."""
+    turned: bool = False
+    """Whether 0 is white in the file."""
 
 
 def damaged(detail: str) -> ValueError:

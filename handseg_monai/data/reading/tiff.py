@@ -74,7 +74,7 @@ def _meaning(pixels: np.ndarray, layout: Layout) -> Samples:
         return Samples(values, layout.bits, _palette(layout), alpha, lossy)
     if layout.photometric == WHITE_IS_ZERO:
         values = _turned(values, layout.bits)
-    return Samples(values, layout.bits, None, alpha, lossy)
+    return Samples(values, layout.bits, None, alpha, lossy, layout.photometric == WHITE_IS_ZERO)
 
 
 def _turned(values: np.ndarray, bits: int) -> np.ndarray:

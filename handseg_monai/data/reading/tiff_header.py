@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +21,15 @@ _NAMES |= {50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
 _PHOTOMETRICS = {4: "a transparency mask", 5: "CMYK", 6: "YCbCr", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
 _PHOTOMETRICS |= {32803: "a camera's raw mosaic", 34892: "a camera's raw pixels", 32844: "LogL", 32845: "LogLuv"}
 _FORMATS = {1: "u", 2: "i", 3: "f", 4: "u"}
-_TYPES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}
+_TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}
 """Types of the tags that are read, none of which has a sign or a fraction."""
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIPS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _T4 = 273, 277, 278, 279, 284, 292
 _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 317, 320, 322, 323, 324, 325
 _KIND, _FORMAT, _JPEG_TABLES, _DEPTH = 254, 339, 347, 32997
+_DESCRIPTION, _ORIENTATION = 270, 274
+_STACK = re.compile(rb"ImageJ=.*^images=(\d+)$", re.DOTALL | re.MULTILINE)
+_SHAPED = re.compile(rb'\{"shape": \[([\d, ]+)\]')
 _WANTED = {
     _WIDTH,
     _HEIGHT,
@@ -37,7 +43,7 @@ _WANTED = {
     _STRIP_BYTES,
 }
 _WANTED |= {_PLANAR, _T4, _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _KIND, _FORMAT}
-_WANTED |= {_JPEG_TABLES, _DEPTH}
+_WANTED |= {_JPEG_TABLES, _DEPTH, _DESCRIPTION}
 _REDUCED, _MASK = 1, 4
 _LARGE_TILE = 2**20
 
@@ -79,6 +85,11 @@ def tiff_size(content: Content) -> tuple[int, int]:
     return _one(tags, _HEIGHT), _one(tags, _WIDTH)
 
 
+def tiff_orientation(content: Content) -> int | None:
+    """Orientation that a TIFF states, whatever its samples are; None where it states none. Raises ``ValueError``."""
+    return _tags(content, {_ORIENTATION}).get(_ORIENTATION, (None,))[0]
+
+
 def read_layout(content: bytes) -> Layout:
     """Read the header of a TIFF of one picture.
 
@@ -90,6 +101,7 @@ def read_layout(content: bytes) -> Layout:
     tags = _tags(content)
     height, width = _one(tags, _HEIGHT), _one(tags, _WIDTH)
     samples = _one(tags, _SAMPLES, 1)
+    _require_one(bytes(tags.get(_DESCRIPTION, ())), height * width * samples)
     compression, planar = _one(tags, _COMPRESSION, NONE), _one(tags, _PLANAR, 1) == 2 and samples > 1
     if compression not in _COMPRESSIONS:
         raise ValueError(
@@ -144,6 +156,18 @@ def read_layout(content: bytes) -> Layout:
     )
 
 
+def _require_one(description: bytes, samples: int) -> None:
+    """Raise ``ValueError`` for a stack in one directory, of which only its description tells: ImageJ's, tifffile's."""
+    if stack := _STACK.search(description):
+        count = int(stack[1])
+    elif shaped := _SHAPED.match(description):
+        count = math.prod(int(n) for n in shaped[1].split(b",") if n.strip()) // samples
+    else:
+        return
+    if count > 1:
+        raise several(count)
+
+
 def _photometric(tags: Tags, compression: int) -> int:
     kind = tags.get(_KIND, (0,))[0]
     if kind & _REDUCED or kind & _MASK:
@@ -175,8 +199,8 @@ def _sample(tags: Tags, samples: int, order: str) -> tuple[np.dtype, int]:
     raise ValueError(f"a TIFF of {name} numbers of {bits} bits")
 
 
-def _tags(content: Content) -> Tags:
-    """Tags of the first directory that readers need; there must be no second one."""
+def _tags(content: Content, wanted: Collection[int] = frozenset(_WANTED)) -> Tags:
+    """Tags of the first directory that are wanted; there must be no second one."""
     order, big = "<" if content[:2] == b"II" else ">", content[:4] in BIG
     try:
         if big:
@@ -188,7 +212,7 @@ def _tags(content: Content) -> Tags:
         while following and following not in seen:
             seen.add(following)
             _, following = _directory(content, following, order, big)
-        tags = _read_tags(content, entries, order, big)
+        tags = _read_tags(content, entries, order, big, wanted)
     except (struct.error, MemoryError, OverflowError) as error:
         raise damaged("a TIFF whose header reaches beyond the file") from error
     if len(seen) > 1:
@@ -206,12 +230,12 @@ def _directory(content: Content, at: int, order: str, big: bool) -> tuple[range,
     return range(start, end, step), following
 
 
-def _read_tags(content: Content, entries: range, order: str, big: bool) -> Tags:
+def _read_tags(content: Content, entries: range, order: str, big: bool, wanted: Collection[int]) -> Tags:
     layout, word = ("HHQ8s", "Q") if big else ("HHI4s", "I")
     tags: Tags = {}
     for place in entries:
         tag, kind, number, value = struct.unpack(f"{order}{layout}", content[place : place + entries.step])
-        if tag not in _WANTED or tag in tags:
+        if tag not in wanted or tag in tags:
             continue
         if kind not in _TYPES or not number:
             raise damaged(f"tag {tag} has no value that can be read")
