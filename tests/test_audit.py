@@ -72,6 +72,15 @@ LABEL_FAULTS: dict[str, tuple[Fault, Change]] = {
 }
 
 
+def test_outlines_in_shares_alone_are_found(phantom_dataset: Path, tmp_path: Path) -> None:
+    """None of them is longer than a point."""
+    shutil.copytree(phantom_dataset, tmp_path / "data")
+    image = images_of(tmp_path / "data")[0]
+    plant(image, lambda annotations: in_shares("Ulna")([a for a in annotations if a["label"] == "Ulna"]))
+    (finding,) = (one for one in audit(tmp_path / "data", progress=False).findings if "lie within 0 to 1" in one.text)
+    assert (finding.image, finding.fault) == (image.relative_to(tmp_path / "data").as_posix(), Fault.LABEL)
+
+
 @pytest.fixture(scope="module")
 def clean(phantom_dataset: Path) -> Audit:
     return audit(phantom_dataset, progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from handseg_monai.bitplanes import boxes
 from handseg_monai.bones import BONES, INDEX, NAMES
@@ -217,14 +218,24 @@ class TestTurnedImages:
 
     @pytest.mark.parametrize(
         "tags",
-        [{"t258": 16, "t339": 3}, {"t258": 10}, {"t258": [16, 16], "t277": 2, "t338": 2}, {"t258": 16, "t262": 0}],
-        ids=["float16", "10 bits", "grey and alpha of 16 bits", "WhiteIsZero of 16 bits"],
+        [{"t258": 16, "t339": 3}, {"t258": 10}, {"t258": [16, 16], "t277": 2, "t338": 2}],
+        ids=["float16", "10 bits", "grey and alpha of 16 bits"],
     )
     def test_of_tiff_it_is_read_whatever_the_samples_are(self, tmp_path: Path, tags: dict[str, int]) -> None:
-        """Pillow opens none of these."""
         (tmp_path / "a.tif").write_bytes(tiff(bytes(4 * 37 * 43), (43, 37), **tags, t274=6))
+        with pytest.raises(UnidentifiedImageError):
+            Image.open(tmp_path / "a.tif")
         assert read_radiograph(tmp_path / "a.tif").shape == (43, 37)
         assert orientation(tmp_path / "a.tif") == 6
+
+    def test_an_orientation_of_another_type_is_read_where_it_is_one(self, tmp_path: Path) -> None:
+        write_image(tmp_path / "a.jpg", UPRIGHT[0], 6)
+        content = (tmp_path / "a.jpg").read_bytes()
+        start = content.index(struct.pack(">HHIH", 274, 3, 1, 6))
+        for kind, value, stated in ((1, b"\x06\0\0\0", 6), (11, struct.pack(">f", np.inf), 1), (2, bytes(4), 1)):
+            entry = struct.pack(">HHI", 274, kind, 1) + value
+            (tmp_path / "b.jpg").write_bytes(content[:start] + entry + content[start + 12 :])
+            assert orientation(tmp_path / "b.jpg") == stated
 
     def test_what_states_none_is_upright(self, tmp_path: Path) -> None:
         write_image(tmp_path / "nine.png", UPRIGHT[0], 9)

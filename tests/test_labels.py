@@ -151,6 +151,21 @@ class TestLabelMaps:
                 expected = (values == k + 1) if known >> k & 1 else np.zeros(SHAPE, bool)
                 np.testing.assert_array_equal((planes >> k) & 1 != 0, expected, err_msg=name)
 
+    def test_a_palette_of_other_classes_is_told(self, tmp_path: Path, labels: Labels) -> None:
+        (tmp_path / "source").mkdir()
+        for image, polygons in labels.items():
+            picture = Image.fromarray(flat_map(polygons), mode="P")
+            picture.putpalette([grey for k in range(256) for grey in [30 - k if 0 < k < 30 else k] * 3])
+            picture.save(tmp_path / "source" / f"{image.stem}.png")
+        with pytest.raises(LabelError, match=r"hand0\.png: its palette shows class number 29 where it stores 1"):
+            convert(
+                "labelmap",
+                tmp_path / "source",
+                tmp_path / "images",
+                tmp_path / "out",
+                classes=self.classes(tmp_path),
+            )
+
     def test_nifti_laid_the_other_way_is_told(self, tmp_path: Path, labels: Labels) -> None:
         self.write(tmp_path / "source", labels, "rows first")
         with pytest.raises(LabelError, match=r"hand0\.nii: NIfTI whose axes are rows, columns.*--rows-first"):
@@ -452,6 +467,10 @@ COCO_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "not JSON": (lambda path: path.write_text("{"), r"source: not JSON"),
     "another file": (lambda path: path.write_text("[]"), r"source: no list 'images'; expected COCO annotations"),
     "unknown class": (_edit(lambda c: c["categories"][0].update(name="Ulnaa")), r"unknown classes Ulnaa"),
+    "two images of one id": (
+        _edit(lambda c: c["images"].append(c["images"][0] | {"id": float(c["images"][0]["id"])})),
+        "images: id . comes twice",
+    ),
     "two categories of one id": (_edit(lambda c: c["categories"].append(c["categories"][0])), "id 3 comes twice"),
     "ids as pandas writes them": (
         _edit(lambda c: [a.update(image_id=float(a["image_id"]), category_id=99.0) for a in c["annotations"][:1]]),

@@ -158,13 +158,27 @@ class TestTiff:
         with pytest.raises(ValueError, match=said):
             read(tiff(draw("u1").tobytes() * 8, SHAPE, **tags))
 
+    @pytest.mark.parametrize(
+        "description", [b"ImageJ=1.54\nimages=3\n", b'{"shape": [90, 90]}', b"", b"\xff" * 9], ids=str
+    )
+    def test_a_description_that_one_picture_has_kept_is_passed_over(self, description: bytes) -> None:
+        """Programs that take a page out, or make it smaller, copy it."""
+        content = tiff(draw("u1").tobytes(), SHAPE, t270=[0] * len(description) or [0])
+        place = content.index(struct.pack("<HH", 270, 4))
+        kind = struct.pack("<HHI", 270, 2, len(description))
+        (start,) = struct.unpack("<I", content[place + 8 : place + 12])
+        content = content[:place] + kind + content[place + 8 :]
+        content = content[:start] + description + content[start + len(description) :]
+        np.testing.assert_array_equal(read(content).values, draw("u1"))
+
     @pytest.mark.parametrize("imagej", [True, False])
     def test_a_stack_in_one_directory_is_refused(self, imagej: bool) -> None:
         """As ImageJ writes those of more than 4 GB."""
         for count in (1, 3):
             out = BytesIO()
             stack = np.stack([draw("u1")] * count)
-            tifffile.imwrite(out, stack, imagej=imagej, truncate=True, photometric="minisblack")
+            more = {} if imagej else {"description": "of a hand"}  # and then another one of its own
+            tifffile.imwrite(out, stack, imagej=imagej, truncate=True, photometric="minisblack", **more)
             out.seek(0)
             with tifffile.TiffFile(out) as file:
                 assert len(file.pages) == 1

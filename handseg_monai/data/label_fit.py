@@ -121,7 +121,7 @@ def elsewhere(radiograph: np.ndarray, planes: np.ndarray, runs: bool = False) ->
     planes
         Bit planes, int32 (H, W).
     runs
-        They come from run-lengths, which may run down the columns.
+        They come from run-lengths of a submission, which run along the rows.
 
     Returns
     -------
@@ -134,9 +134,12 @@ def elsewhere(radiograph: np.ndarray, planes: np.ndarray, runs: bool = False) ->
         return ""
     last = np.array(planes.shape[::-1]) - 1.0
     found = {text: (turn(points, last), turn(inward, np.zeros(2))) for text, turn in _TURNS.items()}
+    anew = {}
     if runs or planes.shape[0] != planes.shape[1]:  # else it is that rows and columns are exchanged
-        anew = {_DOWN: planes.reshape(planes.shape[::-1]).T, _ALONG: planes.T.reshape(planes.shape)}
-        found = {text: outline_points(outlines_of(np.ascontiguousarray(of))) for text, of in anew.items()} | found
+        anew[_DOWN] = planes.reshape(planes.shape[::-1]).T
+    if not runs and planes.shape[0] != planes.shape[1]:
+        anew[_ALONG] = planes.T.reshape(planes.shape)
+    found = {text: outline_points(outlines_of(np.ascontiguousarray(of))) for text, of in anew.items()} | found
     scale, _ = edges.best_scale(points, inward)
     if abs(scale - 1) > _RESCALED:
         found[f"multiplied by {scale:.3g}"] = points * scale, inward

@@ -95,7 +95,7 @@ def read_polygons(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, P
 
 
 def read_checked(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, Polygon]]:
-    """Read polygons as :func:`read_polygons` does, and refuse coordinates that are shares of the image's size."""
+    """Read polygons as :func:`read_polygons` does; shares of the image's size or percent are a fault too."""
     polygons = read_polygons(path, shape)
     try:
         require_pixels([(NAMES[bone], points) for bone, points in polygons], shape)

@@ -21,7 +21,7 @@ from handseg_monai.data.reading.stored import DEFLATED, CheckSize, Samples, requ
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
 PIXEL_SUFFIXES = (*LABEL_SUFFIXES, ".npy")
 _ROUNDED = 1e-6
-"""Share of a class number by which a slope of NIfTI, which has 24 bits, may miss it."""
+"""Share of a class number by which one in floating point may miss it: a slope of NIfTI has 24 bits."""
 Meaning = Literal["mask", "label map"]
 """What the values of a label image are: of a mask 0 is nothing and one other value is the bone, and a palette counts by
 its colours, of which black is nothing; of a label map each is a class, and a palette counts by its indices."""
@@ -60,7 +60,8 @@ def read_pixels(
     ------
     ValueError
         No such image, several different channels or slices, values that losses of JPEG have changed, an alpha channel
-        that would change them, or classes that are not whole numbers.
+        that would change them, a palette that shows other classes, classes that are not whole numbers, or a mask in
+        which 0 is white and nothing black.
     """
     check_size = check_size or partial(require_pixels, max_pixels=MAX_PIXELS)
     if path.name.lower().endswith((".nii", ".nii.gz")):
@@ -82,11 +83,12 @@ def decode_pixels(content: bytes, meaning: Meaning, check_size: CheckSize, class
         return _mask(samples)
     if samples.palette is None:
         values = _whole(_one_channel(samples))
-    else:
-        values = samples.values
-        _require_indices_meant(values, samples.palette, classes)
-    require_seen(values, samples.alpha)
-    return values
+        require_seen(values, samples.alpha)
+        return values
+    _require_indices_meant(samples.palette, classes)
+    # Classes may shine through, as where they lie over a picture.
+    require_seen(samples.values, None if samples.alpha is None else samples.alpha > 0)
+    return samples.values
 
 
 def read_fitting(
@@ -163,18 +165,18 @@ def _palette_mask(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return values
 
 
-def _require_indices_meant(indices: np.ndarray, palette: np.ndarray, classes: Collection[str]) -> None:
-    """Raise ``ValueError`` where all greys that a palette shows are class numbers too, and other ones."""
-    used = np.unique(indices)
-    used = used[used < len(palette)]
-    greys = palette[used]
-    if (greys != greys[:, :1]).any() or not (wrong := greys[:, 0] != used).any():
+def _require_indices_meant(palette: np.ndarray, classes: Collection[str]) -> None:
+    """Raise ``ValueError`` where a palette shows the classes as greys that are class numbers too, and other ones."""
+    numbers = [number for number in (0, *map(int, classes)) if number < len(palette)]
+    shown = {number: int(palette[number, 0]) for number in numbers if palette[number].any()}
+    no_numbers = (palette[numbers] != palette[numbers, :1]).any() or len(set(shown.values())) < len(shown)
+    if no_numbers or not {str(grey) for grey in shown.values()} <= set(classes):
         return
-    if {str(grey) for grey in greys[:, 0] if grey} <= set(classes):
-        index, grey = int(used[wrong][0]), int(greys[wrong, 0][0])
+    if wrong := sorted((number, grey) for number, grey in shown.items() if number != grey):
+        number, grey = wrong[0]
         raise ValueError(
-            f"its palette shows class number {grey} where it stores {index}, and nobody knows which is meant; save the "
-            "label map as grey, without a palette"
+            f"its palette shows class number {grey} where it stores {number}, and nobody knows which is meant; save "
+            "the label map as grey, without a palette"
         )
 
 

@@ -150,7 +150,7 @@ def _descriptor(item: Dataset, keyword: str, name: str) -> tuple[int, int, int]:
 
 def _entries(item: Dataset, keyword: str, count: int, bits: int, name: str, say: Say) -> np.ndarray:
     value = value_of(item, keyword)
-    if value is None and f"Segmented{keyword}" in item:
+    if value is None and "Palette" in keyword and f"Segmented{keyword}" in item:
         raise DicomError(f"the {name} is in segments (Segmented … Lookup Table Data); expected a whole table")
     if value is None:
         raise DicomError(f"the {name} holds no data")

@@ -46,8 +46,9 @@ def _by_pillow(path: str | Path) -> int:
             if image.format == "PNG" and not _holds_exif(path):  # Pillow would decode all of it in search of one
                 return UPRIGHT
             stated = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-            return int(stated[0] if isinstance(stated, bytes) else stated)
-    except (OSError, ValueError, SyntaxError, TypeError, IndexError):
+            stated = stated[0] if isinstance(stated, bytes) and stated else stated
+            return int(stated) if stated in _STORED_FROM_UPRIGHT else UPRIGHT
+    except (OSError, ValueError, SyntaxError, TypeError):
         return UPRIGHT
     finally:
         Image.MAX_IMAGE_PIXELS = limit

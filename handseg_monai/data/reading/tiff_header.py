@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ _NAMES |= {50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
 _PHOTOMETRICS = {4: "a transparency mask", 5: "CMYK", 6: "YCbCr", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
 _PHOTOMETRICS |= {32803: "a camera's raw mosaic", 34892: "a camera's raw pixels", 32844: "LogL", 32845: "LogLuv"}
 _FORMATS = {1: "u", 2: "i", 3: "f", 4: "u"}
-_TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}
+_TYPES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}
 """Types of the tags that are read, none of which has a sign or a fraction."""
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIPS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _T4 = 273, 277, 278, 279, 284, 292
@@ -30,6 +30,9 @@ _KIND, _FORMAT, _JPEG_TABLES, _DEPTH = 254, 339, 347, 32997
 _DESCRIPTION, _ORIENTATION = 270, 274
 _STACK = re.compile(rb"ImageJ=.*^images=(\d+)$", re.DOTALL | re.MULTILINE)
 _SHAPED = re.compile(rb'\{"shape": \[([\d, ]+)\]')
+"""Descriptions of a stack: those of ImageJ, and of tifffile."""
+_LONGEST = 4096
+"""Bytes of a description that are looked at."""
 _WANTED = {
     _WIDTH,
     _HEIGHT,
@@ -43,7 +46,7 @@ _WANTED = {
     _STRIP_BYTES,
 }
 _WANTED |= {_PLANAR, _T4, _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _KIND, _FORMAT}
-_WANTED |= {_JPEG_TABLES, _DEPTH, _DESCRIPTION}
+_WANTED |= {_JPEG_TABLES, _DEPTH}
 _REDUCED, _MASK = 1, 4
 _LARGE_TILE = 2**20
 
@@ -101,7 +104,6 @@ def read_layout(content: bytes) -> Layout:
     tags = _tags(content)
     height, width = _one(tags, _HEIGHT), _one(tags, _WIDTH)
     samples = _one(tags, _SAMPLES, 1)
-    _require_one(bytes(tags.get(_DESCRIPTION, ())), height * width * samples)
     compression, planar = _one(tags, _COMPRESSION, NONE), _one(tags, _PLANAR, 1) == 2 and samples > 1
     if compression not in _COMPRESSIONS:
         raise ValueError(
@@ -136,6 +138,10 @@ def read_layout(content: bytes) -> Layout:
     count = down * across * (samples if planar else 1)
     if len(at) < count or len(sizes) < count:
         raise damaged(f"places of {min(len(at), len(sizes))} segments; expected {count}")
+    pictures = max([_described(text, height * width * samples) for text in _descriptions(content)], default=1)
+    # A single picture of a stack may have kept the description.
+    if pictures > 1 and compression == NONE and min(at[:count]) + pictures * sum(sizes[:count]) <= len(content):
+        raise several(pictures)
     return Layout(
         height,
         width,
@@ -156,16 +162,13 @@ def read_layout(content: bytes) -> Layout:
     )
 
 
-def _require_one(description: bytes, samples: int) -> None:
-    """Raise ``ValueError`` for a stack in one directory, of which only its description tells: ImageJ's, tifffile's."""
-    if stack := _STACK.search(description):
-        count = int(stack[1])
-    elif shaped := _SHAPED.match(description):
-        count = math.prod(int(n) for n in shaped[1].split(b",") if n.strip()) // samples
-    else:
-        return
-    if count > 1:
-        raise several(count)
+def _described(description: bytes, samples: int) -> int:
+    """Pictures of so many samples that a description states, ImageJ's or tifffile's; 1 of any other."""
+    if stack := _STACK.match(description):
+        return int(stack[1])
+    if shaped := _SHAPED.match(description):
+        return math.prod(int(n) for n in shaped[1].split(b",") if n.strip()) // samples
+    return 1
 
 
 def _photometric(tags: Tags, compression: int) -> int:
@@ -199,14 +202,29 @@ def _sample(tags: Tags, samples: int, order: str) -> tuple[np.dtype, int]:
     raise ValueError(f"a TIFF of {name} numbers of {bits} bits")
 
 
+def _descriptions(content: Content) -> Iterator[bytes]:
+    """Beginnings of the texts that the first directory holds as descriptions; tifffile may write two."""
+    order, big, first = _start(content)
+    layout, word = ("HHQ8s", "Q") if big else ("HHI4s", "I")
+    entries, _ = _directory(content, first, order, big)
+    for place in entries:
+        tag, _, size, value = struct.unpack(f"{order}{layout}", content[place : place + entries.step])
+        if tag == _DESCRIPTION:
+            (start,) = struct.unpack(f"{order}{word}", value)
+            yield value[:size] if size <= len(value) else content[start : start + min(size, _LONGEST)]
+
+
+def _start(content: Content) -> tuple[str, bool, int]:
+    """Order of bytes, whether it is a BigTIFF, and where the first directory lies."""
+    order, big = "<" if content[:2] == b"II" else ">", content[:4] in BIG
+    (first,) = struct.unpack(f"{order}Q", content[8:16]) if big else struct.unpack(f"{order}I", content[4:8])
+    return order, big, first
+
+
 def _tags(content: Content, wanted: Collection[int] = frozenset(_WANTED)) -> Tags:
     """Tags of the first directory that are wanted; there must be no second one."""
-    order, big = "<" if content[:2] == b"II" else ">", content[:4] in BIG
     try:
-        if big:
-            (first,) = struct.unpack(f"{order}Q", content[8:16])
-        else:
-            (first,) = struct.unpack(f"{order}I", content[4:8])
+        order, big, first = _start(content)
         entries, following = _directory(content, first, order, big)
         seen = {first}
         while following and following not in seen:

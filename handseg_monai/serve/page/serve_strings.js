@@ -324,7 +324,7 @@ addStrings({
       [/^(.*): not a radiograph; expected CR, DX or SC$/, "방사선 영상이 아닙니다: {1}. CR, DX, SC만 받습니다"],
       [/^.*\balpha channel\b.*$/, "투명한 부분이 있는 그림입니다. 검은 바탕에 투명도 없이 저장하세요"],
       [/^.*(?:not a DICOM file|damaged|cut short|can't be decoded|no pixel data|no data|are empty|NaN or infinity|codestream holds|data hold|bytes of pixel data|values go beyond|holds no \d+ x).*$/, "파일이 손상되었거나 잘렸습니다. 영상을 다시 내보내세요"],
-      [/^.*(?:BMP|TIFF|PNG|JPEG|bits|not read|transfer syntax|Photometric|table of|entries of|descriptor|not numbers|first picture|PixelRepresentation|expected 8 or 16).*$/, "이런 형식의 영상은 읽지 않습니다. 8비트나 16비트 PNG로 저장하세요"],
+      [/^.*(?:BMP|TIFF|PNG|JPEG|bits|not read|transfer syntax|Photometric|table of|in segments|entries of|descriptor|not numbers|first picture|PixelRepresentation|expected 8 or 16).*$/, "이런 형식의 영상은 읽지 않습니다. 8비트나 16비트 PNG로 저장하세요"],
       [/^expected JSON; .*$|^no such address$/, "페이지가 서버와 맞지 않습니다. 페이지를 새로 고치세요"],
     ],
     noNext: "확인할 다른 영상이 없습니다.",
