@@ -8,6 +8,7 @@ import pytest
 import torch
 from monai.networks.nets import DynUNet
 from torch import nn
+from torch.nn.functional import pixel_shuffle
 
 from handseg_monai.bones import NUM_BONES
 from handseg_monai.networks import (
@@ -40,6 +41,30 @@ def test_every_pixel_keeps_its_place(factor: int) -> None:
     image = torch.rand(2, 1, 8, 12)
     out = SpaceToDepth(repeat_blocks(factor, 3), factor)(image)
     assert torch.equal(out, torch.cat([image, 2 * image, 3 * image], 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_output_and_its_gradient_are_those_of_pixel_shuffle(dtype: torch.dtype) -> None:
+    blocks = torch.randn(2, 12, 6, 8, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    one, other = (blocks.clone().requires_grad_() for _ in range(2))
+    network = SpaceToDepth(Given(one))
+    found, expected = network(torch.zeros(2, 1, 12, 16)), pixel_shuffle(other, 2)
+    assert torch.equal(found, expected)
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert torch.equal(one.grad, other.grad)
+
+
+class Given(nn.Module):
+    """A network that gives what it was given, whatever it sees."""
+
+    def __init__(self, out: torch.Tensor) -> None:
+        super().__init__()
+        self.out = out
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.out
 
 
 class TwoHeads(nn.Module):

@@ -40,5 +40,13 @@ class SpaceToDepth(nn.Module):
             raise ValueError(f"expected sides that divide by {self.factor}, got {tuple(image.shape[-2:])}")
         out = self.network(pixel_unshuffle(image, self.factor))
         if isinstance(out, list | tuple):
-            return [pixel_shuffle(head, self.factor) for head in out]
-        return pixel_shuffle(out, self.factor)
+            return [_spread(head, self.factor) for head in out]
+        return _spread(out, self.factor)
+
+
+def _spread(blocks: torch.Tensor, factor: int) -> torch.Tensor:
+    """Return what ``pixel_shuffle`` does, which takes five times as long on a CPU; exported it is one operation."""
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return pixel_shuffle(blocks, factor)
+    parts = blocks.unflatten(-3, (-1, factor, factor)).movedim((-4, -3), (-3, -1))
+    return parts.flatten(-2).flatten(-3, -2)
