@@ -131,6 +131,10 @@ class TestLabelMaps:
             else:
                 cv2.imwrite(str(folder / f"{image.stem}.png"), pixels)
 
+    def convert(self, tmp_path: Path) -> None:
+        source, images = tmp_path / "source", tmp_path / "images"
+        convert("labelmap", source, images, tmp_path / "out", classes=self.classes(tmp_path))
+
     @pytest.mark.parametrize("form", ["grey", "palette", "NIfTI", "rows first"])
     def test_values_become_bones_where_they_stand(self, tmp_path: Path, labels: Labels, form: str) -> None:
         self.write(tmp_path / "source", labels, form)
@@ -158,24 +162,12 @@ class TestLabelMaps:
             picture.putpalette([grey for k in range(256) for grey in [30 - k if 0 < k < 30 else k] * 3])
             picture.save(tmp_path / "source" / f"{image.stem}.png")
         with pytest.raises(LabelError, match=r"hand0\.png: its palette shows class number 29 where it stores 1"):
-            convert(
-                "labelmap",
-                tmp_path / "source",
-                tmp_path / "images",
-                tmp_path / "out",
-                classes=self.classes(tmp_path),
-            )
+            self.convert(tmp_path)
 
     def test_nifti_laid_the_other_way_is_told(self, tmp_path: Path, labels: Labels) -> None:
         self.write(tmp_path / "source", labels, "rows first")
         with pytest.raises(LabelError, match=r"hand0\.nii: NIfTI whose axes are rows, columns.*--rows-first"):
-            convert(
-                "labelmap",
-                tmp_path / "source",
-                tmp_path / "images",
-                tmp_path / "out",
-                classes=self.classes(tmp_path),
-            )
+            self.convert(tmp_path)
 
     def test_a_value_that_is_not_mapped_is_refused(self, tmp_path: Path, labels: Labels) -> None:
         self.write(tmp_path / "source", labels, "grey")

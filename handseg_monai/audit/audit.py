@@ -216,9 +216,7 @@ def _is_constant(image: np.ndarray) -> bool:
 def _fit(seen: _Seen, image: np.ndarray, label: Label) -> None:
     outlines = outlines_of(label.planes) if label.polygons is None else [points for _, points in label.polygons]
     points, inward = outline_points(outlines)
-    if not len(points):
-        if label.fault:
-            seen.faults.append((Fault.LABEL, (), label.fault))
+    if not len(points) and not label.fault:
         return
     edges = EdgeDirections(image)
     seen.agreement = abs(edges.agreement(points, inward))

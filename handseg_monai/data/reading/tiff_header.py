@@ -23,6 +23,8 @@ _PHOTOMETRICS |= {32803: "a camera's raw mosaic", 34892: "a camera's raw pixels"
 _FORMATS = {1: "u", 2: "i", 3: "f", 4: "u"}
 _TYPES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}
 """Types of the tags that are read, none of which has a sign or a fraction."""
+_ENTRY = {False: ("HHI4s", "I"), True: ("HHQ8s", "Q")}
+"""Of a TIFF or BigTIFF: an entry of a directory, which is tag, type, number and value, and a place in the file."""
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIPS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _T4 = 273, 277, 278, 279, 284, 292
 _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 317, 320, 322, 323, 324, 325
@@ -205,7 +207,7 @@ def _sample(tags: Tags, samples: int, order: str) -> tuple[np.dtype, int]:
 def _descriptions(content: Content) -> Iterator[bytes]:
     """Beginnings of the texts that the first directory holds as descriptions; tifffile may write two."""
     order, big, first = _start(content)
-    layout, word = ("HHQ8s", "Q") if big else ("HHI4s", "I")
+    layout, word = _ENTRY[big]
     entries, _ = _directory(content, first, order, big)
     for place in entries:
         tag, _, size, value = struct.unpack(f"{order}{layout}", content[place : place + entries.step])
@@ -249,7 +251,7 @@ def _directory(content: Content, at: int, order: str, big: bool) -> tuple[range,
 
 
 def _read_tags(content: Content, entries: range, order: str, big: bool, wanted: Collection[int]) -> Tags:
-    layout, word = ("HHQ8s", "Q") if big else ("HHI4s", "I")
+    layout, word = _ENTRY[big]
     tags: Tags = {}
     for place in entries:
         tag, kind, number, value = struct.unpack(f"{order}{layout}", content[place : place + entries.step])
