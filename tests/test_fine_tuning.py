@@ -241,6 +241,24 @@ def test_a_run_that_is_killed_has_failed_in_words(store: Store, tuning: FineTuni
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("moment", ["at once", "as it is heard of", "as its command begins", "as torch is loaded"])
+def test_a_run_that_begins_can_be_stopped(store: Store, tuning: FineTuning, moment: str) -> None:
+    add_done(store, 0, 1, 2)
+    tuning.start(epochs=1000)
+    run = tuning.folder / "1"
+    while moment != "at once" and tuning.state()["phase"] == "starting":
+        time.sleep(0.001)
+    while moment == "as its command begins" and not (run / "before.log").exists():
+        time.sleep(0.001)
+    time.sleep(2 if moment == "as torch is loaded" else 0)
+    tuning.stop()
+    assert tuning.is_over(60)
+    found = tuning.state()
+    assert (found["phase"], found["error"], found["dice_before"]) == ("stopped", "", None)
+    assert not (run / "data").exists()
+
+
+@pytest.mark.slow
 def test_damaged_weights_fail_in_words(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the current directory holds modules, none of which is imported."""
     for name in ("queue.py", "handseg_monai.py", "torch.py"):

@@ -11,7 +11,7 @@ import pytest
 
 from handseg_monai.data import DatasetError
 from handseg_monai.run import checked, preflight, stop
-from handseg_monai.run.preflight import _check_overlays
+from handseg_monai.run.checks import _check_overlays
 from tests.bundle_runs import CONFIGS, run_bundle, run_here
 
 

@@ -18,7 +18,7 @@ from monai.engines import SupervisedTrainer
 
 from handseg_monai.handlers import AccumulationWeights, StepSchedule, WeightAverage
 from handseg_monai.options import Options
-from handseg_monai.run.preflight import _check_compile, _warn_of_patience
+from handseg_monai.run.checks import _check_compile, _warn_of_patience
 from tests.bundle_runs import CONFIGS, run_bundle, run_here, tiny
 from tests.programs import in_fork
 from tests.rank_runs import config_files, run_ranks

@@ -6,10 +6,10 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager, suppress
@@ -49,6 +49,8 @@ _BOUNDS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**31),
 }
 """Options that a run takes, their kinds and bounds: expressions of the bundle's are never among them."""
+_LOOK = 0.1
+"""Seconds between two looks whether a run is over."""
 _TRIES = 20
 """To find no image changed while a run's files are gathered."""
 _DEFAULTS: dict[str, float] = {"epochs": 20, "learning_rate": 3e-4, "seed": 0}
@@ -154,13 +156,18 @@ class FineTuning:
         return state
 
     def stop(self) -> None:
-        """Interrupt the run, if one is under way; what it has trained stays in its folder. It ends soon after."""
+        """Ask the run, if one is under way, to stop; what it has trained stays in its folder. It ends soon after."""
         if self._is_running():
-            run = self.folder / str(max(self._runs()))
-            (run / STOP).touch()
-            if isinstance(pid := _read(run / STATE).get("pid"), int):
-                with suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGINT)
+            (self.folder / str(max(self._runs())) / STOP).touch()
+
+    def is_over(self, seconds: float) -> bool:
+        """Wait at most so long until no run is under way; whether that is so."""
+        until = time.monotonic() + seconds
+        while self._is_running():
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK)
+        return True
 
     def better(self, uncompared: bool = False) -> Path:
         """File of the weights of the last run; with ``uncompared`` also where they could not be compared.

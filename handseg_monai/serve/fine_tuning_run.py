@@ -7,16 +7,21 @@ import os
 import shutil
 import signal
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from handseg_monai import bundle_root
 from handseg_monai.files import write_json
+from handseg_monai.run.process import bundle_command, run_bundle
 from handseg_monai.serve.fine_tuning import DATA, ERRORS, FOLDS, PLAN, STATE, STOP, WEIGHTS, last_words
 
 STEPS = "train#iteration_log"
 """Option of training that lets its log count steps, not epochs alone."""
+_LOOK, _AGAIN = 0.2, 10.0
+"""Seconds between two looks whether the run is to stop, and between two interrupts."""
 
 
 class Run:
@@ -26,8 +31,8 @@ class Run:
         self.folder, self.lock = folder, lock
         self.plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         self.state = json.loads((folder / STATE).read_text(encoding="utf-8")) | {"pid": os.getpid()}
-        # The command that is under way is interrupted too, and ends by itself.
-        signal.signal(signal.SIGINT, lambda *_: (folder / STOP).touch())
+        signal.signal(signal.SIGINT, lambda *_: None)  # only the command that is under way is to end by it
+        threading.Thread(target=self._heed, name="stop", daemon=True).start()
 
     @property
     def is_stopped(self) -> bool:
@@ -59,6 +64,14 @@ class Run:
         finally:
             shutil.rmtree(self.folder / DATA, ignore_errors=True)
 
+    def _heed(self) -> None:
+        """Interrupt the command that is under way once the run is to stop; again where that was lost as it began."""
+        while not self.is_stopped:
+            time.sleep(_LOOK)
+        while True:
+            os.killpg(0, signal.SIGINT)
+            time.sleep(_AGAIN)
+
     def _say(self, phase: str, **facts: object) -> None:
         self.state |= {"phase": phase, **facts}
         write_json(self.folder / STATE, self.state)
@@ -70,6 +83,7 @@ class Run:
         return float(line.split(",")[-1])
 
     def _train(self) -> None:
+        # Torch takes long to load, and this process is to be heard of at once.
         from handseg_monai.checkpoints.weights import Checkpoint
 
         weights = Checkpoint.read(self.plan["weights"])
@@ -83,9 +97,6 @@ class Run:
     def _bundle(self, name: str, run_id: str, configs: list[str], options: Mapping[str, Any]) -> None:
         if self.is_stopped:
             raise InterruptedError
-        # Torch takes long to load, and this process is to be heard of at once.
-        from handseg_monai.run.process import bundle_command, run_bundle
-
         os.truncate(self.folder / ERRORS, 0)
         places: dict[str, Any] = {
             "dataset_dir": self.folder / DATA,

@@ -12,6 +12,8 @@ from handseg_monai.serve.state import StoreError
 
 _EVERY = 1.0
 """Seconds between two looks at a run."""
+_PATIENCE = 30.0
+"""Seconds to wait for the end of a run that is stopped."""
 _PHASES = {
     "starting": "starting",
     "before": "measuring the weights from before",
@@ -79,10 +81,12 @@ class Training:
         return self.shown()
 
     def end(self) -> None:
-        """Stop a run that is under way, and say so."""
+        """Stop a run that is under way, say so, and wait for its end."""
         if self._runs.state()["running"]:
             self._runs.stop()
-            print("fine-tuning was stopped; it can be started again on the page", flush=True)
+            print("fine-tuning is being stopped; it can be started again on the page", flush=True)
+            if not self._runs.is_over(_PATIENCE):
+                print("it has not ended yet; it will as soon as it can", flush=True)
 
     def better(self, uncompared: bool) -> Path:
         """Weights of the last run; with ``uncompared`` also where they could not be compared.
