@@ -81,8 +81,16 @@ class Bench:
     def until(self, is_so: Callable[[], object], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while not is_so():
-            assert time.monotonic() < end, f"waited in vain; the page says: {self.said}"
+            assert time.monotonic() < end, f"waited in vain; the page shows {self.shown}"
             time.sleep(0.05)
+
+    @property
+    def shown(self) -> str:
+        """What one would look at to find out why something does not happen."""
+        if not self.find("#viewer[open]"):
+            return self.one("body").text
+        texts = {name: self.one(f"#{name}").text for name in ("viewer-title", "said", "done", "undo", "redo")}
+        return f"{texts}, saving {self.one('#viewer').get_attribute('data-saving')}, at {self.driver.current_url}"
 
     @property
     def said(self) -> str:
@@ -1080,6 +1088,7 @@ def test_training_is_started_followed_and_ended_on_the_page(page: Bench) -> None
         page.server.do(f"/api/images/{image['id']}/edits", revision=revision, bone=0, **stroke)
     for name in ("a hand.png", "손.dcm", "third.png"):
         id = page.open(name)
+        assert page.one("#done").text == "Mark as done", page.shown
         page.press("#done")
         page.saved()
         page.until(lambda id=id: page.server.get(f"/api/images/{id}")["done"])
