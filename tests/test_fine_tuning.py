@@ -309,6 +309,7 @@ def test_weights_that_are_better_on_what_was_held_out_are_those_to_use(
 def test_a_label_that_is_gone_is_said(store: Store, tuning: FineTuning) -> None:
     id = add_done(store, 1, 2, 3)[0]
     (store.folder / "labels" / f"{id}.npz").unlink()
-    with pytest.raises(ValueError, match=rf"no label .*{id}\.npz"):
+    name = store.entry(id).title
+    with pytest.raises(ValueError, match=rf"^{name}: its image or its label is gone; start handseg serve again$"):
         tuning.start()
     assert not tuning.state()["running"]

@@ -337,6 +337,24 @@ class TestTools:
         page.saved()
         np.testing.assert_array_equal(page.planes(id), before)
 
+    def test_a_stroke_of_keys_and_one_of_the_mouse_after_it_both_count(self, page: Bench) -> None:
+        id = page.open("a hand.png")
+        before = page.planes(id)
+        page.choose("Ulna")
+        page.one("#stage").click()
+        page.keys("b", " ", Keys.ARROW_RIGHT)
+        drag(page.driver, [page.place(30, 30), page.place(60, 30)])
+        page.saved()
+        after = page.planes(id)
+        assert differing(before, after) == 1 << INDEX["Ulna"]
+        assert mask(after, "Ulna")[30, 45]
+        assert page.server.get(f"/api/images/{id}")["revision"] >= 2
+        assert not page.find("#stage .stroke")
+        for _ in range(2):
+            page.press("#undo")
+        page.saved()
+        np.testing.assert_array_equal(page.planes(id), before)
+
     def test_an_area_closes_by_a_double_click_and_stays_open_at_a_later_one(self, page: Bench) -> None:
         id = page.open("손.dcm")
         before = page.planes(id)
@@ -637,6 +655,64 @@ class TestTrouble:
             page.driver.switch_to.window(first)
         page.until(lambda: page.find(f"#stage .outline.bone-{INDEX['Hamate']}"))
         np.testing.assert_array_equal(page.planes(id), before)
+
+    def test_many_tabs_leave_the_one_that_is_looked_at_its_connections(self, page: Bench) -> None:
+        """A browser opens six to a server."""
+        first, others = page.driver.current_window_handle, []
+        try:
+            for _ in range(7):
+                page.driver.switch_to.new_window("tab")
+                others.append(page.driver.current_window_handle)
+                page.load()
+            page.driver.switch_to.window(first)
+            page.open("a hand.png")
+            page.press("#close")
+        finally:
+            for other in others:
+                page.driver.switch_to.window(other)
+                page.driver.close()
+            page.driver.switch_to.window(first)
+
+    def test_a_server_with_another_token_is_said_and_strokes_wait_for_it(self, page: Bench) -> None:
+        refuse = (
+            "window.fetchOfOld ??= window.fetch; window.fetch = async () => "
+            "new Response(JSON.stringify({error: 'no token, or a wrong one'}), {status: 401})"
+        )
+        accept = "window.fetch = window.fetchOfOld"
+        page.driver.execute_script(refuse)
+        page.press(".card[data-name='a hand.png'] .name")
+        page.until(lambda: page.one("#notice").text == "The image can't be opened: no token, or a wrong one")
+        page.driver.execute_script(accept)
+        id = page.open("a hand.png")
+        before = page.planes(id)
+        page.choose("Ulna")
+        page.press("#modes [data-tool='brush']")
+        page.driver.execute_script(refuse)
+        drag(page.driver, [page.place(30, 30), page.place(60, 30)])
+        page.until(lambda: "kept here and sent again" in page.said)
+        page.driver.execute_script(accept)
+        page.saved()
+        assert differing(before, page.planes(id)) == 1 << INDEX["Ulna"]
+        page.press("#undo")
+        page.saved()
+        np.testing.assert_array_equal(page.planes(id), before)
+
+    def test_why_the_server_does_not_let_the_page_listen_is_said(self, page: Bench) -> None:
+        """Such as a server that was started anew and has another token."""
+        script = (
+            "const done = arguments[0];"
+            "import('/static/api.js').then(async ({refusalOf}) => {"
+            "const fetched = window.fetch;"
+            "const ok = await refusalOf('/api/events');"
+            "const error = JSON.stringify({error: 'too many pages listen; close some'});"
+            "window.fetch = async () => new Response(error, {status: 429});"
+            "const full = await refusalOf('/api/events');"
+            "window.fetch = async () => { throw new TypeError('gone') };"
+            "const lost = await refusalOf('/api/events');"
+            "window.fetch = fetched; done([ok, full, lost])})"
+        )
+        said = page.driver.execute_async_script(script)
+        assert said == ["", "too many pages listen; close some", ""]
 
     def test_what_others_changed_unheard_is_loaded_anew_and_said(self, page: Bench) -> None:
         page.driver.execute_cdp_cmd("Network.enable", {})
@@ -1048,6 +1124,7 @@ def test_the_result_of_a_run_is_shown_to_a_page_that_opened_before_the_network_w
     run.mkdir(parents=True)
     id = next(image["id"] for image in page.server.images() if image["name"] == "a hand.png")
     result = {"better": False, "dice_before": 0.9, "dice_after": 0.8, "held_out": 1, "counted": {id: 3}}
+    write_json(run / "plan.json", {"base": digest(page.weights)})
     write_json(run / "state.json", {"phase": "finished", **result})
     page.restart()
     page.messages()  # of the page that was open then
@@ -1064,6 +1141,7 @@ def test_the_result_of_a_run_is_shown_to_a_page_that_opened_before_the_network_w
 def test_a_run_that_is_to_stop_says_so_at_once(page: Bench) -> None:
     run = page.work / "training" / "3"
     run.mkdir(parents=True)
+    write_json(run / "plan.json", {"base": digest(page.weights)})
     write_json(run / "state.json", {"phase": "training", "epochs": 5})
     with exclusive(run.parent / "lock", "a run"):
         page.load()

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
+import json
+import struct
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -201,6 +206,7 @@ def test_weights_that_can_t_be_loaded_are_not_those_of_the_next_start(service: S
     (run / "run").mkdir(parents=True)
     (run / "run" / "model.pt").write_bytes(b"better")
     write_json(run / "state.json", {"phase": "finished", "better": True})
+    write_json(run / "plan.json", {"base": digest(segmenter.weights)})
     service.start()
     until(lambda: service.model["ready"])
     segmenter.errors.append(ValueError("another network"))
@@ -236,6 +242,159 @@ def test_the_model_says_whose_weights_it_has_and_goes_back_to_those_given(servic
     assert FineTuning(service.store.folder, segmenter.weights, lambda _: 0).weights() == segmenter.weights
     shipped = FineTuning(service.store.folder, bundle_root() / "models" / "model.pt", lambda _: 0)
     assert shipped.using() == {"source": "shipped", "name": "model.pt", "run": 0}
+
+
+def finished_run(service: Service, weights: Path, number: int = 1) -> Path:
+    """A run that has ended and is better, and that began from some weights."""
+    run = service.store.folder / "training" / str(number)
+    (run / "run").mkdir(parents=True)
+    (run / "run" / "model.pt").write_bytes(b"better")
+    write_json(run / "state.json", {"phase": "finished", "better": True})
+    write_json(run / "plan.json", {"base": digest(weights)})
+    return run
+
+
+def test_a_run_from_other_weights_is_neither_shown_nor_taken(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "other.pt").write_bytes(b"other weights")
+    run = finished_run(service, tmp_path / "other.pt")
+    service.start()
+    until(lambda: service.model["ready"])
+    assert service.require_training().shown() is None
+    with pytest.raises(ValueError, match="no run of fine-tuning has finished"):
+        service.take_weights()
+    assert not (run / TAKEN).exists()
+
+
+def test_weights_that_can_not_be_noted_as_taken_are_not_used(
+    service: Service, segmenter: Blank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network that draws is always that of which the page says so."""
+    finished_run(service, segmenter.weights)
+    service.start()
+    until(lambda: service.model["ready"])
+    loaded: list[Path | None] = []
+    monkeypatch.setattr(segmenter, "load", lambda path=None: loaded.append(path) or "digest")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FineTuning, "take", full)
+    with pytest.raises(OSError, match="No space left"):
+        service.take_weights()
+    assert [path and path.read_bytes() for path in loaded] == [b"better", b"weights"]
+    assert service.model["source"] == "checkpoint"
+
+
+def test_taken_weights_that_are_damaged_by_now_leave_those_given(
+    service: Service, segmenter: Blank, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished_run(service, segmenter.weights)
+    (run / TAKEN).touch()
+    segmenter.errors.append(ValueError("checkpoint model.pt: damaged"))
+    service.start()
+    until(lambda: service.model["ready"])
+    assert service.model["source"] == "checkpoint"
+    assert not (run / TAKEN).exists()
+    said = "checkpoint model.pt: damaged; the weights that were given are used instead"
+    assert said in capsys.readouterr().out
+
+
+def test_a_stop_that_comes_too_late_leaves_the_result(service: Service, segmenter: Blank) -> None:
+    finished_run(service, segmenter.weights)
+    service.start()
+    until(lambda: service.model["ready"])
+    training = service.require_training()
+    stopped = training.stop()
+    assert stopped is not None
+    assert stopped["state"] == "finished"
+    assert training.dismiss() is None
+
+
+def test_a_page_that_takes_no_more_is_let_go_alone(service: Service) -> None:
+    async def listen() -> tuple[list[str], list[str]]:
+        service.events.start()
+        slow, quick = service.events.listen(), service.events.listen()
+        heard = [await anext(slow)], [await anext(quick)]
+        for number in range(1100):
+            service.events.tell("model", {"number": number})
+            heard[1].append(await anext(quick))
+        heard[0].extend([text async for text in slow])
+        service.events.tell("model", {"number": 1100})
+        heard[1].append(await anext(quick))
+        return heard
+
+    slow, quick = asyncio.run(listen())
+    assert len(slow) == 1001
+    assert quick[-1].endswith('{"number": 1100}\n\n')
+    assert len(quick) == 1102
+
+
+def test_an_image_that_cannot_be_copied_leaves_no_half_of_it(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "a.png").write_bytes(png(0))
+    monkeypatch.setattr("shutil.copyfile", full)
+    service.start(tmp_path / "dir")
+    said = ""
+    until(lambda: "No space left" in (said + capsys.readouterr().out))
+    assert not list((service.store.folder / "incoming").iterdir())
+
+
+def test_an_image_that_is_removed_meanwhile_is_left_out_of_an_export(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand = phantom(0)
+    content = cv2.imencode(".png", hand.image)[1].tobytes()
+    ids = [ready(service, content + bytes([k]), f"{k}.png", hand.planes) for k in range(3)]
+    ask = Child.ask
+
+    def remove_next(self: Child, said: dict[str, Any], *more: Any, **named: Any) -> Any:
+        if said.get("name") == "0.png":
+            service.remove(ids[1])
+        return ask(self, said, *more, **named)
+
+    monkeypatch.setattr(Child, "ask", remove_next)
+    exported = export(service.store, "csv", ids)
+    assert list(exported.left_out) == ["1.png"]
+    with zipfile.ZipFile(exported.path) as archive:
+        assert sorted(archive.namelist()) == ["left-out.txt", "submission.csv"]
+
+
+def test_others_hear_that_an_image_is_judged_anew(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = phantom(0)
+    id = ready(service, cv2.imencode(".png", hand.image)[1].tobytes(), "a.png", hand.planes)
+    service.view(id)
+    told: list[object] = []
+    monkeypatch.setattr(service.events, "tell", lambda kind, content: told.append(content))
+    service.view(id)
+    assert told == []
+    service.corrections.clear(id, 0, INDEX["Capitate"], judged=False)
+    told.clear()
+    shown = service.view(id)
+    assert told == [{"overview": shown["overview"]}]
+
+
+def test_a_child_that_has_no_memory_for_a_request_ends() -> None:
+    """Instead of a parent that waits for ever."""
+    code = (
+        "import resource; from handseg_monai.serve.child import answer\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        "answer(lambda request, arrays: ({}, {}))"
+    )
+    text = json.dumps({"said": {}, "arrays": [["image", "uint8", [1 << 34]]]}).encode()
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(struct.pack(">II", len(text), 1) + text)
+        process.stdin.flush()
+        try:
+            assert process.wait(60) == 1
+        finally:
+            process.kill()
 
 
 def rows_of(exported: Exported) -> list[dict[str, str]]:

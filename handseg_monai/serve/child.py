@@ -149,6 +149,8 @@ def answer(handle: Callable[[dict[str, Any], Arrays], Answer]) -> None:
                 requests.put(read_message(source))
         except (OSError, EOFError, ValueError):
             os._exit(0)  # in the middle of the work too: nobody waits for it
+        except BaseException:  # the memory does not suffice for what was sent
+            os._exit(1)  # else the parent would wait for ever
 
     threading.Thread(target=read, daemon=True).start()
     while True:

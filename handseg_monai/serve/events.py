@@ -43,8 +43,9 @@ class Events:
         for listener in list(self._listeners):
             if listener.qsize() >= _MOST_WAITING:
                 self._listeners.discard(listener)
-                text = None
-            listener.put_nowait(text)
+                listener.put_nowait(None)
+            else:
+                listener.put_nowait(text)
 
     async def listen(self) -> AsyncIterator[str]:
         """Events as they come, in the form of ``text/event-stream``."""

@@ -74,13 +74,14 @@ def export(store: Store, form: str, ids: Sequence[str]) -> Exported:
     child = Child(__name__, form, str(folder))
     left_out: dict[str, str] = {}
     try:
-        for id, name in zip(ids, _names([store.entry(id).title for id in ids]), strict=True):
+        entries = [store.entry(id) for id in ids]
+        for entry, name in zip(entries, _names([entry.title for entry in entries]), strict=True):
             try:
-                state = store.open(id)
-            except StoreError as error:
-                left_out[name] = str(error).removeprefix(f"{store.entry(id).name}: ")
+                state, path = store.open(entry.id), store.image(entry.id)
+            except StoreError as error:  # damaged, or removed meanwhile
+                left_out[name] = str(error).removeprefix(f"{entry.name}: ")
                 continue
-            request = {"name": name, "path": str(store.image(id)), "unknown": state.unknown}
+            request = {"name": name, "path": str(path), "unknown": state.unknown}
             said, _ = child.ask(request, {"planes": state.planes}, _SECONDS)
             if said["left_out"]:
                 left_out[name] = said["left_out"]

@@ -138,7 +138,8 @@ class FineTuning:
             epoch's ``steps``; ``images`` and ``held_out``, their numbers; ``dice_before`` and ``dice_after`` on those
             held out, None as long as they are not measured; ``counted``, how many bones of each of those count, by its
             id; ``better``, None where a run that has finished compared nothing because of :data:`UNCOMPARED`;
-            ``stopping``, whether a run under way has been asked to end; and ``error`` in words, else empty.
+            ``stopping``, whether a run under way has been asked to end; and ``error`` in words, else empty. A run that
+            has ended and began from other weights than those given counts for none.
         """
         number = max(self._runs(), default=0)
         state: dict[str, Any] = {"run": number, "running": False, "phase": "none", "better": False, "error": ""}
@@ -146,6 +147,8 @@ class FineTuning:
         state |= {"dice_before": None, "dice_after": None, "counted": {}}
         run = self.folder / str(number)
         running = self._is_running()  # before the state, which a run writes last
+        if not running and number and not self._begins_here(run):
+            return state | {"run": 0, "stopping": False}
         kept = _read(run / STATE)
         state |= {key: kept[key] for key in state if key in kept} | {"running": running}
         state["stopping"] = running and (run / STOP).exists()
@@ -217,8 +220,12 @@ class FineTuning:
         for number in sorted(self._runs(), reverse=True):
             run = self.folder / str(number)
             taken = (run / TAKEN).exists() and (run / WEIGHTS).is_file()
-            if taken and _read(run / PLAN).get("base") == digest(self.base):
+            if taken and self._begins_here(run):
                 yield run
+
+    def _begins_here(self, run: Path) -> bool:
+        """Whether a run, or the first of those whose weights it went on from, began from the weights given."""
+        return bool(_read(run / PLAN).get("base") == digest(self.base))
 
     def _runs(self) -> list[int]:
         return [int(path.name) for path in self.folder.glob("*") if path.name.isdecimal()]
@@ -265,8 +272,10 @@ class FineTuning:
                 if (self.work / DATALIST).read_bytes() == before:
                     return items, edited
             shutil.rmtree(data, ignore_errors=True)
-        _, faults = converted_items(self.work)
-        raise RequestError(faults[0] if faults else "images change all the time; start once nobody corrects any")
+        for item in converted_items(self.work)[0]:
+            if not (Path(item["image"]).is_file() and Path(item["label"]).is_file()):
+                raise RequestError(f"{item['name']}: its image or its label is gone; start handseg serve again")
+        raise RequestError("images change all the time; start once nobody corrects any")
 
     def _held_out(self, items: Sequence[Item], edited: Mapping[str, int]) -> set[str]:
         """Hold out a part of the subjects: those of earlier runs, then those with edited bones; names of its images."""

@@ -172,7 +172,8 @@ class Routes:
         """What happens, as it happens."""
         if self.service.events.full:
             raise HTTPException(429, "too many pages listen; close some")
-        return StreamingResponse(self.service.events.listen(), media_type="text/event-stream")
+        headers = {"X-Accel-Buffering": "no"}  # nginx in front would keep events back
+        return StreamingResponse(self.service.events.listen(), media_type="text/event-stream", headers=headers)
 
     async def train(self, request: Request) -> Response:
         """Fine-tune on what is done."""
@@ -180,8 +181,14 @@ class Routes:
         return JSONResponse(await self._done(lambda: self.service.require_training().start(asked.epochs)))
 
     async def stop_training(self, request: Request) -> Response:
-        """Stop fine-tuning, or show its result no longer."""
-        return JSONResponse(await self._done(lambda: self.service.require_training().stop()))
+        """Stop fine-tuning, or with ``keep=1`` show its result no longer and keep the weights from before."""
+        keep = request.query_params.get("keep") == "1"
+
+        def stop() -> Mapping[str, Any] | None:
+            training = self.service.require_training()
+            return training.dismiss() if keep else training.stop()
+
+        return JSONResponse(await self._done(stop))
 
     async def take_weights(self, request: Request) -> Response:
         """Take the weights of fine-tuning."""
@@ -213,7 +220,7 @@ class Routes:
 
     async def image(self, request: Request) -> Response:
         """All that is shown of an image."""
-        return JSONResponse(await self._done(self.service.views.view, _id(request), _is_judged(request)))
+        return JSONResponse(await self._done(self.service.view, _id(request), _is_judged(request)))
 
     async def remove(self, request: Request) -> Response:
         """Remove an image."""

@@ -45,13 +45,9 @@ class Segmenter:
         ValueError
             There are no such weights, or they are of another network; those from before stay.
         """
-        before = self._checkpoint
-        self._checkpoint = before if checkpoint is None else str(checkpoint)
-        try:
-            said, _ = self._ask("load")
-        except BaseException:
-            self._checkpoint = before
-            raise
+        wanted = self._checkpoint if checkpoint is None else str(checkpoint)
+        said, _ = self._ask("load", checkpoint=wanted)
+        self._checkpoint = wanted  # not before: what is inferred meanwhile is by weights that are known to load
         return str(said["weights"])
 
     def infer(self, image: np.ndarray) -> Inferred:

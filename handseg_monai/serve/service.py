@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Set
+from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class Service:
         self._queue = Queue(self._load, self._segment)
         self.corrections = Corrections(store, self.views, self._queue, segmenter, self._tell)
         self.training: Training | None = None
-        self._adding = threading.Lock()
+        self._adding, self._exchanging = threading.Lock(), threading.Lock()
         self._ended = False
 
     def start(self, folder: Path | None = None) -> None:
@@ -106,6 +106,14 @@ class Service:
         self._tell(id)
         return id, is_new
 
+    def view(self, id: str, judged: bool = True) -> dict[str, Any]:
+        """All that is shown of an image, see :meth:`Views.view`; others hear of it where it was judged anew."""
+        before = self.views.overview(id)
+        shown = self.views.view(id, judged)
+        if shown["overview"] != before:
+            self._tell(id)
+        return shown
+
     def remove(self, id: str) -> None:
         """Remove an image and all that belongs to it."""
         self._queue.drop(id)
@@ -122,17 +130,15 @@ class Service:
             They are not better than those before, or there are none.
         """
         training = self.require_training()
-        weights = self.segmenter.load(training.better(uncompared))
-        training.take(uncompared)
-        self._use(weights, training)
+        with self._exchanging:
+            self._exchange(training.better(uncompared), lambda: training.take(uncompared))
         return training.shown()
 
     def return_weights(self) -> dict[str, Any] | None:
         """Use the weights that the server was given from now on; those of runs can be taken again."""
         training = self.require_training()
-        weights = self.segmenter.load(training.base)
-        training.put_back()
-        self._use(weights, training)
+        with self._exchanging:
+            self._exchange(training.base, training.put_back)
         return training.shown()
 
     def require_training(self) -> Training:
@@ -140,6 +146,17 @@ class Service:
         if self.training is None:
             raise StoreError("the network is not loaded yet; wait until it is")
         return self.training
+
+    def _exchange(self, weights: Path, note: Callable[[], None]) -> None:
+        """Load other weights and note that they count; where that fails those from before are loaded again."""
+        training = self.require_training()
+        before, digest = training.weights(), self.segmenter.load(weights)
+        try:
+            note()
+        except BaseException:
+            self.segmenter.load(before)
+            raise
+        self._use(digest, training)
 
     def _use(self, weights: str, training: Training) -> None:
         self.model = {"ready": True, "error": "", "weights": weights} | training.using()
@@ -154,7 +171,7 @@ class Service:
         try:
             base = self.segmenter.checkpoint()
             runs = FineTuning(self.store.folder, base, lambda id: self.store.marks(id).edited)
-            weights = self.segmenter.load(runs.weights())
+            weights = self._loaded(runs)
             self.training = Training(runs, lambda state: self.events.tell("training", state))
         except Exception as error:
             if not isinstance(error, (ValueError, ChildError)):
@@ -164,6 +181,18 @@ class Service:
         else:
             self._use(weights, self.training)
         return bool(self.model["ready"])
+
+    def _loaded(self, runs: FineTuning) -> str:
+        """Load the weights that count; where those of a run are damaged by now, the ones given, which count then."""
+        try:
+            return self.segmenter.load(runs.weights())
+        except ValueError as error:
+            if runs.weights() == runs.base:
+                raise
+            weights = self.segmenter.load(runs.base)
+            runs.put_back()
+            print(f"{error}; the weights that were given are used instead", flush=True)
+            return weights
 
     def _fill(self, folder: Path | None) -> None:
         for id in self.store.ids():
@@ -197,8 +226,11 @@ class Service:
                     removed += 1
                     continue
                 copy = self.store.new_file()
-                shutil.copyfile(path, copy)
-                self.add(path.relative_to(folder).as_posix() if path != folder else path.name, copy)
+                try:
+                    shutil.copyfile(path, copy)
+                    self.add(path.relative_to(folder).as_posix() if path != folder else path.name, copy)
+                finally:
+                    copy.unlink(missing_ok=True)  # half a copy would fill the disk
             except (FullError, StoreError, OSError) as error:
                 print(f"{path}: {error}", flush=True)
         if removed:

@@ -72,11 +72,14 @@ class Training:
         return self.shown()
 
     def stop(self) -> dict[str, Any] | None:
-        """Stop the run; one that has ended is shown no longer."""
+        """Stop the run; what one that has ended just now came to is still shown."""
+        self._runs.stop()
+        return self.shown()
+
+    def dismiss(self) -> dict[str, Any] | None:
+        """Show the last run no longer, if it has ended."""
         state = self._runs.state()
-        if state["running"]:
-            self._runs.stop()
-        elif state["run"]:
+        if state["run"] and not state["running"]:
             (self._folder(state) / _DISMISSED).touch()
         return self.shown()
 
@@ -107,6 +110,10 @@ class Training:
             self._runs.take(uncompared)
         except ValueError as error:
             raise StoreError(str(error)) from error
+
+    def weights(self) -> Path:
+        """File of the weights that count now."""
+        return self._runs.weights()
 
     @property
     def base(self) -> Path:

@@ -10,7 +10,8 @@ export class AnswerError extends Error {
   constructor(message, { status = 0 } = {}) {
     super(message);
     this.status = status;
-    this.lost = status === 0;
+    // A server that was started anew may want another token: what is sent once it has that counts.
+    this.lost = status === 0 || status === 401;
   }
 }
 
@@ -25,6 +26,19 @@ export async function ask(method, address, body = undefined) {
     return await response.json();
   } catch {
     throw new AnswerError(say("lost"));
+  }
+}
+
+// Why the server refuses an address whose answer has no end; nothing where it answers, or does not answer at all.
+export async function refusalOf(address) {
+  const end = new AbortController();
+  try {
+    await reach(address, { signal: end.signal });
+    return "";
+  } catch (error) {
+    return error.status ? error.message : "";
+  } finally {
+    end.abort();
   }
 }
 

@@ -24,11 +24,13 @@ let opening = null;
 let pressedAt = null;
 let judging = 0;
 const passed = new Set(); // images that "next in doubt" has left
+let tellOutside = () => {}; // says something while no image is open
 
 // Open an image; the address has its id, so that loading the page again opens it again.
 export async function openImage(id) {
   opening = id;
   hideTip();
+  tellOutside("");
   try {
     await Promise.all([settled(id), left]);
     const view = await ask("GET", `/api/images/${id}`);
@@ -43,7 +45,10 @@ export async function openImage(id) {
     showView(view, true);
   } catch (error) {
     if (byId("viewer").open) tell(say("notOpened", { error: error.message }), true);
-    else history.replaceState(null, "", location.pathname);
+    else {
+      history.replaceState(null, "", location.pathname);
+      tellOutside(say("notOpened", { error: error.message }));
+    }
   }
 }
 
@@ -144,10 +149,12 @@ function heardOf(id) {
     },
     refused(act, error) {
       act.node?.remove();
-      if (here()) tell(say("refusedAct", { error: error.message }), true);
+      const words = say("refusedAct", { error: error.message });
+      if (here()) tell(words, true);
+      else tellOutside(`${server.images.get(id)?.name ?? id}: ${words}`);
     },
     idle() {
-      if (!here()) return;
+      if (!here()) return lookAgain(id); // its place among the others counts all the same
       markActs();
       clearTimeout(judging);
       judging = setTimeout(lookAgain, 150, id);
@@ -303,7 +310,9 @@ export function describeAgain() {
   markActs();
 }
 
-export function prepareEditor(closed) {
+// `closed` hears which image was closed, and `outside` what is to be said while none is open.
+export function prepareEditor(closed, outside) {
+  tellOutside = outside;
   const node = byId("stage");
   node.addEventListener("pointerdown", (event) => (pressedAt = at(event.clientX, event.clientY)));
   node.addEventListener("pointerup", clicked);

@@ -1,6 +1,6 @@
 // What the page knows of the server: its images, its network, its training; kept up by the server's events.
 
-import { ask } from "./api.js";
+import { ask, refusalOf } from "./api.js";
 import { REFERENCES } from "./measures.js";
 import { setBones } from "./settings.js";
 
@@ -65,8 +65,19 @@ function put(news) {
   });
 }
 
-// Listen for as long as the page is open; `connected` hears whether the server is there.
+// Listen for as long as somebody looks at the page: a browser opens few connections to a server, and pages that stay in
+// the background would take them all. `connected` hears whether the server is there, and if not, why.
 export function listen(connected) {
+  let source = null;
+  const follow = () => {
+    source?.close();
+    source = document.hidden ? null : hear(connected, follow);
+  };
+  document.addEventListener("visibilitychange", follow);
+  follow();
+}
+
+function hear(connected, again) {
   const source = new EventSource("/api/events");
   let lost = false;
   const on = (kind, act) => source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
@@ -86,10 +97,13 @@ export function listen(connected) {
       }
     }
   });
-  source.addEventListener("error", () => {
+  source.addEventListener("error", async () => {
+    const refused = source.readyState === EventSource.CLOSED;
     if (!lost) connected(false);
     lost = true;
-    if (source.readyState !== EventSource.CLOSED) return;
-    setTimeout(() => listen(connected), 2000);
+    if (!refused) return; // the browser tries again by itself
+    connected(false, await refusalOf("/api/events"));
+    setTimeout(again, 2000);
   });
+  return source;
 }

@@ -39,9 +39,10 @@ const KEYS = {
   PageUp: () => stepImage(-1),
   PageDown: () => stepImage(1),
 };
+const ONCE = [acts.ask, acts.done, acts.unknown]; // a key that is held down does these once
 const LOOKING = { ArrowLeft: () => stepImage(-1), ArrowRight: () => stepImage(1) };
-// Letters of other keyboards: the key in the place counts where it gives no letter of ours.
-const letter = ({ key, code }) => (/^Key[A-Z]$/.test(code) && !/^[a-z]$/i.test(key) ? code.at(-1) : key);
+// Letters of other keyboards: the key in the place counts where it gives no character of ours.
+const letter = ({ key, code }) => (/^Key[A-Z]$/.test(code) && !/^[ -~]$/.test(key) ? code.at(-1) : key);
 
 function actionOf(event) {
   const name = letter(event);
@@ -75,7 +76,7 @@ function pressed(event) {
   const action = actionOf(event);
   if (!action) return;
   event.preventDefault();
-  action();
+  if (!event.repeat || !ONCE.includes(action)) action();
 }
 
 export function openHelp() {

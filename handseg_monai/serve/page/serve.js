@@ -17,11 +17,12 @@ import { prepareUploads, sending, showUploads } from "./uploads.js";
 import { prepareWindow } from "./window.js";
 
 let connected = true;
+let refusal = ""; // why the server does not let the page listen
 let notThere = () => ""; // words on an address whose image can't be opened, in the language of the page
 
 function showNotice() {
   const { ready, error } = server.model;
-  const words = !connected ? say("lost") : inWords("errors", error) || notThere() || (ready ? "" : say("loadingModel"));
+  const words = !connected ? refusal || say("lost") : inWords("errors", error) || notThere() || (ready ? "" : say("loadingModel"));
   byId("notice").textContent = words;
   byId("notice").hidden = !words;
   byId("notice").classList.toggle("warning", !connected || Boolean(error));
@@ -82,7 +83,10 @@ async function start() {
   prepareBones();
   prepareTools();
   prepareWindow();
-  prepareEditor(returnTo);
+  prepareEditor(returnTo, (words) => {
+    notThere = () => words;
+    showNotice();
+  });
   prepareKeys();
   onChange((id) => {
     if (id === null) showNotice();
@@ -90,8 +94,8 @@ async function start() {
   });
   byId("loading").remove();
   byId("main").hidden = false;
-  listen((now) => {
-    connected = now;
+  listen((now, why = "") => {
+    [connected, refusal] = [now, why];
     showNotice();
   });
   addEventListener("hashchange", openAddressed);

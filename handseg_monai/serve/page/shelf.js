@@ -185,7 +185,7 @@ function refresh(id) {
       if (!image || !card) continue;
       const before = card.dataset.shown;
       caption(card, image);
-      card.dataset.shown = `${image.state} ${image.doubt} ${image.done}`;
+      card.dataset.shown = `${image.state} ${image.doubt} ${image.done} ${image.revision}`;
       if (before !== card.dataset.shown) card.firstChild.replaceChildren();
       if (card.firstChild.firstChild) continue;
       watcher.unobserve(card);

@@ -84,6 +84,7 @@ function showPointer(place) {
 const placeOf = (event) => hand.stage.onImage(event.clientX, event.clientY);
 
 function begin(place, keys = false) {
+  finish(); // a stroke that was begun by a key
   const { mode, radius } = tools;
   const kind = isArea(mode) ? "polygon" : "polyline";
   const node = vector(kind, { class: `stroke ${mode} bone-${hand.bone()}`, "stroke-width": isLine(mode) ? 2 * radius : null });
@@ -162,8 +163,8 @@ export const stageTool = {
   },
   end(event) {
     if (windowing) windowing = false;
-    else if (isLine(tools.mode)) finish();
-    else click(placeOf(event), event.timeStamp);
+    else if (stroke && isLine(stroke.mode)) finish();
+    else if (hand && isArea(tools.mode)) click(placeOf(event), event.timeStamp);
   },
   cancel() {
     windowing = false;

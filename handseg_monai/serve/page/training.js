@@ -44,7 +44,7 @@ function running({ epoch, epochs, says }) {
 }
 
 function result({ before, after, held_out: n, better, counted }) {
-  const keep = button("trainKeep", () => act("DELETE", "/api/training"));
+  const keep = button("trainKeep", () => act("DELETE", "/api/training?keep=1"));
   // Weights that could not be compared are taken by a plain choice alone.
   if (better === null) {
     const take = button("trainTakeUncompared", () => act("POST", "/api/training/take", { uncompared: true }));
