@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import typer
-from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+from fsspec.implementations.local import LocalFileSystem as LocalFiles
+from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
 from handseg_monai import bundle_root
 from handseg_monai.archive.cluster import (
@@ -219,6 +220,14 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(scheme: str, tmp_pat
         assert "hush" not in str(found.value)
 
 
+@pytest.mark.parametrize("query", ["sv=1&sig=hush", "client_id=me&client_secret=hush", "account_key=hush"])
+def test_a_secret_in_the_query_of_an_address_is_refused_too(query: str, tmp_path: Path) -> None:
+    for call in (list_images, Store):
+        with pytest.raises(ValueError, match="holds a key and a secret") as found:
+            call(f"abfs://container@account.dfs.core.windows.net/x?{query}")
+        assert "hush" not in str(found.value)
+
+
 def test_images_of_the_bucket_of_a_list_are_read_as_the_list_is() -> None:
     there = partial(listed_path, "s3://radiographs/list.txt?endpoint_override=localhost:9000&scheme=http")
     assert there("s3://radiographs/a b/#1.png") == "radiographs/a b/#1.png"
@@ -260,6 +269,34 @@ def test_a_store_is_listed_as_a_folder_is(radiographs: Path, tmp_path: Path) -> 
     for name in ("list.txt", "list.parquet"):
         with pytest.raises(DatasetError, match=r"--relative_names is for folders, and .* is a list"):
             list_images(tmp_path / name, relative_names=True)
+
+
+class Busy(LocalFiles):
+    """A store that does not answer when some files are opened."""
+
+    def _open(self, path: str, mode: str = "rb", **options: object) -> object:
+        if path.endswith("busy"):
+            raise OSError("SLOW_DOWN")
+        return super()._open(path, mode, **options)
+
+
+def test_a_store_that_is_busy_while_it_is_listed_costs_no_image(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reading it says why, and can be repeated; a picture of a kind that is not read is named."""
+    (tmp_path / "in").mkdir()
+    for name in ("1.2.840.busy", "1.2.840.other"):
+        write_dicom(tmp_path / "in" / name, draw_radiograph(6, SHAPE)[0].astype(np.uint16))
+    (tmp_path / "in" / "picture").write_bytes(b"GIF89a" + bytes(100))
+    store = PyFileSystem(FSSpecHandler(Busy()))
+    assert [name for name, _ in listed(tmp_path / "in", filesystem=store)] == ["1.2.840.busy", "1.2.840.other"]
+    assert "picture (a GIF)" in caplog.text
+
+
+def test_a_list_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("radiografía.png\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"list.txt: not a text in UTF-8 \(byte 10\); .* save the list as UTF-8"):
+        list_images(tmp_path / "list.txt")
 
 
 @pytest.mark.parametrize(
@@ -324,6 +361,35 @@ def test_what_a_kill_leaves_counts_for_nothing(tmp_path: Path) -> None:
     assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == (3, 0)
     # The order of the list, not that of the rows.
     assert [line.split(",")[0] for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]] == names
+
+
+def test_failures_and_rows_that_came_twice_are_taken_away_and_no_others(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(60)]
+    store = Store(tmp_path)
+    store.begin({}, pa.table({"id": [id_of(n) for n in names], "name": names, "path": names}))
+    for start in range(0, 60, 20):
+        rows = [
+            _row(n, "1 2") if k % 7 else {**_row(n, ""), "hands": [], "failure": "damaged"}
+            for k, n in enumerate(names[start : start + 20])
+        ]
+        store.add(pa.Table.from_pylist(rows, schema=SCHEMA), f"{start}")
+    store.add(pa.Table.from_pylist([_row(n, "3 4") for n in names[15:25]], schema=SCHEMA), "late")
+    store.settle()
+    assert sorted(store.ids()) == sorted(map(id_of, names))
+    failed = set(store.failures())
+    store.settle(failed=True)
+    assert sorted(row["name"] for row in rows_of(tmp_path)) == sorted(set(names) - failed)
+    assert len(failed) >= 6
+
+
+def test_rows_whose_marks_are_lost_are_not_taken_away(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.begin({}, pa.table({"id": [id_of("a.png")], "name": ["a.png"], "path": ["a.png"]}))
+    store.add(pa.Table.from_pylist([_row("a.png", "1 2")], schema=SCHEMA), "one")
+    (tmp_path / "done" / "one.parquet").unlink()
+    with pytest.raises(StoreError, match=r"holds 1 file of rows, and in done nothing says that they are whole"):
+        store.settle()
+    assert list((tmp_path / "rows").iterdir())
 
 
 def test_rows_are_of_the_images_that_are_listed(tmp_path: Path) -> None:
@@ -402,6 +468,18 @@ def test_a_submission_opens_few_files_for_images_in_order(tmp_path: Path, monkey
     lines = [line.split(",") for line in (tmp_path / "x.csv").read_text().splitlines()[1::29]]
     assert [(line[0], line[2]) for line in lines] == [(name, f"{n + 1} 1") for n, name in enumerate(names)]
     assert len(opened) <= 1 + 2 * 10  # the list; each file for its ids, and for its rows
+    # Of many processes neighbours lie in many files; no more rows than fit are in memory at once.
+    for mark in (*(tmp_path / "out" / "rows").iterdir(), *(tmp_path / "out" / "done").iterdir()):
+        mark.unlink()
+    for start in range(10):
+        rows = [_row(name, f"{number + 1} 1") for number, name in list(enumerate(names))[start::10]]
+        store.add(pa.Table.from_pylist(rows, schema=SCHEMA), f"{start}")
+    monkeypatch.setattr("handseg_monai.archive.csv._AT_ONCE", 50)
+    opened.clear()
+    before = (tmp_path / "x.csv").read_bytes()
+    assert archive_csv(tmp_path / "out", tmp_path / "x.csv") == (200, 0)
+    assert (tmp_path / "x.csv").read_bytes() == before
+    assert len(opened) <= 1 + 10 + 4 * 10
 
 
 def test_a_spacing_that_cannot_be_read_leaves_the_masks(radiographs: Path, tmp_path: Path) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +15,8 @@ from handseg_monai.archive.store import Store, StoreError
 from handseg_monai.rle import row_name, write_csv
 from handseg_monai.words import counted
 
-_FILES = 16
-"""Of rows, in memory; images that follow each other in the list lie in few."""
+_AT_ONCE = 4000
+"""Rows in memory, 70 kB each: of as many neighbours in the list, which lie in many files, each file is read once."""
 
 
 class Written(NamedTuple):
@@ -63,18 +62,27 @@ def archive_csv(archive: str | Path, out: str | Path, filesystem: FileSystem | N
         raise StoreError(f"{archive}: {missing} of {len(listed)} not done; the same handseg archive command goes on")
     written = 0
 
-    @lru_cache(_FILES)
-    def rows_of(file: int) -> pa.Table:
-        return pq.read_table(files[file], filesystem=store.filesystem, columns=["name", "hands"])
+    def rows_in(numbers: np.ndarray) -> Iterator[dict[str, Any]]:
+        """Rows by their numbers, in that order; each file is read once."""
+        by_file = np.argsort(number[numbers], kind="stable")
+        several, starts = np.unique(number[numbers[by_file]], return_index=True)
+        parts: list[tuple[pa.Table, int]] = [None] * len(numbers)  # type: ignore[list-item]
+        for file, here in zip(several.tolist(), np.split(by_file, starts[1:]), strict=True):
+            of_file = pq.read_table(files[file], filesystem=store.filesystem, columns=["name", "hands"])
+            part = of_file.take(pa.array(place[numbers[here]]))
+            for row, at in enumerate(here.tolist()):
+                parts[at] = part, row
+        for part, row in parts:
+            yield from part.slice(row, 1).to_pylist()
 
     def texts() -> Iterator[tuple[str, list[str]]]:
         nonlocal written
-        for row in order[at]:
-            of_file = rows_of(int(number[row])).slice(int(place[row]), 1)
-            (content,) = of_file.to_pylist()
-            written += bool(content["hands"])
-            for hand in content["hands"]:
-                yield row_name(content["name"], hand["side"]), hand["rle"]
+        rows = order[at]
+        for start in range(0, len(rows), _AT_ONCE):
+            for content in rows_in(rows[start : start + _AT_ONCE]):
+                written += bool(content["hands"])
+                for hand in content["hands"]:
+                    yield row_name(content["name"], hand["side"]), hand["rle"]
 
     write_csv(out, texts())
     return Written(written, len(listed) - written)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 
 from pyarrow.fs import FileSystem, LocalFileSystem
+
+_SECRET = re.compile(r"[?&](?:sig|[^=&]*(?:secret|password|token|key)[^=&]*)=", re.IGNORECASE)
+"""A parameter of a URI that holds a credential."""
 
 
 def place_of(text: str | Path, filesystem: FileSystem | None = None) -> tuple[FileSystem, str]:
@@ -28,7 +32,7 @@ def place_of(text: str | Path, filesystem: FileSystem | None = None) -> tuple[Fi
     if filesystem is not None:
         return filesystem, text.rstrip("/")
     if "://" not in text:
-        return LocalFileSystem(), str(Path(text).absolute())
+        return LocalFileSystem(), os.path.normpath(Path(text).absolute())  # one folder, one path
     try:
         found, path = FileSystem.from_uri(text)
     except (ValueError, OSError) as error:
@@ -40,7 +44,7 @@ def without_credentials(text: str) -> str:
     """Return a path or a URI as it is; one with a password is refused, for rows, lists and errors repeat it."""
     scheme, separator, rest = text.partition("://")
     login, at, _ = rest.partition("/")[0].rpartition("@")
-    if separator and at and ":" in login:
+    if separator and ((at and ":" in login) or _SECRET.search(rest)):
         raise ValueError(
             f"an address {scheme}://… holds a key and a secret; leave them out and give them in the environment, "
             "say AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

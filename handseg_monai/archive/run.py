@@ -296,6 +296,8 @@ class _Run:
         # No more nodes are asked for than the work is laid out on.
         limits = ExecutionResources.for_limits(plan.cores, plan.actors * plan.gpus)
         DataContext.get_current().execution_options.resource_limits = limits
+        # Where images are tried alone none waits at an actor: its end would count as a try of that one, too.
+        waiting = 1 if block == 1 else None
         # Few images are spread over all cores too.
         block = max(1, min(block, len(left.images) // (4 * plan.cores)))
         task: dict[str, Any] = {"num_cpus": plan.task_cores}
@@ -311,7 +313,7 @@ class _Run:
             .map_batches(
                 Network,
                 fn_constructor_args=(content, _of_network(self.options)),
-                compute=ActorPoolStrategy(size=plan.actors),
+                compute=ActorPoolStrategy(size=plan.actors, max_tasks_in_flight_per_actor=waiting),
                 num_cpus=plan.actor_cores,
                 num_gpus=plan.gpus,
                 max_task_retries=_TRIES,

@@ -17,7 +17,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from handseg_monai.archive.places import is_local, place_of, without_credentials
 from handseg_monai.data.datalists import DatasetError, inference_datalist, require_name
 from handseg_monai.data.reading.dicom import DICOM_SUFFIXES, require_dicom
-from handseg_monai.data.reading.images import IMAGE_SUFFIXES, START, by_name, by_start
+from handseg_monai.data.reading.images import IMAGE_SUFFIXES, START, by_name, by_start, say_left_out
 from handseg_monai.files import is_of_system, nfc
 from handseg_monai.words import counted
 
@@ -78,7 +78,7 @@ def list_images(source: str | Path, relative_names: bool = False, filesystem: Fi
             f"--relative_names is for folders, and {source} is a list; give Parquet with a column name to name images"
         )
     if info.is_file and suffix in LISTS:
-        lines = place.open_input_file(path).read().decode("utf-8-sig").splitlines()
+        lines = _lines(place.open_input_file(path).read(), source)
         paths = [line.strip() for line in lines if line.strip()]
         names = [posixpath.basename(path) for path in paths]
     elif suffix in PARQUET:
@@ -104,6 +104,15 @@ def list_images(source: str | Path, relative_names: bool = False, filesystem: Fi
         except ValueError as error:
             raise DatasetError(f"{source}: {error}") from error
     return Source(_table(names, paths), place)
+
+
+def _lines(content: bytes, source: str | Path) -> list[str]:
+    try:
+        return content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{source}: not a text in UTF-8 (byte {error.start + 1}); expected a path a line; save the list as UTF-8"
+        ) from error
 
 
 def listed_path(source: str | Path, path: str) -> str:
@@ -143,18 +152,19 @@ def _find(place: FileSystem, folder: str) -> list[str]:
     below.sort(key=lambda path: path.split("/"))
     below = [p for p in below if not any(map(is_of_system, posixpath.relpath(p, folder).split("/")))]
 
-    def starts_as_image(path: str) -> bool:
+    def kind_of(path: str) -> str | None:
         try:
             with place.open_input_file(path) as file:
-                return by_start(file.read(START)) == ""
-        except OSError:  # as a folder of this machine passes it over
-            return False
+                return by_start(file.read(START))
+        except OSError:  # the store may be busy: whoever reads it tries again, or says why it can't be read
+            return ""
 
     told = {path: by_name(posixpath.basename(path)) for path in below}
     with ThreadPoolExecutor(_THREADS) as threads:
         open_ = [path for path in below if told[path] is None]
-        told |= dict(zip(open_, threads.map(starts_as_image, open_), strict=True))
-    return [path for path in below if told[path]]
+        kinds = dict(zip(open_, threads.map(kind_of, open_), strict=True))
+    say_left_out(folder, [(posixpath.relpath(path, folder), kind) for path, kind in kinds.items() if kind])
+    return [path for path in below if told[path] or kinds.get(path) == ""]
 
 
 def id_of(name: str) -> int:

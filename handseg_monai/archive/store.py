@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,9 +19,12 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from handseg_monai.archive.places import is_local, place_of
 from handseg_monai.archive.rows import SCHEMA
 from handseg_monai.files import hold, require_out
+from handseg_monai.words import counted
 
 _JOB, _IMAGES, _ROWS, _DONE, _LOCK = "job.json", "images.parquet", "rows", "done", "lock"
 _PENDING = ".pending.parquet"
+_THREADS = 32
+"""Of a store that answers late: files of rows are many, and little is read of each."""
 
 
 class StoreError(ValueError):
@@ -56,13 +60,16 @@ class Store:
             does not answer.
         """
         place, images = place_of(source, filesystem)
+        inside = StoreError(f"--out {self.place} lies in {source}, where archive reads; choose another folder")
         if not is_local(self.filesystem):
+            if place.equals(self.filesystem) and f"{self.path}/".startswith(f"{images}/"):
+                raise inside
             with _in_words(self.place):
                 self.filesystem.get_file_info(self.path)
             return
         among = is_local(place) and Path(images).is_dir()
         if among and Path(self.path).resolve().is_relative_to(Path(images).resolve()):
-            raise StoreError(f"--out {self.place} lies in {source}, where archive reads; choose another folder")
+            raise inside
         require_out(self.path, folder=True)
 
     def begin(self, job: Mapping[str, object], images: pa.Table) -> list[str]:
@@ -107,14 +114,16 @@ class Store:
     def _unlisted(self, images: pa.Table) -> list[str]:
         """Names of rows whose images are not listed; an image that is, under its name, must lie where it did."""
         listed, names = np.asarray(images["id"]), []
+        # Texts of more than 2 GiB lie in pieces, of which none can be taken as of one.
+        lie = images["path"].cast(pa.large_string()).combine_chunks()
         order = np.argsort(listed, kind="stable")
         for rows in self.table().to_batches(columns=["id", "name", "path"]):
             at = np.searchsorted(listed, np.asarray(rows["id"]), sorter=order).clip(max=max(len(listed) - 1, 0))
             here = listed[order[at]] == np.asarray(rows["id"]) if len(listed) else np.zeros(len(rows), bool)
             names += rows.filter(pa.array(~here))["name"].to_pylist()
-            paths = images["path"].take(pa.array(order[at[here]]))
+            paths = lie.take(pa.array(order[at[here]]))
             before = rows.filter(pa.array(here))
-            other = pc.not_equal(pa.chunked_array([before["path"]]), paths)
+            other = pc.not_equal(before["path"].cast(pa.large_string()), paths)
             if pc.any(other).as_py():
                 row = pc.index(other, True).as_py()
                 raise StoreError(
@@ -163,10 +172,8 @@ class Store:
         """
         files = self.table().files
         try:
-            ids = [
-                np.asarray(pq.read_table(path, filesystem=self.filesystem, columns=["id"])["id"], np.int64)
-                for path in files
-            ]
+            with ThreadPoolExecutor(_THREADS) as threads:
+                ids = list(threads.map(self._ids_in, files))
         except pa.ArrowInvalid as error:
             raise StoreError(
                 f"{self.place}: a file of rows is damaged ({error}); the same handseg archive command does its images "
@@ -176,17 +183,26 @@ class Store:
         place = [np.arange(len(of_file)) for of_file in ids]
         return files, *(np.concatenate([np.empty(0, np.int64), *parts]) for parts in (ids, [number], place))
 
+    def _ids_in(self, file: str) -> np.ndarray:
+        return np.asarray(pq.read_table(file, filesystem=self.filesystem, columns=["id"])["id"], np.int64)
+
+    def _is_whole(self, file: str) -> bool:
+        try:
+            pq.read_metadata(file, filesystem=self.filesystem)
+        except pa.ArrowInvalid:
+            return False
+        return True
+
     def _drop_damaged(self) -> None:
         """Take away files of rows that are not whole, as a machine that loses its power may leave them."""
-        for path in self.table().files:
-            try:
-                pq.read_metadata(path, filesystem=self.filesystem)
-            except pa.ArrowInvalid:
-                name = posixpath.basename(path).removesuffix("-0.parquet")
-                mark = f"{self.done}/{name}.parquet"
-                if self.filesystem.get_file_info(mark).type != FileType.NotFound:
-                    self.filesystem.delete_file(mark)
-                self.filesystem.delete_file(path)
+        files = self.table().files
+        with ThreadPoolExecutor(_THREADS) as threads:
+            damaged = [path for path, whole in zip(files, threads.map(self._is_whole, files), strict=True) if not whole]
+        for path in damaged:
+            self.filesystem.delete_file(path)
+            mark = f"{self.done}/{_mark_of(path)}"
+            if self.filesystem.get_file_info(mark).type != FileType.NotFound:
+                self.filesystem.delete_file(mark)
 
     def settle(self, failed: bool = False) -> None:
         """Take away rows that count for nothing or twice, and with ``failed`` those of images without masks.
@@ -194,33 +210,48 @@ class Store:
         Ray writes the ids of a file's images beforehand, as ``NAME.pending.parquet``, and renames that to
         ``NAME.parquet`` once the file is whole. A kill in between leaves rows that are not known to be whole; a process
         that outlives its killed job may write some that the next job has written too.
+
+        Raises
+        ------
+        StoreError
+            There are rows and no marks at all: no kill leaves that.
         """
-        there = {posixpath.basename(path).removesuffix("-0.parquet"): path for path in self.table().files}
+        files = self.table().files
         marks = self.filesystem.get_file_info(FileSelector(self.done, allow_not_found=True))
-        for mark in marks:
+        if files and not any(mark.base_name.endswith(".parquet") for mark in marks):
+            raise StoreError(
+                f"{self.place} holds {counted(len(files), 'file')} of rows, and in {_DONE} nothing says that they are "
+                f"whole; restore {_DONE} from where the folder was copied, or empty {_ROWS} to do all images again"
+            )
+        whole = {mark.base_name for mark in marks}
+        for path in files:
+            if _mark_of(path) not in whole:
+                self.filesystem.delete_file(path)
+        for mark in marks:  # after their rows: what is killed here leaves no rows without any mark
             if mark.base_name.endswith(_PENDING):
                 self.filesystem.delete_file(mark.path)
-        for name in there.keys() - {mark.base_name.removesuffix(".parquet") for mark in marks}:
-            self.filesystem.delete_file(there.pop(name))
+        gone = self._failed_ids() if failed else np.empty(0, np.int64)
         ids = self.ids()
-        if len(np.unique(ids)) == len(ids) and not (failed and self.failures()):
+        if len(np.unique(ids)) == len(ids) and not len(gone):
             return
-        seen = np.empty(0, np.int64)
-        for path in there.values():
-            table = pq.read_table(path, filesystem=self.filesystem, columns=["id", "failure"])
-            of_file = np.asarray(table["id"])
-            out = np.isin(of_file, seen)
-            seen = np.concatenate([seen, of_file])
-            if failed:
-                out |= np.asarray(table["failure"].is_valid())
-            if out.any():
-                whole = pq.read_table(path, filesystem=self.filesystem)
-                self._write_table(path, whole.filter(pa.array(~out)))
+        files, ids, number, _ = self.index()
+        stays = np.zeros(len(ids), bool)
+        stays[np.unique(ids, return_index=True)[1]] = True
+        stays &= ~np.isin(ids, gone)
+        bounds = np.searchsorted(number, np.arange(len(files) + 1))
+        for file in np.unique(number[~stays]).tolist():
+            of_file = pa.array(stays[bounds[file] : bounds[file + 1]])
+            self._write_table(files[file], pq.read_table(files[file], filesystem=self.filesystem).filter(of_file))
+
+    def _failed_ids(self) -> np.ndarray:
+        return np.asarray(self.table().to_table(columns=["id"], filter=pc.field("failure").is_valid())["id"])
 
     def add(self, rows: pa.Table, name: str) -> None:
         """Write rows beside those of Ray, as a file of this name, and that they are done."""
+        pending = f"{self.done}/{name}{_PENDING}"
+        self._write_table(pending, rows.select(["id"]))
         self._write_table(f"{self.rows}/{name}-0.parquet", rows)
-        self._write_table(f"{self.done}/{name}.parquet", rows.select(["id"]))
+        self.filesystem.move(pending, f"{self.done}/{name}.parquet")
 
     def failures(self) -> dict[str, str]:
         """Why images of the list have no masks, by their names."""
@@ -249,6 +280,11 @@ def _in_words(place: str | Path) -> Iterator[None]:
             f"{place} can't be written to ({reason}); expected a folder on a store that answers, and the right to "
             "write there (--out)"
         ) from error
+
+
+def _mark_of(rows: str) -> str:
+    """Name of the mark that says that a file of rows is whole."""
+    return f"{posixpath.basename(rows).removesuffix('-0.parquet')}.parquet"
 
 
 def _part(name: str) -> str:

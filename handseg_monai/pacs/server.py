@@ -17,8 +17,8 @@ from handseg_monai.words import counted
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-PAGE = 500
-"""Instances that a page of a list has at most; a server may give fewer."""
+PAGE = 200
+"""Instances that a page of a list has at most, as many as Azure allows; a server may give fewer."""
 _ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _FAILURES = {
     0x0110: "it failed at it",

@@ -19,8 +19,8 @@ import handseg_monai
 from handseg_monai.pacs.address import Address
 
 JSON = ("application/dicom+json", "application/json")
-_PASSING = (502, 503, 504)
-"""Statuses of a server that is there again a little later."""
+_PASSING = (429, 502, 503, 504)
+"""Statuses of a server that is there again a little later, or is asked too often."""
 _CONFLICT = 409
 """Of a server that stored nothing, and whose answer says why."""
 _ROOT = "is the URL the root of its DICOMweb, such as https://HOST/dicom-web?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import mmap
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -82,13 +82,18 @@ def find_images(folder: str | Path) -> list[Path]:
         return kind == ""
 
     found = find_files(folder, is_image)
+    say_left_out(folder, [(str(path.relative_to(folder)), others[path]) for path in sorted(others)])
+    return found
+
+
+def say_left_out(folder: str | Path, others: Sequence[tuple[str, str]]) -> None:
+    """Log which pictures of a folder are not read, by their paths from there, and their kinds; if there are some."""
     if others:
-        named = [f"{path.relative_to(folder)} ({others[path]})" for path in sorted(others)]
+        named = [f"{path} ({kind})" for path, kind in others]
         _say(
             f"{folder}: left out pictures of kinds that are not read; save them as PNG: {', '.join(named[:_NAMED])}",
             max(len(named) - _NAMED, 0),
         )
-    return found
 
 
 def by_name(name: str) -> bool | None:
