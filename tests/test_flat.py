@@ -255,6 +255,19 @@ class TestLoss:
         presence_loss(logits, (flat, known_of(1, ALL_KNOWN | FLAT))).backward()
         assert torch.nonzero(logits.grad.flatten() == 0).flatten().tolist() == [PISIFORM]
 
+    def test_whether_a_bone_is_there_counts_as_far_as_the_bone_does(self, hands: list[np.ndarray]) -> None:
+        target = torch.from_numpy(hands[0])[None, None], known_of(1, ALL_KNOWN)
+        logits = torch.zeros(1, NUM_BONES, 1, 1, requires_grad=True)
+        mask = torch.zeros(1, NUM_BONES, *target[0].shape[-2:])
+        counts = {"Pisiform": 0, "Ulna": 3}
+        loss = DeepSupervisionLoss(PerBoneLoss(nn.BCEWithLogitsLoss(), bone_weights=counts))
+        loss([mask, logits], target).backward()
+        slopes = logits.grad.flatten().abs()
+        assert slopes[PISIFORM] == 0
+        assert slopes[INDEX["Ulna"]] == pytest.approx(3 * float(slopes[INDEX["Radius"]]))
+        nothing = presence_loss(logits, target, [0.0] * NUM_BONES)
+        assert nothing == 0
+
 
 def test_dice_leaves_hidden_pixels_of_flat_labels_out(hands: list[np.ndarray]) -> None:
     truth = flattened(hands[0])

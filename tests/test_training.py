@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -12,16 +13,18 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 from monai.engines import SupervisedTrainer
 
 from handseg_monai.handlers import AccumulationWeights, StepSchedule, WeightAverage
 from handseg_monai.options import Options
+from handseg_monai.run import join_ranks
 from handseg_monai.run.checks import _check_compile, _warn_of_patience
 from tests.bundle_runs import CONFIGS, run_bundle, run_here, tiny
-from tests.programs import in_fork
+from tests.programs import in_fork, said_by, start_fork
 from tests.rank_runs import config_files, run_ranks
+from tests.services import free_port
 
 pytestmark = pytest.mark.usefixtures("restore_globals")
 
@@ -67,6 +70,30 @@ def test_the_loss_that_is_logged_is_that_of_the_batch(drawn_dataset: Path, tmp_p
     accumulated = losses_of(drawn_dataset, tmp_path / "accumulated", accumulate=3, learning_rate=1e-9, **options)
     assert len(plain) == len(accumulated) == 3
     assert accumulated[0] == plain[0]
+
+
+@pytest.mark.parametrize("validated", [1, 2])
+def test_training_that_diverges_at_the_end_of_an_epoch_leaves_the_epoch_before(
+    drawn_dataset: Path, tmp_path: Path, validated: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it is resumed from is finite, and so is what counts as the best."""
+    options = tiny() | PLAIN | {"dataset_dir": str(drawn_dataset), "output_dir": str(tmp_path), "epochs": 3}
+    bundle = ConfigWorkflow([str(CONFIGS / "train.json")], **options | {"val_interval": validated})
+    bundle.initialize()
+
+    def diverge(engine: SupervisedTrainer) -> None:
+        next(engine.network.parameters()).data.fill_(float("nan"))
+
+    bundle.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=8), diverge)
+    with pytest.raises(SystemExit):
+        bundle.run()
+    said = capsys.readouterr().err
+    assert "the weights are not finite after epoch 2; a lower --learning_rate or a longer --warmup may help" in said
+    assert f"{tmp_path / 'last.pt'} holds the finished epochs" in said
+    last = read(tmp_path / "last.pt")
+    assert last["epoch"] == 1
+    assert all(value.isfinite().all() for value in last["network"].values())
+    assert (tmp_path / "model.pt").exists() == (validated == 1)
 
 
 def toy_trainer(network: torch.nn.Module, accumulate: int, epochs: int, handlers: list[Any]) -> SupervisedTrainer:
@@ -215,6 +242,46 @@ def test_one_seed_fixes_all_that_is_drawn(drawn_dataset: Path, tmp_path: Path) -
     assert len(runs[0]) == 4
     assert runs[0] == runs[1]
     assert not set(runs[0]) & set(runs[2])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_ranks_go_on_with_the_statistics_of_the_first(decay: float, tmp_path: Path) -> None:
+    """Whether weights are averaged or not: what is validated and saved is one network."""
+    port, folders = free_port(), [tmp_path / str(rank) for rank in range(2)]
+    processes = []
+    for rank, folder in enumerate(folders):
+        folder.mkdir()
+        environment = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": 2,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        variables = {name: str(value) for name, value in environment.items()}
+        processes.append(start_fork(folder, train_normed, rank, decay, folder / "state.pt", **variables))
+    for process in processes:
+        process.join(120)
+        process.kill()
+    said = [said_by(process, folder) for process, folder in zip(processes, folders, strict=True)]
+    assert [one.returncode for one in said] == [0, 0], said
+    first, second = (read(folder / "state.pt") for folder in folders)
+    assert first["running_mean"].abs().sum() > 0
+    for name, value in first.items():
+        assert value.equal(second[name]), name
+
+
+def train_normed(rank: int, decay: float, path: Path) -> None:
+    """Train a batch norm on images of a rank's own, within a Slurm job whose rank nobody tells."""
+    os.environ["SLURM_JOB_ID"] = "1"
+    join_ranks()
+    network = torch.nn.BatchNorm1d(4, affine=False)
+    average = WeightAverage(network, decay)
+    engine = Engine(lambda engine, batch: network(batch))
+    average.attach(engine)
+    torch.manual_seed(rank)
+    engine.run([torch.randn(8, 4) + rank for _ in range(3)], max_epochs=2)
+    torch.save(average.network.state_dict(), path)
 
 
 def test_two_ranks_have_the_losses_of_one_process_with_the_joined_batch(

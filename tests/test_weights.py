@@ -128,6 +128,15 @@ class TestPublishing:
             assert torch.equal(published["network"][name], value.half())
         assert seen_at(tmp_path / "out" / "small.pt") == (320, 256, "hand")
 
+    def test_a_value_that_float16_can_not_hold_stays(self, tmp_path: Path) -> None:
+        source = save_untrained(tmp_path / "model.pt", "dynunet")
+        content = torch.load(source, weights_only=True)
+        content["network"] = {"running_var": torch.tensor([1.0, 1e5]), "running_mean": torch.tensor([1.0, 2.0])}
+        torch.save(content, source)
+        published = torch.load(publish_weights(source, tmp_path / "small.pt"), weights_only=True)["network"]
+        assert published["running_var"].tolist() == [1.0, 1e5]
+        assert published["running_mean"].dtype == torch.float16
+
     def test_a_checkpoint_that_does_not_say_how_it_saw_images_gets_the_defaults(self, tmp_path: Path) -> None:
         source = save_untrained(tmp_path / "model.pt", "dynunet")
         assert seen_at(source) == (1024, 1024, "image")

@@ -101,6 +101,7 @@ class TrainingCheckpoint:
         """Write ``model.pt`` if the key metric is better than ever before, in earlier runs too."""
         if self.trainer.state.epoch == 0:
             return
+        self._require_finite()
         score = float(evaluator.state.metrics[evaluator.state.key_metric_name])
         if self.best_score is None or score > self.best_score:
             self.best_score = score
@@ -108,7 +109,8 @@ class TrainingCheckpoint:
             self._write(BEST, {"score": score, "network": averaged or self.network.state_dict()})
 
     def save_last(self, trainer: Workflow) -> None:
-        """Write ``last.pt``."""
+        """Write ``last.pt``; training that has diverged ends instead, and the epoch before it stays."""
+        self._require_finite()
         states = {name: part.state_dict() for name, part in self._parts().items()}
         self._write(LAST, {"best_score": self.best_score, "states": states, "network": self.network.state_dict()})
 
@@ -131,6 +133,14 @@ class TrainingCheckpoint:
         if not (self.folder / LAST).exists():
             return "no epoch was trained and validated to its end, so there is no checkpoint"
         return f"{self.folder / LAST} holds the finished epochs; the same command with --resume true continues"
+
+    def _require_finite(self) -> None:
+        """End training, on all ranks, where some weights are no numbers: a resumed run could not mend them."""
+        if not all(value.isfinite().all() for value in self.network.state_dict().values() if value.is_floating_point()):
+            raise FloatingPointError(
+                f"the weights are not finite after epoch {self.trainer.state.epoch}; a lower --learning_rate or a "
+                "longer --warmup may help"
+            )
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         if idist.get_rank() != 0:

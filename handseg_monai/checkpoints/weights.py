@@ -119,7 +119,8 @@ def load_weights(
     if seen := sorted({item["name"] for item in unseen} & set(map(nfc, content.get("trained_on", ())))):
         raise CheckpointError(
             f"checkpoint {path} was trained on {len(seen)} of the {len(unseen)} images to validate on ({seen[0]}, …); "
-            "give the --fold, --num_folds, --seed and --folds_file that it was trained with"
+            "give the --fold, --num_folds, --seed, --folds_file and --exclude that it was trained with; images of "
+            "another data set that have the same names count as the same"
         )
     if size is not None and content.get("size", size) != size:
         logger.warning("checkpoint %s was trained at --size %s; this run works at %s", path, content["size"], size)
@@ -152,6 +153,8 @@ def begin_from(
 def publish_weights(source: str | Path, target: str | Path) -> Path:
     """Write the weights of a checkpoint for others: float16, without the names of what they were trained on.
 
+    What float16 can't hold, such as a large variance of batch norm, stays as it is.
+
     Raises as :meth:`Checkpoint.read`.
     """
     content = Checkpoint.read(source).content
@@ -161,12 +164,17 @@ def publish_weights(source: str | Path, target: str | Path) -> Path:
     # DynUNet names its layers twice; a tensor that is shared is written once.
     once: dict[int, torch.Tensor] = {}
     halved = {
-        name: once.setdefault(value.data_ptr(), value.half()) if value.is_floating_point() else value
+        name: once.setdefault(value.data_ptr(), _halved(value)) if value.is_floating_point() else value
         for name, value in content["network"].items()
     }
     with atomic_path(Path(target)) as part:
         torch.save({"network": halved} | kept, part)
     return Path(target)
+
+
+def _halved(value: torch.Tensor) -> torch.Tensor:
+    half = value.half()
+    return value if (value.isfinite() & ~half.isfinite()).any() else half
 
 
 def first_checkpoint(*paths: str | Path) -> str:

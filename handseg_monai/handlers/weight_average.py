@@ -40,13 +40,18 @@ class WeightAverage:
         self.network: nn.Module = self._handler.ema_model if self._handler is not None else network
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer; validation must come at the end of an epoch, not of an iteration."""
+        """Attach to a trainer; validation must come at the end of an epoch, not of an iteration.
+
+        Whether weights are averaged or not, all ranks validate and go on with the buffers of the first.
+        """
+        ends = Events.ITERATION_COMPLETED(event_filter=_ends_epoch)
         if self._handler is None:
+            engine.add_event_handler(ends, self.share_buffers)
             return
         event = Events.ITERATION_COMPLETED(event_filter=stepped(self.accumulate))
         engine.add_event_handler(event, self.warm_up)
         self._handler.attach(engine, name=_MOMENTUM, warn_if_exists=False, event=event)
-        engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=_ends_epoch), self.share_buffers)
+        engine.add_event_handler(ends, self.share_buffers)
 
     def warm_up(self, engine: Engine) -> None:
         """Set the momentum of the step that was made, which depends on its number alone and so survives a resume."""

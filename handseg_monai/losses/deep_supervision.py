@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import monai.losses
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -33,7 +35,8 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
             weight * self.get_loss(head, target)
             for weight, head in zip(self.get_weights(len(masks)), masks, strict=True)
         ]
-        losses += [presence_loss(head.float(), target) for head in heads[len(masks) :]]
+        weights = getattr(self.loss, "bone_weights", None)
+        losses += [presence_loss(head.float(), target, weights) for head in heads[len(masks) :]]
         return torch.stack(losses).sum()
 
     def get_loss(self, input: torch.Tensor, target: Target) -> torch.Tensor:  # type: ignore[override]
@@ -48,10 +51,11 @@ class DeepSupervisionLoss(monai.losses.DeepSupervisionLoss):
         return self.loss(input, (planes, known))
 
 
-def presence_loss(logits: torch.Tensor, target: Target) -> torch.Tensor:
+def presence_loss(logits: torch.Tensor, target: Target, weights: Sequence[float] | None = None) -> torch.Tensor:
     """Binary cross-entropy of logits (B, 29, 1, 1) with whether each bone is there; of known ones alone, 0 of none.
 
-    A bone that a flat label lacks, and which may lie beneath another, is not known.
+    A bone that a flat label lacks, and which may lie beneath another, is not known. ``weights`` are 29, how far each
+    bone counts; None: all alike.
     """
     planes, images_known = target
     there = unpack(planes[:, 0]).flatten(2).any(2)
@@ -59,4 +63,5 @@ def presence_loss(logits: torch.Tensor, target: Target) -> torch.Tensor:
     if (unknown := hidden_masks(planes, images_known)) is not None:
         known = known & (there | ~unknown.flatten(2).any(2))
     losses = binary_cross_entropy_with_logits(logits.flatten(1), there.to(logits.dtype), reduction="none")
-    return (losses * known).sum() / known.sum().clamp_min(1)
+    counts = known.to(losses.dtype) * (1 if weights is None else losses.new_tensor(weights))
+    return (losses * counts).sum() / torch.where(counts.sum() > 0, counts.sum(), 1)

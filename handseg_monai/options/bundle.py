@@ -218,7 +218,9 @@ class Options(Declared):
         "number of windows that the network sees at once, with `--views image`", derived="4 on a GPU, else 1", ge=1
     )
     num_workers: int = option("number of processes that read images", ge=0)
-    cache_rate: float = option("share of the training images to keep in memory, 8 bytes per pixel", ge=0, le=1)
+    cache_rate: float = option(
+        "share of the training images to keep in memory, 8 bytes per pixel in each rank", ge=0, le=1
+    )
     cache_dir: OptionalPath = option(
         "folder to keep prepared images in for later runs; training prepares an image anew if its file or a "
         "setting has changed"

@@ -42,7 +42,7 @@ TABLE, SUMMARY = "cross_validation.csv", "cross_validation.json"
 
 @dataclass(frozen=True)
 class FoldResult:
-    """Dice of the best checkpoint of one fold on the fold that it has not seen."""
+    """Dice of the best checkpoint of one fold on the fold that it was not trained on, and was chosen by."""
 
     fold: int
     """Its number."""
@@ -72,8 +72,9 @@ class _Plan:
 
     def described(self) -> dict[str, object]:
         """All that results depend on, files by their content."""
-        words = [_digest(text) if Path(text).is_file() else text for text in self.options]
-        files = (bundle_root() / "configs" / "train.json", *self.overlays)
+        words = [_digest_of_option(text) for text in self.options]
+        # The shipped weights are what fine-tuning begins from.
+        files = (bundle_root() / "configs" / "train.json", *self.overlays, bundle_root() / "models" / "model.pt")
         return {
             "folds": _digest(self.folds_file) if self.folds_file else f"{self.k} folds, seed {self.seed}",
             "configuration": [_digest(path) for path in files],
@@ -180,6 +181,18 @@ def _begin(plan: _Plan) -> int:
 
 def _digest(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _digest_of_option(text: str) -> str:
+    """Text that differs once a file, or a file below a folder, that an option names is another one."""
+    path = Path(text)
+    if path.is_file():
+        return _digest(path)
+    if "/" not in text or not path.is_dir():
+        return text
+    files = [(str(file.relative_to(path)), file.stat()) for file in sorted(path.rglob("*")) if file.is_file()]
+    known = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
 def _data_digest(data: Path, exclude: str | Path | None) -> str:

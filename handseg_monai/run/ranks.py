@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,8 @@ def join_ranks(device: torch.device | None = None) -> None:
     if cuda:  # before the group, which would take the first GPU for that of every rank
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo")
+    if "SLURM_JOB_ID" in os.environ and "LOCAL_RANK" in os.environ:  # ignite takes the rank from Slurm there
+        os.environ["SLURM_LOCALID"] = os.environ["LOCAL_RANK"]
     atexit.register(_leave)
 
 
