@@ -30,7 +30,6 @@ def plant() -> str:
 
     def deadly(self: Inference, image: np.ndarray) -> Drawn:
         if image.shape == DEADLY:
-            time.sleep(1.5)  # so that another image may wait behind it
             os.kill(os.getpid(), signal.SIGKILL)
         return infer(self, image)
 
