@@ -34,6 +34,7 @@ def demo(
 app.command(context_settings=bundle.PASSED_ON)(bundle.infer)
 app.command(context_settings=bundle.PASSED_ON)(bundle.train)
 app.command(context_settings=bundle.PASSED_ON)(training.cross_validate)
+app.command(context_settings=bundle.PASSED_ON)(submissions.thresholds)
 for command in (
     bundle.options,
     bundle.publish,
@@ -47,7 +48,6 @@ for command in (
     results.measure,
     results.report,
     results.track,
-    submissions.thresholds,
     submissions.vote,
     submissions.export,
     serve.serve,

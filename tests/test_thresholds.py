@@ -15,6 +15,7 @@ from handseg_monai.inferers import thresholds_of
 from handseg_monai.score.evaluation import evaluate
 from handseg_monai.score.thresholds import best_thresholds
 from tests.bundle_runs import run_here
+from tests.programs import handseg
 
 SWEEP = [0.3, 0.4, 0.5, 0.6, 0.7]
 
@@ -41,6 +42,18 @@ class TestChoice:
         dice[3:, :, 0] = np.nan
         dice[:, :, 1] = np.nan
         assert best_thresholds(dice, SWEEP).tolist() == [0, 2]
+
+    def test_images_of_one_person_are_not_each_a_proof(self) -> None:
+        """Eight images of four people: alone the gain counts, of people whose images are alike it does not."""
+        dice = np.full((8, 5, 1), 0.8)
+        dice[:2, 0, 0] += 0.1
+        dice[2:, 0, 0] -= 0.001
+        assert best_thresholds(dice, SWEEP)[0] == 0
+        assert best_thresholds(dice, SWEEP, list("aabbccdd"))[0] == 2
+        assert best_thresholds(dice, SWEEP, list("abcdefgh"))[0] == 0
+        assert best_thresholds(dice + (np.arange(5) == 0)[None, :, None], SWEEP, ["a"] * 8)[0] == 2
+        with pytest.raises(ValueError, match="expected the subjects of 8 images, got 1"):
+            best_thresholds(dice, SWEEP, ["a"])
 
     def test_other_shapes_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"Dice \(N, 5, bones\)"):
@@ -114,9 +127,32 @@ def test_thresholds_found_on_a_fold_raise_its_dice(drawn_dataset: Path, tmp_path
         *("train.json", "evaluate.json", "thresholds.json"),
         dataset_dir=str(drawn_dataset),
         output_dir=str(tmp_path),
+        num_folds=2,
         **common,
     )
     found = thresholds_of(tmp_path / "thresholds.json")
+    # The command lays what the weights were trained with over the configuration, and takes its options.
+    weights, out = common["checkpoint"], tmp_path / "own.json"
+    trained_with = {name: value for name, value in common.items() if name not in ("checkpoint", "size")}
+    (tmp_path / "blurred.json").write_text(json.dumps(trained_with))
+    given = (
+        "--checkpoint",
+        weights,
+        "--overlay",
+        tmp_path / "blurred.json",
+        "--size",
+        96,
+        "--num_folds",
+        2,
+        "--out",
+        out,
+    )
+    done = handseg("thresholds", drawn_dataset, *given)
+    assert done.returncode == 0, done.stderr
+    assert thresholds_of(out) == found
+    assert " images of " in done.stdout
+    for option, said in (("--fold", "--fold"), ("--checkpiont", "did you mean --checkpoint?")):
+        assert said in handseg("thresholds", drawn_dataset, *given, "--", option, 1).stderr
     assert set(found[3:]) == {0.5}
     assert any(threshold != 0.5 for threshold in found[:3])
     scores = []

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
-_METAVAR = "--OPTION VALUE …"
+METAVAR = "--OPTION VALUE …"
+"""Of what is passed on to the bundle."""
 PASSED_ON = {"ignore_unknown_options": True}
 """Settings of commands that pass options which they don't know on to the bundle."""
 
@@ -18,7 +19,7 @@ def infer(
     images: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of radiographs, or one radiograph.")],
     options: Annotated[
         list[str] | None,
-        typer.Argument(metavar=_METAVAR, help="Options of the bundle; handseg options inference lists them."),
+        typer.Argument(metavar=METAVAR, help="Options of the bundle; handseg options inference lists them."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write submission.csv and overlays to.")] = Path("runs/inference"),
     overlay: Annotated[
@@ -57,7 +58,7 @@ def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of labelled radiographs.")],
     options: Annotated[
         list[str] | None,
-        typer.Argument(metavar=_METAVAR, help="Options of the bundle; handseg options train lists them."),
+        typer.Argument(metavar=METAVAR, help="Options of the bundle; handseg options train lists them."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write checkpoints, curves and the log to.")] = Path("runs/train"),
     overlay: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from handseg_monai.commands.bundle import METAVAR, require_first
 from handseg_monai.words import counted
 
 ExportForm = Literal["png", "labelme", "coco", "nifti", "dicom-seg"]
@@ -15,6 +16,10 @@ ExportForm = Literal["png", "labelme", "coco", "nifti", "dicom-seg"]
 
 def thresholds(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of labelled radiographs.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar=METAVAR, help="Options of the bundle that the checkpoint was trained with."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="JSON file to write; pass it to inference as --threshold.")] = Path(
         "thresholds.json"
     ),
@@ -26,11 +31,23 @@ def thresholds(
         int, typer.Option(help="Fold to choose thresholds on; the checkpoint must not have trained on it.")
     ] = 0,
     folds_file: Annotated[Path | None, typer.Option(help="File that handseg folds wrote.")] = None,
+    overlay: Annotated[
+        list[str] | None, typer.Option(help="Configuration to lay over train.json, such as network_unet; repeatable.")
+    ] = None,
 ) -> None:
     """Choose a probability threshold for each bone on a validation fold."""
     from handseg_monai.run.thresholds import find_thresholds
 
-    find_thresholds(data, out, checkpoint=checkpoint, fold=fold, folds_file=folds_file)
+    require_first(data, "DATA")
+    find_thresholds(
+        data,
+        out,
+        checkpoint=checkpoint,
+        fold=fold,
+        folds_file=folds_file,
+        overlays=overlay or (),
+        options=options or (),
+    )
 
 
 def vote(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from handseg_monai.commands.bundle import require_first
+from handseg_monai.commands.bundle import METAVAR, require_first
 
 
 def cross_validate(
@@ -17,7 +17,7 @@ def cross_validate(
     options: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="--OPTION VALUE …",
+            metavar=METAVAR,
             help="Options of the bundle for each training run; handseg options train lists them.",
         ),
     ] = None,

@@ -29,6 +29,7 @@ class ThresholdSearch:
         self.sweep = list(sweep)
         self.path = Path(path)
         self._dice: list[np.ndarray] = []
+        self._subjects: list[str] = []
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator whose output holds ``pred``, int32 (T, H, W), and ``label``, int32 (1, H, W)."""
@@ -43,11 +44,12 @@ class ThresholdSearch:
             of_image = np.stack([dice(planes, truth) for planes in predicted])
             of_image[:, ~known_bones(known)] = np.nan
             self._dice.append(of_image)
+            self._subjects.append(batch.get("subject", f"image {len(self._subjects)}"))
 
     def finish(self) -> None:
         """Choose, write, and print what each bone gains."""
         values = np.stack(self._dice)
-        index = best_thresholds(values, self.sweep)
+        index = best_thresholds(values, self.sweep, self._subjects)
         write_json(self.path, {name: self.sweep[i] for name, i in zip(NAMES, index, strict=True)})
         usual = int(np.argmin(np.abs(np.asarray(self.sweep) - USUAL)))
         table = Table("bone", "threshold", f"Dice at {self.sweep[usual]:g}", "Dice", "gain")
@@ -65,8 +67,9 @@ class ThresholdSearch:
             after.append(new)
             table.add_row(bone.english, f"{self.sweep[chosen]:g}", f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}")
         Console().print(table)
+        images = f"{counted(len(values), 'image')} of {counted(len(set(self._subjects)), 'subject')}"
         print(
-            f"{counted(len(values), 'image')}; mean over bones {np.mean(before):.4f} at {self.sweep[usual]:g} and "
+            f"{images}; mean over bones {np.mean(before):.4f} at {self.sweep[usual]:g} and "
             f"{np.mean(after):.4f} at the chosen thresholds; expect less gain on other images"
         )
         print(f"{self.path}: infer with --threshold {self.path}")
