@@ -180,12 +180,15 @@ def test_thresholds_are_found(four: Path, tmp_path: Path) -> None:
 
 class TestRanks:
     def test_each_takes_the_gpu_of_its_number(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Or the only one that it sees, where each rank is given one of its own."""
         monkeypatch.setenv("LOCAL_RANK", "3")
         for name in ("train", "evaluate", "inference"):
-            parser = ConfigParser(ConfigParser.load_config_files([str(CONFIGS / f"multi_gpu_{name}.json")]))
-            parser["imports"] = ["$import os", "$import torch"]
-            with cuda():
-                assert parser.get_parsed_content("device") == torch.device("cuda", 3)
+            for count, number in ((4, 3), (1, 0)):
+                parser = ConfigParser(ConfigParser.load_config_files([str(CONFIGS / f"multi_gpu_{name}.json")]))
+                parser["imports"] = ["$import os", "$import torch"]
+                with cuda(), monkeypatch.context() as seen:
+                    seen.setattr(torch.cuda, "device_count", lambda count=count: count)
+                    assert parser.get_parsed_content("device") == torch.device("cuda", number)
 
     def test_the_gpu_is_chosen_before_the_ranks_meet(self, monkeypatch: pytest.MonkeyPatch) -> None:
         calls: list[object] = []

@@ -321,7 +321,7 @@ class TestGoingOn:
         self.left(tmp_path)
         (record,) = (path for path in _records(tmp_path) if json.loads(path.read_bytes())["name"] == "b")
         content = record.read_bytes()
-        for cut in range(0, len(content), max(len(content) // 12, 1)):
+        for cut in (*range(0, len(content) - 40, max(len(content) // 12, 1)), *range(len(content) - 40, len(content))):
             record.write_bytes(content[:cut] + tail)
             remaining = [item["name"] for item in _started(tmp_path, list(self.NAMES)).records.remaining()]
             assert remaining == ["b", "d", "e"]

@@ -117,7 +117,7 @@ class Records:
             record = self.read(name)
             same = self._sources[name] and record["source"] == self._sources[name]
             complete = [bool(hand["rle"] and (hand["confidence"] or not self.confidence)) for hand in record["hands"]]
-            if same and complete and all(complete):
+            if same and complete and all(complete) and record["whole"] is True:
                 return True
         path.unlink()
         return False
@@ -185,7 +185,10 @@ class Records:
         path = self._path(name)
         if path.exists():
             raise RuntimeError(f"{self.folder}: image {name} comes twice")
-        record = {"name": name, "source": self._sources[name], "hands": hands, "note": note, "fault": fault}
+        record = {
+            **{"name": name, "source": self._sources[name], "hands": hands, "note": note, "fault": fault},
+            "whole": True,  # comes last: no torn record has it
+        }
         with atomic_open(path) as file:
             file.write(json.dumps(record))
 
